@@ -1,0 +1,79 @@
+"""How every command starts and ends: flags in, one line per error, an exit code out."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from fsgan_tf.errors import RunError, UserError
+
+Main = Callable[[flags.FlagValues, list[str]], None]
+
+_INTERRUPTED = 130
+
+
+def run(
+    main: Main,
+    flag_values: flags.FlagValues,
+    *,
+    description: str,
+    takes_words: bool = False,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses the command line, calls `main(flag_values, words)` and returns the exit code.
+
+    Args:
+      main: the command; it raises `UserError` or `RunError` for what it cannot do.
+      flag_values: the flags this command takes; filled in from the command line.
+      description: what `--help` prints above the flags.
+      takes_words: whether words that belong to no flag are allowed (image files, say).
+      argv: the command line without the program's name; the process's own by default.
+
+    Returns:
+      0 on success, 2 for bad input, 1 for a failure at run time, 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+        print(f"{description}\n\nFlags:\n{flag_values.get_help()}")
+        return 0
+    # TensorFlow's banner about CPU features would hide what the command itself says.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        words = _parse(flag_values, argv)
+        if words and not takes_words:
+            raise UserError(
+                f"unexpected words on the command line: {' '.join(words)}; every setting is a "
+                "flag of the form --name=value (see --help)"
+            )
+        main(flag_values, words)
+    except UserError as error:
+        return _fail(error, 2)
+    except RunError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def interrupt_on_sigterm() -> None:
+    """Lets SIGTERM end a command as Ctrl-C does, so that both save and exit cleanly."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    try:
+        return list(flag_values(["fsgan_tf", *argv])[1:])
+    except flags.Error as error:
+        raise UserError(_one_line(error)) from error
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

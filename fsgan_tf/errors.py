@@ -1,0 +1,12 @@
+"""The two ways a command fails, each told in one line."""
+
+
+class UserError(Exception):
+    """Bad input: flags, files, data or models. The command ends with exit code 2.
+
+    The message is one line that says what is wrong and what to do.
+    """
+
+
+class RunError(Exception):
+    """A failure at run time that no input explains. The command ends with exit code 1."""

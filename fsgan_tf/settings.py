@@ -1,0 +1,339 @@
+"""Every flag of every command, its parser and its validator. Imports no TensorFlow.
+
+Each command gets a fresh `flags.FlagValues`, so nothing is global: `main` reads it, a method's
+`from_flags` reads it, everything below takes keyword arguments.
+
+Defaults are those of the embedded digits; `configs/*.flags` hold the paper's settings.
+"""
+
+import math
+import pkgutil
+from fractions import Fraction
+from pathlib import Path
+
+from absl import flags
+
+SUITES = ("quick", "paper_white_box")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+_METHODS_DIR = Path(__file__).parent / "methods"
+
+
+def method_names() -> list[str]:
+    """Names of the training methods: one module of `fsgan_tf.methods` each."""
+    modules = (module.name for module in pkgutil.iter_modules([str(_METHODS_DIR)]))
+    return sorted(name for name in modules if name != "base")
+
+
+class _FractionParser(flags.ArgumentParser):
+    """Parses `0.05` and `8/255` alike."""
+
+    syntactic_help = "a number or a fraction such as 8/255"
+
+    def parse(self, argument: str | float) -> float:
+        try:
+            return float(Fraction(str(argument).replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{argument!r} is not a number or a fraction such as 8/255") from None
+
+    def flag_type(self) -> str:
+        return "fraction"
+
+
+class _FractionSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: float) -> str:
+        return repr(value)
+
+
+def training_flags() -> flags.FlagValues:
+    """The flags of `python -m fsgan_tf.train`."""
+    values = flags.FlagValues()
+    _define_data(values)
+    _string(values, "run_dir", None, "Folder of this run; runs/DATASET_METHOD by default.")
+    _boolean(values, "dry_run", False, "Print the resolved configuration and its cost, then stop.")
+    _enum(values, "method", "fs_gan", method_names(), "Training method.")
+    _integer(values, "epochs", 15, "Passes over the training set.", lower=1)
+    _integer(
+        values,
+        "batch_size",
+        64,
+        "Examples a replica and step; optimal transport couples the examples of one replica.",
+        lower=2,
+    )
+    _integer(
+        values,
+        "train_examples",
+        None,
+        "Train on the first N examples of the training set only.",
+        lower=2,
+    )
+    _integer(
+        values,
+        "validation_examples",
+        1000,
+        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
+        lower=1,
+    )
+    _integer(
+        values,
+        "eval_examples",
+        1000,
+        "Test examples attacked once at the end; 0 skips the evaluation.",
+        lower=0,
+    )
+    _enum(
+        values,
+        "augmentation",
+        "auto",
+        ("auto", "none", "crop_flip"),
+        "Of training images: crop_flip pads 4, crops and flips. auto: crop_flip for CIFAR, else none.",
+    )
+    _integer(values, "classifier_depth", 10, "Wide ResNet depth, 6n+4.", lower=10)
+    flags.register_validator(
+        "classifier_depth",
+        lambda depth: (depth - 4) % 6 == 0,
+        "must be 6n+4 (10, 16, 22, 28, 34, ...): three groups of n blocks of two convolutions",
+        flag_values=values,
+    )
+    _integer(values, "classifier_width", 1, "Wide ResNet width multiplier.", lower=1)
+    _integer(values, "generator_width", 16, "Channels of the generator's first block.", lower=1)
+    _epsilon(values, 0.05)
+    _positive(values, "classifier_learning_rate", 0.1, "Of the classifier's SGD.")
+    _positive(values, "generator_learning_rate", 7.8e-3, "Of the generator's optimizer.")
+    flags.DEFINE_list(
+        "lr_decay_epochs",
+        ["10", "13"],
+        "Epochs (from 0) at which every learning rate is multiplied by --lr_decay_factor.",
+        flag_values=values,
+    )
+    flags.register_validator(
+        "lr_decay_epochs",
+        lambda epochs: all(epoch.strip().isdigit() for epoch in epochs),
+        "must be whole numbers separated by commas, such as 60,90",
+        flag_values=values,
+    )
+    _float(values, "lr_decay_factor", 0.1, "See --lr_decay_epochs.", 0.0, 1.0)
+    _float(values, "weight_decay", 2e-4, "Coupled L2 on every classifier parameter.", 0.0)
+    _float(values, "generator_weight_decay", 1e-5, "Coupled L2 on generator parameters.", 0.0)
+    _float(values, "momentum", 0.9, "Of every SGD.", 0.0, 0.999)
+    _float(
+        values,
+        "label_smoothing",
+        0.5,
+        "Mass taken from the true class and shared by the other classes.",
+        0.0,
+        0.999,
+    )
+    _float(values, "diversity_weight", 0.05, "Lambda: weight of the diversity loss.", 0.0)
+    _integer(values, "latent_dim", 10, "Dimension of the generator's latent vector.", lower=1)
+    _integer(values, "attack_iterations", 1, "t: generator passes a step.", lower=1)
+    _positive(values, "entropic_regularization", 0.01, "Of the Sinkhorn plan.")
+    _enum(
+        values,
+        "sinkhorn_solver",
+        "reference",
+        ("reference", "converged"),
+        "reference stops where Feature-Scatter's code stops; converged meets both marginals.",
+    )
+    _define_fs_gan(values)
+    _integer(values, "seed", 0, "Of initialisation, data order and every random draw.", lower=0)
+    _enum(
+        values,
+        "strategy",
+        "auto",
+        STRATEGIES,
+        "auto: mirrored over all GPUs where there is one, one device otherwise.",
+    )
+    _enum(
+        values,
+        "precision",
+        "auto",
+        PRECISIONS,
+        "auto: mixed_bfloat16 where the hardware multiplies bfloat16, float32 otherwise.",
+    )
+    _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
+    return values
+
+
+def _define_fs_gan(values: flags.FlagValues) -> None:
+    """The open points of the paper (docs/ablation.md says how the defaults were chosen)."""
+    _enum(
+        values,
+        "generator_update",
+        "accumulate",
+        ("replace", "accumulate"),
+        "fs_gan: the perturbation is the generator's output, or that added to the start noise.",
+    )
+    _float(
+        values,
+        "generator_gradient_skip",
+        2.0,
+        "fs_gan: weight of the gradient's sign added before the generator's tanh; 0 for none.",
+        0.0,
+    )
+    _enum(
+        values,
+        "generator_inputs",
+        "unit",
+        ("unit", "literal"),
+        "fs_gan: perturbation and image scaled to unit size for the generator, or in pixel units.",
+    )
+    _enum(
+        values,
+        "gradient_normalization",
+        "rms",
+        ("rms", "channel_l2", "batch_max"),
+        "fs_gan: of the gradient given to the generator; unit RMS a sample, unit l2 norm a sample "
+        "and channel (L2L-DA), or the batch's largest entry 1 (L2L).",
+    )
+    _enum(
+        values,
+        "generator_optimizer",
+        "sgd",
+        ("sgd", "adam"),
+        "fs_gan: the generator's optimizer; the paper's is sgd.",
+    )
+    _float(
+        values,
+        "classifier_ot_weight",
+        0.0,
+        "fs_gan: weight of the optimal-transport loss in the classifier's loss.",
+        0.0,
+    )
+    _enum(
+        values,
+        "classifier_ot_branch",
+        "both",
+        ("both", "adversarial"),
+        "fs_gan: whether that loss also pulls the clean logits.",
+    )
+    _enum(
+        values,
+        "diversity_scale",
+        "pixel",
+        ("pixel", "epsilon"),
+        "fs_gan: diversity is measured on the perturbation in pixel units, or over epsilon.",
+    )
+
+
+def evaluation_flags() -> flags.FlagValues:
+    """The flags of `python -m fsgan_tf.evaluate`."""
+    values = flags.FlagValues()
+    _define_data(values, default=None)
+    _string(values, "run_dir", None, "Evaluate the classifier of this run.")
+    _string(values, "saved_model", None, "Evaluate this SavedModel.")
+    _string(values, "keras_model", None, "Evaluate this .keras file.")
+    _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
+    flags.DEFINE_list(
+        "attacks",
+        None,
+        "Attacks by name instead of --suite: fgsm, pgdN, cwN for N steps.",
+        flag_values=values,
+    )
+    _integer(values, "restarts", None, "Random restarts of pgdN and cwN.", lower=1)
+    _positive(values, "step_size", None, "Step of pgdN and cwN; epsilon/4 by default.")
+    _boolean(
+        values,
+        "standalone",
+        False,
+        "Run every attack on every image, for accuracies to compare between papers; by default "
+        "an attack sees only the images no attack before it fooled.",
+    )
+    _integer(values, "num_examples", None, "First N test examples; all by default.", lower=1)
+    _integer(values, "batch_size", 128, "Images attacked together.", lower=1)
+    _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
+    _epsilon(values, None)
+    _integer(values, "seed", 0, "Of random starts.", lower=0)
+    return values
+
+
+def export_flags() -> flags.FlagValues:
+    """The flags of `python -m fsgan_tf.export`."""
+    values = flags.FlagValues()
+    _string(values, "run_dir", None, "Run whose classifier is exported.")
+    _string(values, "export_dir", None, "Where the SavedModel goes; RUN_DIR/saved_model by default.")
+    return values
+
+
+def predict_flags() -> flags.FlagValues:
+    """The flags of `python -m fsgan_tf.predict`."""
+    values = flags.FlagValues()
+    _string(values, "saved_model", None, "SavedModel that labels the images.")
+    return values
+
+
+def decay_epochs(values: flags.FlagValues) -> tuple[int, ...]:
+    """`--lr_decay_epochs` as sorted integers."""
+    return tuple(sorted(int(epoch) for epoch in values.lr_decay_epochs))
+
+
+def _define_data(values: flags.FlagValues, default: str | None = "digits") -> None:
+    _string(
+        values,
+        "dataset",
+        default,
+        "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
+        "class folders.",
+    )
+    _string(values, "data_dir", None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
+    _integer(
+        values,
+        "image_size",
+        None,
+        "Resize images to this height and width; 32 for folders of images by default.",
+        lower=8,
+    )
+
+
+def _epsilon(values: flags.FlagValues, default: float | None) -> None:
+    _fraction(values, "epsilon", default, "Radius of the l_inf ball, in pixels of [0,1]: 8/255.")
+    flags.register_validator(
+        "epsilon",
+        lambda epsilon: epsilon is None or 0 < epsilon <= 1,
+        "must be above 0 and at most 1 (pixels lie in [0,1]), such as 8/255",
+        flag_values=values,
+    )
+
+
+def _positive(values: flags.FlagValues, name: str, default: float | None, text: str) -> None:
+    _fraction(values, name, default, text)
+    flags.register_validator(
+        name,
+        lambda value: value is None or (0 < value < math.inf),
+        "must be above 0",
+        flag_values=values,
+    )
+
+
+def _fraction(values: flags.FlagValues, name: str, default: float | None, text: str) -> None:
+    flags.DEFINE(_FractionParser(), name, default, text, values, _FractionSerializer())
+
+
+def _string(values: flags.FlagValues, name: str, default: str | None, text: str) -> None:
+    flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+def _boolean(values: flags.FlagValues, name: str, default: bool, text: str) -> None:
+    flags.DEFINE_boolean(name, default, text, flag_values=values)
+
+
+def _enum(values: flags.FlagValues, name: str, default: str, choices, text: str) -> None:
+    flags.DEFINE_enum(name, default, list(choices), text, flag_values=values)
+
+
+def _integer(
+    values: flags.FlagValues, name: str, default: int | None, text: str, lower: int
+) -> None:
+    flags.DEFINE_integer(name, default, text, lower_bound=lower, flag_values=values)
+
+
+def _float(
+    values: flags.FlagValues,
+    name: str,
+    default: float,
+    text: str,
+    lower: float,
+    upper: float | None = None,
+) -> None:
+    flags.DEFINE_float(name, default, text, lower, upper, flag_values=values)
+
