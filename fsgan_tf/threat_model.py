@@ -45,7 +45,8 @@ class ThreatModel:
         Returns:
           float32 perturbation, pixel units; image plus perturbation may leave the pixel range.
         """
-        return tf.random.stateless_uniform(shape, seed, -self.epsilon, self.epsilon)
+        # Named, since the default one is another under XLA.
+        return tf.random.stateless_uniform(shape, seed, -self.epsilon, self.epsilon, alg="philox")
 
     def clip(self, images: tf.Tensor) -> tf.Tensor:
         """Clips float32 `[b, h, w, c]` images to the pixel range."""

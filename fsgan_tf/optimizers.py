@@ -1,0 +1,87 @@
+"""Stochastic gradient descent as PyTorch's: L2 coupled, learning rate outside the momentum.
+
+All reference codes train with `torch.optim.SGD`. Keras' SGD differs twice: its `weight_decay` is
+decoupled from the gradient, and its velocity holds the learning rate, so that steps after a
+learning-rate drop still carry the old rate.
+"""
+
+from typing import Any
+
+import keras
+
+
+class SGD(keras.optimizers.Optimizer):
+    """buffer = momentum * buffer + gradient + l2 * variable; variable -= learning_rate * buffer.
+
+    Source: torch.optim.SGD with dampening 0, no Nesterov. Under a distribution strategy L2 is
+    added once, after the gradients of all replicas are summed.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.1,
+        momentum: float = 0.9,
+        l2: float = 0.0,
+        name: str = "sgd",
+        **kwargs: Any,
+    ):
+        """Args: `learning_rate`, `momentum` within [0, 1), `l2` coupled penalty, `name`."""
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+        self.l2 = l2
+
+    def build(self, variables: list) -> None:
+        """Makes one momentum buffer a variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self.momentum_buffers = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(
+        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
+    ) -> None:
+        """Updates one variable; called by `apply_gradients`."""
+        buffer = self.momentum_buffers[self._get_variable_index(variable)]
+        learning_rate = keras.ops.cast(learning_rate, variable.dtype)
+        step = self.momentum * buffer + keras.ops.cast(gradient, variable.dtype)
+        step += self.l2 * variable
+        self.assign(buffer, step)
+        self.assign_sub(variable, learning_rate * step)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "momentum": self.momentum, "l2": self.l2}
+
+
+def build(
+    kind: str,
+    variables: list,
+    *,
+    learning_rate: float,
+    momentum: float,
+    l2: float,
+    name: str,
+    loss_scaling: bool = False,
+) -> keras.optimizers.Optimizer:
+    """An optimizer built for its variables, as distribution strategies need it before training.
+
+    Args:
+      kind: `sgd` or `adam` (without L2, betas 0.9 and 0.999).
+      variables: trainable Keras variables.
+      learning_rate: initial.
+      momentum: of `sgd`.
+      l2: coupled penalty of `sgd`.
+      name: prefix of the optimizer's own variables.
+      loss_scaling: scales losses dynamically, which float16 gradients need.
+
+    Returns:
+      The optimizer; its `learning_rate` can be assigned between steps.
+    """
+    if kind == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, name=name)
+    else:
+        optimizer = SGD(learning_rate, momentum, l2, name=name)
+    if loss_scaling:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name=f"{name}_scaled")
+    optimizer.build(variables)
+    return optimizer
