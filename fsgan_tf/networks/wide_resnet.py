@@ -1,0 +1,105 @@
+"""Wide ResNet classifier (Zagoruyko & Komodakis 2016, arXiv:1605.07146).
+
+Source: Haichao-Zhang/FeatureScatter at 77e9140, `models/wideresnet.py`: pre-activation blocks,
+plain ReLU, no dropout; where the number of channels changes, the shortcut is a 1x1 convolution of
+the activated input.
+
+Deviations: normalisation (x - 0.5) / 0.5 is inside the network, so that epsilon is in pixel
+units; global average pooling instead of 8x8 pooling (the same at 32x32); Keras keeps the biased
+batch variance in its moving average where PyTorch keeps the unbiased one.
+"""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+
+def wide_resnet(
+    *,
+    depth: int,
+    width: int,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: str = "float32",
+) -> keras.Model:
+    """Builds a Wide ResNet.
+
+    Args:
+      depth: 6n+4, for n blocks in each of three groups.
+      width: multiplier of the groups' 16, 32 and 64 channels.
+      num_classes: K.
+      image_shape: `(h, w, c)`.
+      dtype: Keras dtype policy of the hidden layers; logits are float32 always.
+
+    Returns:
+      A model of float32 `[b, h, w, c]` images in [0, 1] to float32 logits `[b, K]`. 36,479,194
+      trainable parameters at depth 28, width 10, 10 classes and 3 channels.
+
+    Raises:
+      ValueError: where depth is not 6n+4.
+    """
+    if depth < 10 or (depth - 4) % 6:
+        raise ValueError(f"depth is {depth}; a Wide ResNet's is 6n+4: 10, 16, 22, 28, ...")
+    blocks_per_group = (depth - 4) // 6
+    images = keras.Input(image_shape, dtype="float32", name="image")
+    x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
+    x = _convolution(16, 3, 1, "stem", dtype)(x)
+    for group, (channels, stride) in enumerate(((16, 1), (32, 2), (64, 2)), start=1):
+        for block in range(1, blocks_per_group + 1):
+            x = _residual_block(
+                x,
+                channels * width,
+                stride if block == 1 else 1,
+                f"group{group}_block{block}",
+                dtype,
+            )
+    x = _activated(x, "final", dtype)
+    x = layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
+    # U(-1/sqrt(n), 1/sqrt(n)), PyTorch's default for linear layers.
+    fan_in_uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    logits = layers.Dense(
+        num_classes, kernel_initializer=fan_in_uniform, dtype="float32", name="logits"
+    )(x)
+    return keras.Model(images, logits, name=f"wide_resnet_{depth}_{width}")
+
+
+def _residual_block(
+    x: keras.KerasTensor, channels: int, stride: int, name: str, dtype: str
+) -> keras.KerasTensor:
+    activated = _activated(x, f"{name}_pre", dtype)
+    y = _convolution(channels, 3, stride, f"{name}_conv1", dtype)(activated)
+    y = _activated(y, f"{name}_mid", dtype)
+    y = _convolution(channels, 3, 1, f"{name}_conv2", dtype)(y)
+    shortcut = x
+    if x.shape[-1] != channels:
+        shortcut = _convolution(channels, 1, stride, f"{name}_shortcut", dtype)(activated)
+    return layers.Add(dtype=dtype, name=f"{name}_add")([shortcut, y])
+
+
+def _activated(x: keras.KerasTensor, name: str, dtype: str) -> keras.KerasTensor:
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn")(x)
+    return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+
+
+def _convolution(
+    channels: int, size: int, stride: int, name: str, dtype: str
+) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """A bias-free convolution padded symmetrically, of standard deviation sqrt(2/(size^2 out))."""
+    he_fan_out = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    # "same" pads a strided 3x3 convolution on the far side only; the reference pads both.
+    explicit_padding = size == 3 and stride == 2
+    convolution = layers.Conv2D(
+        channels,
+        size,
+        stride,
+        padding="valid" if explicit_padding else "same",
+        use_bias=False,
+        kernel_initializer=he_fan_out,
+        dtype=dtype,
+        name=name,
+    )
+    if not explicit_padding:
+        return convolution
+    padding = layers.ZeroPadding2D(1, dtype=dtype, name=f"{name}_pad")
+    return lambda x: convolution(padding(x))
