@@ -1,0 +1,148 @@
+"""What every training method shares: a classifier, its optimizer, random draws, one update rule.
+
+A method is a Keras model whose `train_step` is its algorithm. It adds its own networks and
+optimizers, draws all its random numbers from `step_seeds`, changes variables through `update`
+alone, and reports through `track`.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from fsgan_tf.threat_model import ThreatModel
+
+Batch = dict[str, tf.Tensor]
+
+
+class TrainingMethod(keras.Model, abc.ABC):
+    """Base contract of the training methods.
+
+    A batch is `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`.
+
+    Attributes:
+      classifier: images in [0, 1] to float32 logits `[b, K]`.
+      classifier_optimizer: built for the classifier's trainable variables.
+      threat_model: bounds every adversarial image of the method.
+      networks: every network by name, for checkpoints.
+      optimizers_by_network: the optimizer of each, for schedules and checkpoints.
+      reports: names of the means `train_step` returns.
+    """
+
+    reports: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        classifier: keras.Model,
+        classifier_optimizer: keras.optimizers.Optimizer,
+        threat_model: ThreatModel,
+        seed: int,
+        jit_compile: bool = False,
+    ):
+        """Keeps the classifier; call it inside the distribution strategy's scope."""
+        super().__init__()
+        self.classifier = classifier
+        self.classifier_optimizer = classifier_optimizer
+        self.networks = {"classifier": classifier}
+        self.optimizers_by_network = {"classifier": classifier_optimizer}
+        self.threat_model = threat_model
+        self.seed = seed
+        self.means = {name: keras.metrics.Mean(name=name) for name in self.reports}
+        self.compile(classifier_optimizer, auto_scale_loss=False, jit_compile=jit_compile)
+        self.built = True
+
+    @classmethod
+    @abc.abstractmethod
+    def from_flags(cls, values: flags.FlagValues, **common: Any) -> TrainingMethod:
+        """Builds the method from the training flags; the one place where it reads them.
+
+        Args:
+          values: the training flags, parsed.
+          **common: the constructor arguments of this base class.
+        """
+
+    @property
+    @abc.abstractmethod
+    def forward_equivalents(self) -> dict[str, float]:
+        """Arithmetic of a step, in forward passes an image of each network.
+
+        A gradient by inputs or by parameters costs a forward pass each.
+        """
+
+    @abc.abstractmethod
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """One step of the algorithm on one replica's batch; returns `track(...)`."""
+
+    @abc.abstractmethod
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The images the method would train on, without training; for pictures and figures.
+
+        Args:
+          images: float32 `[b, h, w, c]` in [0, 1].
+          labels: int32 `[b]`.
+          seed: int32 `[2]`.
+
+        Returns:
+          float32 `[b, h, w, c]` within the threat model.
+        """
+
+    def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        """Scalars that tell whether the method's adversary works; watched once an epoch."""
+        del images, labels, seed
+        return {}
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits `[b, K]` of the classifier."""
+        return self.classifier(images, training=training)
+
+    @property
+    def metrics(self) -> list:
+        """None for Keras to reset: an epoch may span two runs (see `reset_means`)."""
+        return []
+
+    def reset_means(self) -> None:
+        """Starts the means of a new epoch."""
+        for mean in self.means.values():
+            mean.reset_state()
+
+    def step_seeds(self, count: int) -> list[tf.Tensor]:
+        """`count` int32 `[2]` seeds, a pure function of (seed, step, replica)."""
+        context = tf.distribute.get_replica_context()
+        step = tf.cast(self.classifier_optimizer.iterations, tf.int32)
+        draw = step * context.num_replicas_in_sync + context.replica_id_in_sync_group
+        return tf.unstack(tf.random.split(tf.stack([self.seed, draw]), count, alg="philox"))
+
+    def update(
+        self,
+        tape: tf.GradientTape,
+        loss: tf.Tensor,
+        optimizer: keras.optimizers.Optimizer,
+        network: keras.Model,
+    ) -> None:
+        """Descends `loss`, a mean over this replica's examples, by one optimizer step.
+
+        The one place where losses are scaled: Keras optimizers sum gradients over replicas, so
+        each replica's is divided by their number; float16 gradients are scaled up besides.
+        """
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        scale = optimizer.scale_loss(tf.ones_like(loss) / replicas)
+        variables = network.trainable_variables
+        gradients = tape.gradient(loss, variables, output_gradients=scale)
+        optimizer.apply(gradients, variables)
+
+    def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Adds scalars to the epoch's means and returns the means so far."""
+        for name, value in values.items():
+            self.means[name].update_state(value)
+        return {name: mean.result() for name, mean in self.means.items()}
+
+
+def accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Share of int `[b]` labels that are the largest of the `[b, K]` logits; float32 scalar."""
+    correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    return tf.reduce_mean(tf.cast(correct, tf.float32))

@@ -1,0 +1,350 @@
+"""FS-GAN: feature scattering by a generator.
+
+Source: "Introducing Diversity In Feature Scatter Adversarial Training Via Synthesis", Algorithm 1.
+A UNet generator G(z, delta, x', gradient) ascends the optimal-transport distance between the
+logits of a clean and a perturbed batch, plus a diversity loss over two latent vectors; the
+classifier descends smoothed cross-entropy, plus that distance, on the perturbed batch.
+
+No code of the authors is public. What the listing leaves open, and how it is read here (flags in
+brackets; docs/ablation.md has what each choice costs):
+
+1. The generator ascends L_ot + lambda L_ms, with L_ms the ratio of eq. 5 itself, per example, as
+   L2L-DA has it; MSGAN minimises its inverse.
+2. [generator_update] The perturbation is G's output ("replace", the listing) or the start noise
+   plus it, clipped ("accumulate", the prose and every ancestor's code).
+3. x' is clipped to the ball, then to [0, 1], after the noise and after G.
+4. L_ot is taken on logits (section IV-B and Feature-Scatter's code), not on probabilities (eq. 4).
+5. z_1 makes the perturbation that both losses see; z_2 serves L_ms alone, from the same inputs.
+6. The classifier trains on the images made before the generator's update, held constant.
+7. Batch statistics: the classifier's are frozen while it is attacked; its clean and perturbed
+   batches pass separately when it trains. The generator normalises by its batch throughout.
+8. [classifier_ot_weight, classifier_ot_branch] L_ot in the classifier's loss, with gradient
+   through both branches or the perturbed one.
+9. [gradient_normalization] G sees the gradient, detached, scaled to a size it can use.
+10. [diversity_scale] L_ms is measured on perturbations in pixel units, or over epsilon.
+11. G sees no labels. At t > 1 the generator is updated at every iteration.
+
+Deviations, without which the generator stays near its start and nothing robust comes out:
+[generator_inputs] delta and x' reach it at unit scale, and [generator_gradient_skip] the
+gradient's sign is added, weighted, before its tanh, so that it starts as Feature-Scatter's step
+and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
+--gradient_normalization=channel_l2 --generator_update=replace --classifier_ot_weight=1` is the
+listing to the letter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from fsgan_tf import optimizers
+from fsgan_tf.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.networks.unet import unet
+from fsgan_tf.optimal_transport import transport_cost
+
+# Pixels of natural images have a standard deviation of about a quarter.
+_PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
+
+
+class FSGAN(TrainingMethod):
+    """Alternates generator ascent and classifier descent, once each a batch (t = 1)."""
+
+    reports = (
+        "loss",
+        "cross_entropy",
+        "classifier_ot",
+        "generator_ot",
+        "start_ot",
+        "diversity",
+        "perturbation_size",
+        "accuracy_one_step",
+    )
+
+    def __init__(
+        self,
+        *,
+        generator: keras.Model,
+        generator_optimizer: keras.optimizers.Optimizer,
+        label_smoothing: float = 0.5,
+        diversity_weight: float = 0.05,
+        diversity_scale: str = "pixel",
+        attack_iterations: int = 1,
+        generator_update: str = "accumulate",
+        generator_inputs: str = "unit",
+        generator_gradient_skip: float = 2.0,
+        gradient_normalization: str = "rms",
+        classifier_ot_weight: float = 0.0,
+        classifier_ot_branch: str = "both",
+        entropic_regularization: float = 0.01,
+        sinkhorn_solver: str = "reference",
+        **common: Any,
+    ):
+        """Keeps both networks; see the module for the options and the base class for `common`."""
+        super().__init__(**common)
+        self.generator = generator
+        self.generator_optimizer = generator_optimizer
+        self.networks["generator"] = generator
+        self.optimizers_by_network["generator"] = generator_optimizer
+        self.latent_dim = generator.inputs[1].shape[1]
+        self.label_smoothing = label_smoothing
+        self.diversity_weight = diversity_weight
+        self.diversity_unit = self.threat_model.epsilon if diversity_scale == "epsilon" else 1.0
+        self.attack_iterations = attack_iterations
+        self.accumulate = generator_update == "accumulate"
+        self.unit_inputs = generator_inputs == "unit"
+        self.gradient_skip = generator_gradient_skip
+        self.normalise_gradient = _GRADIENT_NORMALISATIONS[gradient_normalization]
+        self.classifier_ot_weight = classifier_ot_weight
+        self.stop_clean_branch = classifier_ot_branch == "adversarial"
+        self.entropic_regularization = entropic_regularization
+        self.sinkhorn_solver = sinkhorn_solver
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues, **common: Any) -> FSGAN:
+        """Builds generator and optimizer too; see the base class."""
+        image_shape = common["classifier"].input_shape[1:]
+        dtype = common["classifier"].get_layer("stem").dtype_policy.name
+        generator = unet(
+            image_shape=image_shape,
+            feature_channels=3 * image_shape[-1],
+            latent_dim=values.latent_dim,
+            width=values.generator_width,
+            dtype=dtype,
+        )
+        generator_optimizer = optimizers.build(
+            values.generator_optimizer,
+            generator.trainable_variables,
+            learning_rate=values.generator_learning_rate,
+            momentum=values.momentum,
+            l2=values.generator_weight_decay,
+            name="generator_optimizer",
+            loss_scaling=dtype == "mixed_float16",
+        )
+        return cls(
+            generator=generator,
+            generator_optimizer=generator_optimizer,
+            label_smoothing=values.label_smoothing,
+            diversity_weight=values.diversity_weight,
+            diversity_scale=values.diversity_scale,
+            attack_iterations=values.attack_iterations,
+            generator_update=values.generator_update,
+            generator_inputs=values.generator_inputs,
+            generator_gradient_skip=values.generator_gradient_skip,
+            gradient_normalization=values.gradient_normalization,
+            classifier_ot_weight=values.classifier_ot_weight,
+            classifier_ot_branch=values.classifier_ot_branch,
+            entropic_regularization=values.entropic_regularization,
+            sinkhorn_solver=values.sinkhorn_solver,
+            **common,
+        )
+
+    @property
+    def forward_equivalents(self) -> dict[str, float]:
+        """An iteration: gradient by x', and the generator's loss through the frozen classifier."""
+        clean, iteration, descent = 1, 2 + 2, 3
+        if self.classifier_ot_weight:
+            descent += 1 if self.stop_clean_branch else 3
+        return {
+            "classifier": clean + self.attack_iterations * iteration + descent,
+            # Two latents an image, forward and backward.
+            "generator": self.attack_iterations * 2 * 3,
+        }
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """Algorithm 1, for one batch."""
+        images, labels = data["image"], data["label"]
+        noise_seed, *latent_seeds = self.step_seeds(1 + self.attack_iterations)
+        clean_logits = self.classifier(images, training=False)
+        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
+        adversarial_images = self.threat_model.project(images + perturbations, images)
+        for latent_seed in latent_seeds:
+            gradients, start_ot = self.scatter_gradient(clean_logits, adversarial_images)
+            with tf.GradientTape() as tape:
+                perturbations, adversarial_images, ratio = self.generate(
+                    images, perturbations, adversarial_images, gradients, latent_seed, training=True
+                )
+                adversarial_logits = self.classifier(adversarial_images, training=False)
+                generator_ot = self.transport_cost(clean_logits, adversarial_logits)
+                generator_loss = -(generator_ot + self.diversity_weight * ratio)
+            self.update(tape, generator_loss, self.generator_optimizer, self.generator)
+            perturbations = tf.stop_gradient(perturbations)
+            adversarial_images = tf.stop_gradient(adversarial_images)
+        return self.track(
+            **self.train_classifier(images, adversarial_images, labels),
+            generator_ot=generator_ot,
+            start_ot=start_ot,
+            diversity=ratio,
+            perturbation_size=self.relative_size(perturbations),
+        )
+
+    def train_classifier(
+        self, images: tf.Tensor, adversarial_images: tf.Tensor, labels: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Descends smoothed cross-entropy + L_ot on constant images; returns the loss's parts."""
+        classifier_ot = tf.constant(0.0)
+        with tf.GradientTape() as tape:
+            logits = self.classifier(adversarial_images, training=True)
+            cross_entropy = tf.reduce_mean(
+                smoothed_cross_entropy(labels, logits, self.label_smoothing)
+            )
+            if self.classifier_ot_weight:
+                clean_logits = self.classifier(images, training=True)
+                if self.stop_clean_branch:
+                    clean_logits = tf.stop_gradient(clean_logits)
+                classifier_ot = self.transport_cost(clean_logits, logits)
+            loss = cross_entropy + self.classifier_ot_weight * classifier_ot
+        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        return {
+            "loss": loss,
+            "cross_entropy": cross_entropy,
+            "classifier_ot": classifier_ot,
+            "accuracy_one_step": accuracy(labels, logits),
+        }
+
+    def scatter_gradient(
+        self, clean_logits: tf.Tensor, adversarial_images: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gradient of L_ot by the perturbed images, `[b, h, w, c]`, and L_ot itself."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(adversarial_images)
+            adversarial_logits = self.classifier(adversarial_images, training=False)
+            cost = self.transport_cost(clean_logits, adversarial_logits)
+        return tape.gradient(cost, adversarial_images), cost
+
+    def generate(
+        self,
+        images: tf.Tensor,
+        perturbations: tf.Tensor,
+        adversarial_images: tf.Tensor,
+        gradients: tf.Tensor,
+        latent_seed: tf.Tensor,
+        training: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One generator pass over two latents an image.
+
+        Args:
+          images: clean, float32 `[b, h, w, c]`.
+          perturbations: delta so far, `[b, h, w, c]`, pixel units.
+          adversarial_images: x' so far, `[b, h, w, c]`.
+          gradients: of L_ot by x', `[b, h, w, c]`.
+          latent_seed: int32 `[2]`.
+          training: whether the generator normalises by this batch and keeps its statistics.
+
+        Returns:
+          New perturbations and adversarial images from z_1, and the mean diversity ratio (scalar).
+        """
+        features = self.generator_features(perturbations, adversarial_images, gradients)
+        residual = self.gradient_skip * tf.sign(gradients)
+        latents = tf.random.stateless_normal(
+            [2 * tf.shape(images)[0], self.latent_dim], latent_seed, alg="philox"
+        )
+        output = self.threat_model.epsilon * self.generator(
+            [_twice(features), latents, _twice(residual)], training=training
+        )
+        if self.accumulate:
+            epsilon = self.threat_model.epsilon
+            output = tf.clip_by_value(_twice(perturbations) + output, -epsilon, epsilon)
+        first, second = tf.split(output, 2)
+        ratio = diversity(
+            first / self.diversity_unit, second / self.diversity_unit, *tf.split(latents, 2)
+        )
+        return first, self.threat_model.project(images + first, images), tf.reduce_mean(ratio)
+
+    def generator_features(
+        self, perturbations: tf.Tensor, adversarial_images: tf.Tensor, gradients: tf.Tensor
+    ) -> tf.Tensor:
+        """G's input images delta, x' and gradient, stacked: `[b, h, w, 3c]`."""
+        if self.unit_inputs:
+            perturbations = perturbations / self.threat_model.epsilon
+            adversarial_images = (adversarial_images - _PIXEL_MEAN) / _PIXEL_DEVIATION
+        gradients = self.normalise_gradient(gradients)
+        return tf.concat([perturbations, adversarial_images, gradients], axis=-1)
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The generator's images, in inference mode; labels are not used."""
+        del labels
+        return self._adversaries(images, seed)["generator_images"]
+
+    def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        """The generator beside Feature-Scatter's sign step, from one start on one batch."""
+        del labels
+        seen = self._adversaries(images, seed)
+        sign_ot = self.transport_cost(
+            seen["clean_logits"], self.classifier(seen["sign_images"], training=False)
+        )
+        generator_ot = self.transport_cost(
+            seen["clean_logits"], self.classifier(seen["generator_images"], training=False)
+        )
+        return {
+            "validation_generator_ot": generator_ot,
+            "validation_sign_step_ot": sign_ot,
+            "validation_diversity": seen["ratio"],
+            "validation_perturbation_size": self.relative_size(seen["generator_images"] - images),
+        }
+
+    def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        noise_seed, *latent_seeds = tf.unstack(
+            tf.random.split(seed, 1 + self.attack_iterations, alg="philox")
+        )
+        clean_logits = self.classifier(images, training=False)
+        noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
+        perturbations, current = noise, self.threat_model.project(images + noise, images)
+        sign_images = None
+        for latent_seed in latent_seeds:
+            gradients, _ = self.scatter_gradient(clean_logits, current)
+            if sign_images is None:
+                step = self.threat_model.epsilon * tf.sign(gradients)
+                sign_images = self.threat_model.project(current + step, images)
+            perturbations, current, ratio = self.generate(
+                images, perturbations, current, gradients, latent_seed, training=False
+            )
+        return {
+            "clean_logits": clean_logits,
+            "generator_images": current,
+            "sign_images": sign_images,
+            "ratio": ratio,
+        }
+
+    def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
+        """L_ot of two `[b, K]` batches of logits; scalar."""
+        return transport_cost(
+            clean_logits, adversarial_logits, self.entropic_regularization, self.sinkhorn_solver
+        )
+
+    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
+        """Mean |delta| / epsilon, within [0, 1]; scalar."""
+        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
+
+
+def _twice(x: tf.Tensor) -> tf.Tensor:
+    return tf.concat([x, x], axis=0)
+
+
+def _unit_rms(gradients: tf.Tensor) -> tf.Tensor:
+    """Unit root mean square an example: of the size of the other inputs at unit scale."""
+    square = tf.reduce_mean(tf.square(gradients), axis=[1, 2, 3], keepdims=True)
+    return gradients * tf.math.rsqrt(square + 1e-20)
+
+
+def _unit_channel_l2(gradients: tf.Tensor) -> tf.Tensor:
+    """Unit l2 norm an example and channel: L2L-DA, which adds 1e-15 inside the root."""
+    square = tf.reduce_sum(tf.square(gradients), axis=[1, 2], keepdims=True)
+    return gradients * tf.math.rsqrt(square + 1e-15)
+
+
+def _unit_batch_max(gradients: tf.Tensor) -> tf.Tensor:
+    """Largest absolute entry of the batch 1: L2L."""
+    return tf.math.divide_no_nan(gradients, tf.reduce_max(tf.abs(gradients)))
+
+
+_GRADIENT_NORMALISATIONS = {
+    "rms": _unit_rms,
+    "channel_l2": _unit_channel_l2,
+    "batch_max": _unit_batch_max,
+}
+
+METHOD = FSGAN

@@ -1,0 +1,45 @@
+"""Standard training: plain cross-entropy on clean images. The undefended classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from absl import flags
+
+from fsgan_tf.losses import smoothed_cross_entropy
+from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+
+
+class Standard(TrainingMethod):
+    """Minimises the mean cross-entropy of clean images."""
+
+    reports = ("loss", "accuracy")
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues, **common: Any) -> Standard:
+        """See the base class; there is nothing to choose."""
+        del values
+        return cls(**common)
+
+    @property
+    def forward_equivalents(self) -> dict[str, float]:
+        """One forward pass and the gradient by parameters and activations."""
+        return {"classifier": 3}
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """One descent step."""
+        images, labels = data["image"], data["label"]
+        with tf.GradientTape() as tape:
+            logits = self.classifier(images, training=True)
+            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
+        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        return self.track(loss=loss, accuracy=accuracy(labels, logits))
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The images themselves."""
+        del labels, seed
+        return images
+
+
+METHOD = Standard

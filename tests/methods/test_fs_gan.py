@@ -1,0 +1,197 @@
+"""FS-GAN's algorithm: each reading of the paper, checked apart from the code that has it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.methods import fs_gan
+from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit
+
+SEED = tf.constant([1, 2])
+
+
+def _inputs(method):
+    images = batch()["image"]
+    noise = method.threat_model.random_perturbation(tf.shape(images), SEED)
+    start = method.threat_model.project(images + noise, images)
+    clean_logits = method.classifier(images, training=False)
+    gradients, cost = method.scatter_gradient(clean_logits, start)
+    return images, noise, start, gradients, cost
+
+
+def test_the_generator_learns_to_scatter():
+    """Against a classifier that stands still, the OT distance the generator reaches rises."""
+    method = build(
+        generator_gradient_skip=0,
+        generator_optimizer="adam",
+        generator_learning_rate=1e-2,
+        diversity_weight=0,
+        classifier_learning_rate=1e-12,
+        weight_decay=0,
+    )
+    same_batch = dataset(1).repeat()
+    first = fit(method, same_batch, 1)["generator_ot"]
+    fit(method, same_batch, 30)
+    method.reset_means()
+    last = fit(method, same_batch, 1)["generator_ot"]
+    assert last > 2 * first
+
+
+def test_diversity_weight_spreads_the_perturbations():
+    ratios = []
+    for weight in (0, 50):
+        method = build(
+            generator_gradient_skip=0,
+            generator_optimizer="adam",
+            generator_learning_rate=1e-2,
+            diversity_weight=weight,
+        )
+        fit(method, dataset(1).repeat(), 30)
+        images, noise, start, gradients, _ = _inputs(method)
+        ratios.append(float(method.generate(images, noise, start, gradients, SEED, False)[2]))
+    assert ratios[1] > 2 * ratios[0]
+
+
+def test_a_saturated_skip_is_feature_scatters_step():
+    """Start noise plus epsilon * sign, clipped to the ball and to [0, 1]: FeatureScatter."""
+    method = build(generator_gradient_skip=1e4)
+    images, noise, start, gradients, _ = _inputs(method)
+    epsilon = method.threat_model.epsilon
+    x = images.numpy()
+    step = noise.numpy() + epsilon * np.sign(gradients.numpy())
+    expected = np.clip(x + np.clip(step, -epsilon, epsilon), 0, 1)
+    _, adversarial, _ = method.generate(images, noise, start, gradients, SEED, training=False)
+    np.testing.assert_allclose(adversarial, expected, atol=1e-6)
+
+
+def test_replaced_perturbations_forget_the_start_noise():
+    method = build(generator_update="replace", generator_gradient_skip=1e4)
+    images, noise, start, gradients, _ = _inputs(method)
+    perturbations, _, _ = method.generate(images, noise, start, gradients, SEED, training=False)
+    expected = method.threat_model.epsilon * np.sign(gradients.numpy())
+    np.testing.assert_allclose(perturbations, expected, atol=1e-6)
+
+
+def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
+    method = build(generator_update="replace", generator_gradient_skip=0)
+    images, noise, start, gradients, _ = _inputs(method)
+    first, adversarial, ratio = method.generate(images, noise, start, gradients, SEED, False)
+    latents = tf.random.stateless_normal([2 * BATCH_SIZE, 3], SEED).numpy()
+    features = method.generator_features(noise, start, gradients)
+    zeros = tf.zeros_like(images)
+    epsilon = method.threat_model.epsilon
+    deltas = [
+        epsilon * method.generator([features, z, zeros], training=False).numpy()
+        for z in np.split(latents, 2)
+    ]
+    np.testing.assert_allclose(first, deltas[0], atol=1e-7)
+    np.testing.assert_allclose(adversarial, np.clip(images + deltas[0], 0, 1), atol=1e-6)
+    z_distance = np.abs(np.subtract(*np.split(latents, 2))).mean(axis=1)
+    expected = (np.abs(deltas[0] - deltas[1]).mean(axis=(1, 2, 3)) / z_distance).mean()
+    assert float(ratio) == pytest.approx(expected, rel=1e-4)
+
+
+def test_diversity_scale_divides_by_epsilon():
+    ratios = {}
+    for scale in ("pixel", "epsilon"):
+        method = build(diversity_scale=scale)
+        images, noise, start, gradients, _ = _inputs(method)
+        ratios[scale] = float(method.generate(images, noise, start, gradients, SEED, False)[2])
+    assert ratios["epsilon"] == pytest.approx(
+        ratios["pixel"] / build().threat_model.epsilon, rel=1e-4
+    )
+
+
+def test_generator_inputs_have_unit_scale_or_stay_literal():
+    random = np.random.default_rng(0)
+    images = random.random((BATCH_SIZE, *IMAGE_SHAPE)).astype(np.float32)
+    delta = random.uniform(-0.05, 0.05, images.shape).astype(np.float32)
+    gradients = (random.normal(size=images.shape) * 1e-4).astype(np.float32)
+    unit = build().generator_features(delta, images, gradients).numpy()
+    np.testing.assert_allclose(unit[..., :3], delta / 0.05, rtol=1e-5)
+    np.testing.assert_allclose(unit[..., 3:6], (images - 0.5) * 4, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((unit[..., 6:] ** 2).mean(axis=(1, 2, 3)), 1, rtol=1e-4)
+    literal = build(generator_inputs="literal").generator_features(delta, images, gradients)
+    np.testing.assert_array_equal(literal[..., :3], delta)
+    np.testing.assert_array_equal(literal[..., 3:6], images)
+
+
+def test_gradient_normalisations_against_numpy():
+    gradients = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32) * 1e-3
+    by = fs_gan._GRADIENT_NORMALISATIONS
+    l2 = np.sqrt((gradients**2).sum(axis=(1, 2), keepdims=True) + 1e-15)
+    np.testing.assert_allclose(by["channel_l2"](gradients), gradients / l2, rtol=1e-5)
+    np.testing.assert_allclose(
+        by["batch_max"](gradients), gradients / np.abs(gradients).max(), rtol=1e-5
+    )
+    rms = np.sqrt((gradients**2).mean(axis=(1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(by["rms"](gradients), gradients / rms, rtol=1e-4)
+    for normalise in by.values():
+        assert np.isfinite(normalise(tf.zeros([2, 4, 4, 3]))).all()
+
+
+def test_scatter_gradient_is_the_directional_derivative():
+    method = build()
+    images, _, start, gradients, cost = _inputs(method)
+    clean_logits = method.classifier(images, training=False)
+    direction = tf.sign(gradients) * 1e-4
+
+    def value(x):
+        return float(method.transport_cost(clean_logits, method.classifier(x, training=False)))
+
+    slope = (value(start + direction) - value(start - direction)) / 2
+    assert float(cost) == pytest.approx(value(start), rel=1e-4)
+    assert slope == pytest.approx(float(tf.reduce_sum(gradients * direction)), rel=0.05)
+
+
+def test_the_classifier_loss_adds_weighted_ot():
+    reports = fit(build(classifier_ot_weight=0.7), dataset(1), 1)
+    assert reports["classifier_ot"] > 0
+    assert reports["loss"] == pytest.approx(
+        reports["cross_entropy"] + 0.7 * reports["classifier_ot"], rel=1e-5
+    )
+    assert fit(build(classifier_ot_weight=0), dataset(1), 1)["classifier_ot"] == 0
+
+
+def test_ot_branches_differ_in_gradient_alone():
+    kernels, losses = [], []
+    for branch in ("both", "adversarial"):
+        method = build(classifier_ot_weight=1, classifier_ot_branch=branch)
+        losses.append(fit(method, dataset(1), 1)["loss"])
+        kernels.append(method.classifier.get_layer("logits").kernel.numpy())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-6
+
+
+def test_the_classifier_trains_on_images_from_before_the_generators_update():
+    """Its first step is the same whatever the generator's learning rate is."""
+    kernels = []
+    for rate in (1e-12, 1.0):
+        method = build(generator_learning_rate=rate)
+        fit(method, dataset(1), 1)
+        kernels.append(method.classifier.get_layer("logits").kernel.numpy())
+    np.testing.assert_allclose(kernels[0], kernels[1], rtol=1e-6)
+
+
+def test_the_classifiers_statistics_see_the_perturbed_batch_alone():
+    """Attacking it leaves its moving averages; one momentum-0.9 update remains."""
+    method = build()
+    first_bn = method.classifier.get_layer("group1_block1_pre_bn")
+    seen = []
+    original = method.train_classifier
+
+    def spy(images, adversarial_images, labels):
+        stem = method.classifier.get_layer("stem")(2 * adversarial_images - 1)
+        seen.append(tf.reduce_mean(stem, [0, 1, 2]))
+        return original(images, adversarial_images, labels)
+
+    method.train_classifier = spy
+    method.train_step(batch())
+    np.testing.assert_allclose(first_bn.moving_mean, 0.1 * seen[0], rtol=1e-4, atol=1e-6)
+
+
+def test_more_iterations_update_the_generator_more_often():
+    method = build(attack_iterations=3)
+    fit(method, dataset(1), 1)
+    assert method.generator_optimizer.iterations.numpy() == 3
+    assert method.classifier_optimizer.iterations.numpy() == 1

@@ -1,0 +1,43 @@
+"""Small methods and batches for tests."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fsgan_tf import settings, train
+from fsgan_tf.methods.base import Batch, TrainingMethod
+
+IMAGE_SHAPE = (16, 16, 3)
+NUM_CLASSES = 5
+BATCH_SIZE = 8
+
+
+def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
+    """A method of tiny networks."""
+    values = settings.training_flags()
+    flags = {"precision": "float32", "generator_width": 4, "latent_dim": 3, **flags}
+    values(["train", f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())])
+    return train.build_method(values, NUM_CLASSES, IMAGE_SHAPE)
+
+
+def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:
+    """Random images in [0, 1] with labels."""
+    random = np.random.default_rng(seed)
+    return {
+        "image": tf.constant(random.random((size, *IMAGE_SHAPE)), tf.float32),
+        "label": tf.constant(random.integers(0, NUM_CLASSES, size), tf.int32),
+    }
+
+
+def dataset(steps: int, size: int = BATCH_SIZE) -> tf.data.Dataset:
+    """`steps` different batches."""
+    batches = [batch(seed, size) for seed in range(steps)]
+    stacked = {key: tf.stack([one[key] for one in batches]) for key in batches[0]}
+    return tf.data.Dataset.from_tensor_slices(stacked)
+
+
+def fit(method: TrainingMethod, batches: tf.data.Dataset, steps: int) -> dict[str, float]:
+    """Runs steps as a training does, and returns the means."""
+    history = method.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+    return {name: values[-1] for name, values in history.history.items()}
