@@ -1,7 +1,6 @@
 """How every command starts and ends: flags in, one line per error, an exit code out."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -38,8 +37,6 @@ def run(
     if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
         print(f"{description}\n\nFlags:\n{flag_values.get_help()}")
         return 0
-    # TensorFlow's banner about CPU features would hide what the command itself says.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         words = _parse(flag_values, argv)
         if words and not takes_words:
@@ -52,15 +49,13 @@ def run(
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, 1)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     return 0
-
-
-def interrupt_on_sigterm() -> None:
-    """Lets SIGTERM end a command as Ctrl-C does, so that both save and exit cleanly."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ Defaults are those of the embedded digits; `configs/*.flags` hold the paper's se
 
 import math
 import pkgutil
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,13 +68,7 @@ def training_flags() -> flags.FlagValues:
         "Train on the first N examples of the training set only.",
         lower=2,
     )
-    _integer(
-        values,
-        "validation_examples",
-        1000,
-        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
-        lower=1,
-    )
+    _define_validation(values)
     _integer(
         values,
         "eval_examples",
@@ -86,7 +81,7 @@ def training_flags() -> flags.FlagValues:
         "augmentation",
         "auto",
         ("auto", "none", "crop_flip"),
-        "Of training images: crop_flip pads 4, crops and flips. auto: crop_flip for CIFAR, else none.",
+        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for CIFAR.",
     )
     _integer(values, "classifier_depth", 10, "Wide ResNet depth, 6n+4.", lower=10)
     flags.register_validator(
@@ -220,6 +215,7 @@ def evaluation_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.evaluate`."""
     values = flags.FlagValues()
     _define_data(values, default=None)
+    _define_validation(values, default=None)
     _string(values, "run_dir", None, "Evaluate the classifier of this run.")
     _string(values, "saved_model", None, "Evaluate this SavedModel.")
     _string(values, "keras_model", None, "Evaluate this .keras file.")
@@ -239,7 +235,14 @@ def evaluation_flags() -> flags.FlagValues:
         "Run every attack on every image, for accuracies to compare between papers; by default "
         "an attack sees only the images no attack before it fooled.",
     )
-    _integer(values, "num_examples", None, "First N test examples; all by default.", lower=1)
+    _enum(
+        values,
+        "split",
+        "test",
+        ("test", "validation"),
+        "Examples to attack; choose settings on validation, held out of the training set.",
+    )
+    _integer(values, "num_examples", None, "First N examples; all by default.", lower=1)
     _integer(values, "batch_size", 128, "Images attacked together.", lower=1)
     _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
     _epsilon(values, None)
@@ -251,7 +254,9 @@ def export_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.export`."""
     values = flags.FlagValues()
     _string(values, "run_dir", None, "Run whose classifier is exported.")
-    _string(values, "export_dir", None, "Where the SavedModel goes; RUN_DIR/saved_model by default.")
+    _string(
+        values, "export_dir", None, "Where the SavedModel goes; RUN_DIR/saved_model by default."
+    )
     return values
 
 
@@ -282,6 +287,16 @@ def _define_data(values: flags.FlagValues, default: str | None = "digits") -> No
         None,
         "Resize images to this height and width; 32 for folders of images by default.",
         lower=8,
+    )
+
+
+def _define_validation(values: flags.FlagValues, default: int | None = 1000) -> None:
+    _integer(
+        values,
+        "validation_examples",
+        default,
+        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
+        lower=1,
     )
 
 
@@ -317,7 +332,9 @@ def _boolean(values: flags.FlagValues, name: str, default: bool, text: str) -> N
     flags.DEFINE_boolean(name, default, text, flag_values=values)
 
 
-def _enum(values: flags.FlagValues, name: str, default: str, choices, text: str) -> None:
+def _enum(
+    values: flags.FlagValues, name: str, default: str, choices: Iterable[str], text: str
+) -> None:
     flags.DEFINE_enum(name, default, list(choices), text, flag_values=values)
 
 
@@ -336,4 +353,3 @@ def _float(
     upper: float | None = None,
 ) -> None:
     flags.DEFINE_float(name, default, text, lower, upper, flag_values=values)
-

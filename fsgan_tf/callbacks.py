@@ -1,0 +1,145 @@
+"""What happens around the steps of a training: learning rates, progress, checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import keras
+from tqdm import tqdm
+
+from fsgan_tf.methods.base import TrainingMethod
+from fsgan_tf.run_dir import Progress, RunDirectory
+
+
+class LearningRates(keras.callbacks.Callback):
+    """Multiplies every learning rate by a factor at given epochs (from 0), as the references do."""
+
+    def __init__(
+        self,
+        method: TrainingMethod,
+        initial: dict[str, float],
+        decay_epochs: tuple[int, ...],
+        decay_factor: float,
+    ):
+        """Args: `initial` rates by network; `decay_epochs` from 0; `decay_factor`."""
+        super().__init__()
+        self._optimizers = method.optimizers_by_network
+        self._initial = initial
+        self._decay_epochs = decay_epochs
+        self._decay_factor = decay_factor
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Sets the rates of this epoch; a pure function of it, so that a resumed run has them."""
+        del logs
+        decays = sum(epoch >= decay for decay in self._decay_epochs)
+        for network, optimizer in self._optimizers.items():
+            optimizer.learning_rate = self._initial[network] * self._decay_factor**decays
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """A bar over all steps of the run, with rate and time left, where the output is a terminal."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done_steps: int, images_per_step: int):
+        """Args: the run's size, the steps behind it, and images in a step over all replicas."""
+        super().__init__()
+        self._epochs = epochs
+        self._images_per_step = images_per_step
+        self._bar = tqdm(
+            total=epochs * steps_per_epoch * images_per_step,
+            initial=done_steps * images_per_step,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=None,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Names the epoch."""
+        del logs
+        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves on by a step."""
+        del batch, logs
+        self._bar.update(self._images_per_step)
+
+    def close(self) -> None:
+        """Ends the bar, also after an error."""
+        self._bar.close()
+
+
+class StopRequest:
+    """Ctrl-C or SIGTERM, remembered until the step in progress is complete.
+
+    A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping after this step; once more stops at once", file=sys.stderr)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves at the end of every epoch, and after the step in which a stop was requested.
+
+    It stands last among the callbacks: a checkpoint means that all else of the epoch is written.
+    """
+
+    def __init__(
+        self, method: TrainingMethod, run: RunDirectory, stop: StopRequest, progress: Progress
+    ):
+        """Args: what to save and where; `progress` so far, replaced as the run goes on."""
+        super().__init__()
+        self._method = method
+        self._run = run
+        self._stop = stop
+        self._progress = progress
+        self._first_step = progress.step_in_epoch
+        self._epoch = progress.epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the epoch's means, unless the epoch was begun before an interruption."""
+        del logs
+        self._epoch = epoch
+        self._first_step = self._progress.step_in_epoch if epoch == self._progress.epoch else 0
+        if not self._first_step:
+            self._method.reset_means()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves and stops if asked to."""
+        del logs
+        if self._stop.requested:
+            self._save(self._epoch, self._first_step + batch + 1)
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves; stops if asked to meanwhile."""
+        del logs
+        self._save(epoch + 1, 0)
+        if self._stop.requested:
+            raise KeyboardInterrupt
+
+    def _save(self, epoch: int, step_in_epoch: int) -> None:
+        progress = Progress(
+            epoch, step_in_epoch, self._progress.class_names, self._progress.image_shape
+        )
+        self._run.save_checkpoint(self._method, progress)

@@ -1,0 +1,305 @@
+"""The run directory: flags, metrics and checkpoints of one training.
+
+A checkpoint is one `.npz` file of every variable by its path, written to a temporary name,
+synced and renamed: it is there whole or not at all. Each array in it carries a CRC-32 that reading
+verifies, and nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import flags
+
+from fsgan_tf import settings
+from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.networks.wide_resnet import wide_resnet
+
+_KEPT_CHECKPOINTS = 2
+_PROGRESS_KEY = "__progress__"
+# What may change when a run goes on: where things are, how far it goes, what is looked at after.
+_CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples")
+_READ_ERRORS = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+      epoch: complete epochs.
+      step_in_epoch: complete steps of the epoch after them; not 0 only after an interruption.
+      class_names: of the classifier's logits, in order.
+      image_shape: `(h, w, c)` of the classifier's input.
+    """
+
+    epoch: int
+    step_in_epoch: int
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoredClassifier:
+    """A trained classifier and where it comes from.
+
+    Attributes:
+      model: float32 images `[b, h, w, c]` in [0, 1] to float32 logits `[b, K]`.
+      class_names: K names.
+      settings: the training flags it was trained with.
+      progress: how far its training was.
+      sha256: of its weights.
+    """
+
+    model: keras.Model
+    class_names: tuple[str, ...]
+    settings: flags.FlagValues
+    progress: Progress
+    sha256: str
+
+
+class RunDirectory:
+    """Reads and writes one run directory."""
+
+    def __init__(self, path: str | Path):
+        """Names the directory; `prepare` makes it."""
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.flags_file = self.path / "flags.txt"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.tensorboard = self.path / "tensorboard"
+        self.saved_model = self.path / "saved_model"
+        self.evaluation = self.path / "evaluation"
+
+    def prepare(self, values: flags.FlagValues) -> None:
+        """Makes the directory and records the flags, or checks them against the recorded ones.
+
+        Raises:
+          UserError: where the directory cannot be written, or holds a run of other flags.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make the run directory {self.path} ({error.strerror}); choose another "
+                "with --run_dir"
+            ) from error
+        if self.flags_file.exists():
+            self._refuse_other_flags(values)
+        write_atomically(self.flags_file, values.flags_into_string().encode())
+
+    def read_flags(self) -> flags.FlagValues:
+        """The recorded training flags.
+
+        Raises:
+          UserError: where there are none, or they are not this package's.
+        """
+        values = settings.training_flags()
+        if not self.flags_file.is_file():
+            raise UserError(
+                f"{self.path} is no run directory: it has no flags.txt; give the --run_dir of a "
+                "training"
+            )
+        try:
+            values(["fsgan_tf", f"--flagfile={self.flags_file}"])
+        except (flags.Error, OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {self.flags_file}: {error}") from error
+        return values
+
+    def save_checkpoint(self, method: keras.Model, progress: Progress) -> None:
+        """Writes the method's variables and the progress; keeps the newest two checkpoints."""
+        arrays = {path: np.asarray(variable) for path, variable in _by_path(method).items()}
+        arrays[_PROGRESS_KEY] = np.frombuffer(
+            json.dumps(dataclasses.asdict(progress)).encode(), dtype=np.uint8
+        )
+        name = f"epoch_{progress.epoch:04d}_step_{progress.step_in_epoch:06d}.npz"
+        try:
+            with _atomic_file(self.checkpoints / name) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise RunError(
+                f"cannot write a checkpoint to {self.checkpoints} ({error.strerror}); the one "
+                "before it is kept, and the same command goes on from it"
+            ) from error
+        for old in self._checkpoint_files()[_KEPT_CHECKPOINTS:]:
+            old.unlink()
+
+    def restore_checkpoint(self, method: keras.Model) -> Progress | None:
+        """Loads the newest readable checkpoint into the method; None where there is none yet.
+
+        Raises:
+          UserError: where there are checkpoints and none is readable.
+        """
+        arrays, progress = self._newest_readable(with_optimizers=True)
+        if progress is None:
+            return None
+        _assign(_by_path(method), arrays, self.path)
+        return progress
+
+    def restore_classifier(self) -> RestoredClassifier:
+        """Builds the classifier in float32 from the recorded flags and the newest checkpoint.
+
+        Raises:
+          UserError: where the directory is no run, or has no readable checkpoint.
+        """
+        values = self.read_flags()
+        arrays, progress = self._newest_readable(with_optimizers=False)
+        if progress is None:
+            raise UserError(f"{self.path} has no checkpoint yet; train it first")
+        model = wide_resnet(
+            depth=values.classifier_depth,
+            width=values.classifier_width,
+            num_classes=len(progress.class_names),
+            image_shape=progress.image_shape,
+        )
+        variables = {f"classifier/{path}": v for path, v in _network_paths(model).items()}
+        _assign(variables, arrays, self.path)
+        return RestoredClassifier(
+            model, progress.class_names, values, progress, classifier_sha256(model)
+        )
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one an epoch."""
+        if not self.metrics_file.exists():
+            return []
+        rows = []
+        for line in self.metrics_file.read_text().splitlines():
+            # A line cut short by a kill is of an epoch that no checkpoint holds yet.
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+        return rows
+
+    def keep_metrics_before(self, epoch: int) -> None:
+        """Drops rows of epochs that are about to be run again."""
+        rows = [row for row in self.read_metrics() if row["epoch"] < epoch]
+        write_atomically(self.metrics_file, "".join(_json_line(row) for row in rows).encode())
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Adds the row of an epoch."""
+        with self.metrics_file.open("a") as file:
+            file.write(_json_line(row))
+
+    def _refuse_other_flags(self, values: flags.FlagValues) -> None:
+        recorded, asked = self.read_flags().flag_values_dict(), values.flag_values_dict()
+        differences = [
+            f"--{name} was {recorded[name]} and is now {asked[name]}"
+            for name in sorted(asked)
+            if name not in _CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
+        ]
+        if differences:
+            raise UserError(
+                f"{self.path} holds a run of other flags: {'; '.join(differences)}; give the same "
+                "flags to go on, or another --run_dir"
+            )
+
+    def _checkpoint_files(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("epoch_*.npz"), reverse=True)
+
+    def _newest_readable(
+        self, with_optimizers: bool
+    ) -> tuple[dict[str, np.ndarray], Progress | None]:
+        files = self._checkpoint_files()
+        for file in files:
+            try:
+                return _read(file, with_optimizers)
+            except _READ_ERRORS as error:
+                print(
+                    f"warning: checkpoint {file} is damaged ({error}); trying the one before it",
+                    file=sys.stderr,
+                )
+        if files:
+            raise UserError(
+                f"no checkpoint in {self.checkpoints} is readable; remove them to start again, or "
+                "give another --run_dir"
+            )
+        return {}, None
+
+
+def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
+    """The newest classifier of a run; see `RunDirectory.restore_classifier`."""
+    return RunDirectory(run_dir).restore_classifier()
+
+
+def classifier_sha256(model: keras.Model) -> str:
+    """SHA-256 of a model's weights, in order."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or as it was before."""
+    with _atomic_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _atomic_file(path: Path) -> Iterator[Any]:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _by_path(method: keras.Model) -> dict[str, Any]:
+    """Every variable of a method: networks, optimizers, the epoch's means."""
+    variables: dict[str, Any] = {}
+    for network, model in method.networks.items():
+        for path, variable in _network_paths(model).items():
+            variables[f"{network}/{path}"] = variable
+    for network, optimizer in method.optimizers_by_network.items():
+        for index, variable in enumerate(optimizer.variables):
+            variables[f"{network}_optimizer/{index}_{variable.name}"] = variable
+    for name, mean in method.means.items():
+        for variable in mean.variables:
+            variables[f"means/{name}/{variable.name}"] = variable
+    return variables
+
+
+def _network_paths(model: keras.Model) -> dict[str, Any]:
+    return {variable.path: variable for variable in model.variables}
+
+
+def _read(file: Path, with_optimizers: bool) -> tuple[dict[str, np.ndarray], Progress]:
+    with np.load(file, allow_pickle=False) as archive:
+        progress = json.loads(archive[_PROGRESS_KEY].tobytes())
+        arrays = {
+            name: archive[name]
+            for name in archive.files
+            if with_optimizers or name.startswith("classifier/")
+        }
+    progress["class_names"] = tuple(progress["class_names"])
+    progress["image_shape"] = tuple(progress["image_shape"])
+    return arrays, Progress(**progress)
+
+
+def _assign(variables: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -> None:
+    for path, variable in variables.items():
+        if path not in arrays or arrays[path].shape != tuple(variable.shape):
+            raise UserError(
+                f"the checkpoint in {where} does not fit: {path} is missing or of another shape; "
+                "give the flags it was trained with"
+            )
+    for path, variable in variables.items():
+        variable.assign(arrays[path])
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=False) + "\n"
