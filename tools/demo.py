@@ -1,0 +1,79 @@
+"""The demonstration: a standard and an FS-GAN classifier on the embedded digits, side by side.
+
+    python tools/demo.py [--seed=0] [--runs=runs]
+
+Trains both (`demo_standard`, `demo_fs_gan`), attacks both, exports both and prints the table. Run
+again, it goes on where it stopped, and trains nothing that is trained.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+
+from fsgan_tf import cli
+from fsgan_tf.errors import RunError
+
+_METHODS = ("standard", "fs_gan")
+_ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
+
+
+def main(flag_values: flags.FlagValues, words: list[str]) -> None:
+    """Trains, attacks and exports both classifiers, then prints the table and the paths."""
+    del words
+    start = time.monotonic()
+    run_dirs = {name: Path(flag_values.runs) / f"demo_{name}" for name in _METHODS}
+    for name, run_dir in run_dirs.items():
+        print(f"\n== {name} ==", flush=True)
+        _train(name, run_dir, flag_values.seed)
+    print(f"\nThe {_epsilon(run_dirs['fs_gan'])}-ball on 360 test digits, accuracies:\n")
+    print(_table(run_dirs))
+    print(f"\n{'':10} SavedModel, report, checkpoints, metrics:")
+    for name, run_dir in run_dirs.items():
+        print(f"{name:10} {run_dir / 'saved_model'}  {run_dir / 'evaluation' / 'report.md'}")
+    print(f"\nwatch:     .venv/bin/tensorboard --logdir={flag_values.runs}")
+    print(f"{time.monotonic() - start:.0f} seconds")
+
+
+def _train(method: str, run_dir: Path, seed: int) -> None:
+    command = [sys.executable, "-m", "fsgan_tf.train", "--flagfile=configs/digits.flags"]
+    command += [f"--method={method}", f"--run_dir={run_dir}", f"--seed={seed}"]
+    code = subprocess.run(command, check=False).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise RunError(f"{' '.join(command)} ended with exit code {code}")
+
+
+def _results(run_dir: Path) -> dict:
+    return json.loads((run_dir / "evaluation" / "results.json").read_text())
+
+
+def _epsilon(run_dir: Path) -> str:
+    return f"epsilon {_results(run_dir)['threat_model']['epsilon']:g}"
+
+
+def _table(run_dirs: dict[str, Path]) -> str:
+    header = ["", "clean", *_ATTACKS.values(), "worst case"]
+    lines = ["".join(f"{cell:>12}" for cell in header)]
+    for name, run_dir in run_dirs.items():
+        results = _results(run_dir)
+        attacks = {attack["name"]: attack["accuracy"] for attack in results["attacks"]}
+        shares = [results["clean_accuracy"], *(attacks[attack] for attack in _ATTACKS)]
+        shares.append(results["worst_case_accuracy"])
+        lines.append(f"{name:>12}" + "".join(f"{share:>12.1%}" for share in shares))
+    return "\n".join(lines)
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_integer("seed", 0, "Of both trainings.", flag_values=values)
+    flags.DEFINE_string("runs", "runs", "Folder of the two runs.", flag_values=values)
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
