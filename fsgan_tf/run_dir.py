@@ -278,7 +278,7 @@ def _network_paths(model: keras.Model) -> dict[str, Any]:
 
 
 def _read(file: Path, with_optimizers: bool) -> tuple[dict[str, np.ndarray], Progress]:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         progress = json.loads(archive[_PROGRESS_KEY].tobytes())
         arrays = {
             name: archive[name]

@@ -191,7 +191,7 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
     _float(
         values,
         "classifier_ot_weight",
-        0.0,
+        1.0,
         "fs_gan: weight of the optimal-transport loss in the classifier's loss.",
         0.0,
     )

@@ -8,6 +8,7 @@ same --run_dir, it goes on where it stopped.
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -230,6 +231,9 @@ def _finish(
     from fsgan_tf.threat_model import ThreatModel
 
     restored = run.restore_classifier()
+    if _is_finished(run, restored.sha256, min(values.eval_examples, len(dataset.test))):
+        print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
+        return
     export.save_classifier(restored.model, restored.class_names, run.saved_model)
     print(f"exported: {run.saved_model}")
     if not values.eval_examples:
@@ -261,6 +265,20 @@ def _finish(
     )
     print(report.as_table(result))
     print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
+
+
+def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) -> bool:
+    """Whether the export and the evaluation there are of this very classifier."""
+    results = run.evaluation / "results.json"
+    if not (run.saved_model.is_dir() and results.is_file()):
+        return False
+    try:
+        found = json.loads(results.read_text())
+        return (found["classifier_sha256"], found["split"]) == (classifier_sha256, "test") and (
+            found["num_examples"] >= eval_examples
+        )
+    except (ValueError, KeyError):
+        return False
 
 
 def _dry_run(values: flags.FlagValues) -> None:

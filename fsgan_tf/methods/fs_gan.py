@@ -77,7 +77,7 @@ class FSGAN(TrainingMethod):
         generator_inputs: str = "unit",
         generator_gradient_skip: float = 2.0,
         gradient_normalization: str = "rms",
-        classifier_ot_weight: float = 0.0,
+        classifier_ot_weight: float = 1.0,
         classifier_ot_branch: str = "both",
         entropic_regularization: float = 0.01,
         sinkhorn_solver: str = "reference",

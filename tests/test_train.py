@@ -1,0 +1,172 @@
+"""The main command, as a user runs it, on the embedded digits scaled down by flags."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fsgan_tf import cli, evaluate, export, predict, settings, train
+from fsgan_tf.run_dir import RunDirectory
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
+
+
+def _train(*arguments: str) -> int:
+    return cli.run(train.main, settings.training_flags(), description="", argv=arguments)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunDirectory:
+    """Two epochs of FS-GAN."""
+    path = tmp_path_factory.mktemp("runs") / "fs_gan"
+    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={path}") == 0
+    return RunDirectory(path)
+
+
+def test_the_run_directory_is_complete(run):
+    assert run.flags_file.is_file()
+    assert len(list(run.checkpoints.glob("*.npz"))) == 2
+    assert (run.saved_model / "saved_model.pb").is_file()
+    assert (run.evaluation / "report.md").is_file()
+    results = json.loads((run.evaluation / "results.json").read_text())
+    assert results["num_examples"] == 8
+    assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd20", "cw20"]
+    assert results["classifier_sha256"] == run.restore_classifier().sha256
+
+
+def test_metrics_hold_an_object_an_epoch(run):
+    rows = run.read_metrics()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert [row["step"] for row in rows] == [4, 8]
+    expected = {
+        "loss", "cross_entropy", "classifier_ot", "generator_ot", "diversity",
+        "perturbation_size", "clean_accuracy", "one_step_accuracy", "robust_accuracy",
+        "validation_generator_ot", "validation_sign_step_ot", "images_per_second",
+        "learning_rate_classifier", "learning_rate_generator",
+    }  # fmt: skip
+    for row in rows:
+        assert expected <= set(row)
+        assert np.isfinite([row[name] for name in expected]).all()
+
+
+def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
+    events = EventAccumulator(str(run.tensorboard), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()["tensors"]
+    for tag in (
+        "train/loss", "train/generator_ot", "train/diversity", "validation/clean_accuracy",
+        "validation/robust_accuracy", "validation/sign_step_ot", "learning_rate/generator",
+        "images_per_second", "clean_adversarial_perturbation", "flags", "test/worst_case_accuracy",
+    ):  # fmt: skip
+        assert tag in tags, tags
+    assert [event.step for event in events.Tensors("train/loss")] == [4, 8]
+    text = tf.make_ndarray(events.Tensors("flags")[0].tensor_proto).item().decode()
+    assert "--epsilon=0.05" in text
+    assert any("hparams" in tag for tag in events.summary_metadata)
+    picture = tf.make_ndarray(events.Tensors("clean_adversarial_perturbation")[0].tensor_proto)
+    assert tf.io.decode_png(picture.flatten()[2]).shape == (3 * 96, 8 * 96, 3)
+
+
+def test_finished_runs_do_nothing_again(run, capsys):
+    before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
+    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}") == 0
+    assert "already exported and evaluated" in capsys.readouterr().out
+    assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
+    assert len(run.read_metrics()) == 2
+
+
+def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
+    assert _train(*TINY, "--epochs=2", f"--run_dir={run.path}") == 2
+    assert "--generator_width was 4 and is now 16" in capsys.readouterr().err
+
+
+def test_other_commands_take_the_run(run, tmp_path, capsys):
+    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
+    arguments.append(f"--output_dir={tmp_path / 'results'}")
+    code = cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    assert code == 0
+    assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
+    arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
+    assert cli.run(export.main, settings.export_flags(), description="", argv=arguments) == 0
+    picture = tmp_path / "digit.png"
+    picture.write_bytes(tf.io.encode_png(tf.zeros([9, 7, 3], tf.uint8)).numpy())
+    arguments = [f"--saved_model={tmp_path / 'export'}", str(picture)]
+    code = cli.run(
+        predict.main, settings.predict_flags(), description="", argv=arguments, takes_words=True
+    )
+    assert code == 0
+    assert "digit.png" in capsys.readouterr().out
+
+
+def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path):
+    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
+    arguments.append(f"--output_dir={tmp_path}")
+    code = cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    assert code == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["split"], results["num_examples"]) == ("validation", 143)
+
+
+def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
+    flags = [f"--flagfile={ROOT / 'configs' / 'svhn.flags'}", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*flags, "--dry_run", "--data_dir=/nowhere", "--precision=float32") == 0
+    printed = capsys.readouterr().out
+    assert "36,479,194 trainable parameters" in printed
+    assert "steps an epoch: 1204" in printed  # (73257 - 1000) // 60
+    assert "--epsilon=0.0313725" in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batch_size=2000"], ["1294", "--batch_size"]),
+        (["--train_examples=5000"], ["1294", "--train_examples"]),
+        (["--dataset=no_such_set"], ["no_such_set", "digits"]),
+        (["--dataset=svhn_cropped", "--data_dir=/proc/nowhere"], ["svhn_cropped", "/proc/nowhere"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_run_directory(arguments, words, tmp_path, capsys):
+    assert _train(*arguments, f"--run_dir={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_run_directory_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert _train(*TINY, f"--run_dir={tmp_path / 'file' / 'run'}") == 2
+    assert "run directory" in capsys.readouterr().err
+
+
+def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(tmp_path):
+    """Stops a training in its second epoch, goes on, and compares with one that never stopped."""
+    flags = [*TINY, "--method=standard", "--epochs=2", "--train_examples=960", "--eval_examples=0"]
+    whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
+    assert _train(*flags, f"--run_dir={whole.path}") == 0
+    command = [sys.executable, "-m", "fsgan_tf.train", *flags, f"--run_dir={stopped.path}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not stopped.read_metrics():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on" in error
+    assert "Traceback" not in error
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert stopped.restore_classifier().sha256 == whole.restore_classifier().sha256
+    for ours, theirs in zip(stopped.read_metrics(), whole.read_metrics(), strict=True):
+        # A subprocess has one logical CPU and this process two: the rates are all that may differ.
+        ours.pop("images_per_second"), theirs.pop("images_per_second")
+        assert ours == theirs
