@@ -1,0 +1,67 @@
+"""What every attack is: a name, its parameters and one attempt on one batch."""
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.threat_model import ThreatModel
+
+
+class Attempt(NamedTuple):
+    """What one run of an attack found.
+
+    Attributes:
+      images: float32 `[b, h, w, c]`, the best adversarial image found for each example.
+      success: bool `[b]`, whether the attack claims that its image is misclassified. The engine
+        verifies each claim.
+    """
+
+    images: tf.Tensor
+    success: tf.Tensor
+
+
+class Attack(Protocol):
+    """An attack. A new one is a new file with a class like this, named in `catalogue.py`.
+
+    Attributes:
+      name: as in `--attacks` and results.json.
+      restarts: how often the engine runs it on what it has not fooled yet.
+      cost: gradient evaluations (or as long-lasting queries) it spends on an image; the engine
+        runs cheap attacks first.
+      parameters: everything that decides its strength, for results.json.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def restarts(self) -> int: ...  # noqa: D102
+
+    @property
+    def cost(self) -> int: ...  # noqa: D102
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def run(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+    ) -> Attempt:
+        """Attacks one batch once.
+
+        Args:
+          classifier: the classifier; its gradients may be used.
+          threat_model: what a perturbation may be.
+          images: float32 `[b, h, w, c]` clean images within the pixel range.
+          labels: int32 `[b]` true labels.
+          seeds: int64 `[b, 2]`, the stateless seed of each example; the only source of chance.
+
+        Returns:
+          One attempt. An example's outcome depends on its own image, label and seed alone.
+        """
+        ...

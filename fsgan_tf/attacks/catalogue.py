@@ -1,0 +1,100 @@
+"""Attacks and suites of attacks by name."""
+
+import re
+from collections.abc import Sequence
+
+from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.projected_gradient import ProjectedGradient
+from fsgan_tf.errors import UserError
+
+_LOSS_OF_FAMILY = {"pgd": "cross_entropy", "cw": "margin"}
+_ITERATIVE = re.compile(r"(pgd|cw)([1-9]\d{0,4})")
+_KNOWN = "fgsm, pgdN and cwN for N steps (pgd20, cw100, ...)"
+
+# Names and restarts. The white-box attacks of the paper's tables use 10 restarts.
+_SUITES: dict[str, tuple[tuple[str, ...], int]] = {
+    "quick": (("fgsm", "pgd20", "cw20"), 1),
+    "paper_white_box": (("fgsm", "pgd10", "pgd20", "pgd100", "cw20", "cw100"), 10),
+}
+
+
+def suite_names() -> list[str]:
+    """Names that `suite` takes."""
+    return list(_SUITES)
+
+
+def suite(
+    name: str, epsilon: float, *, restarts: int | None = None, step_size: float | None = None
+) -> list[Attack]:
+    """The attacks of a suite.
+
+    Args:
+      name: one of `suite_names()`.
+      epsilon: radius of the ball, pixel units.
+      restarts: of the attacks with a random start; the suite's own by default.
+      step_size: of the iterative attacks, pixel units; epsilon/4 by default, which is 2/255 at
+        8/255 as in the paper.
+
+    Returns:
+      The attacks.
+
+    Raises:
+      UserError: the name is unknown or the step size does not fit.
+    """
+    if name not in _SUITES:
+        raise UserError(f"unknown suite {name!r}; there are {', '.join(_SUITES)}")
+    names, default_restarts = _SUITES[name]
+    return by_names(names, epsilon, restarts=restarts or default_restarts, step_size=step_size)
+
+
+def by_names(
+    names: Sequence[str], epsilon: float, *, restarts: int = 1, step_size: float | None = None
+) -> list[Attack]:
+    """Attacks by their names; each once.
+
+    Args:
+      names: `fgsm`, `pgdN` or `cwN` for N gradient steps.
+      epsilon: radius of the ball, pixel units.
+      restarts: of the attacks with a random start, at least 1.
+      step_size: of the iterative attacks, pixel units; epsilon/4 by default.
+
+    Returns:
+      The attacks.
+
+    Raises:
+      UserError: a name is unknown, or the step size does not fit.
+    """
+    if step_size is None:
+        step_size = epsilon / 4
+    if not 0 < step_size <= epsilon:
+        raise UserError(
+            f"the step size is {step_size:g}; it must be above 0 and at most epsilon ({epsilon:g})"
+        )
+    if not names:
+        raise UserError(f"no attack is named; there are {_KNOWN}")
+    unique = dict.fromkeys(name.strip() for name in names)
+    return [_attack(name, epsilon, restarts, step_size) for name in unique]
+
+
+def _attack(name: str, epsilon: float, restarts: int, step_size: float) -> Attack:
+    if name == "fgsm":
+        return ProjectedGradient(
+            name,
+            loss="cross_entropy",
+            num_steps=1,
+            step_size=epsilon,
+            random_start=False,
+            restarts=1,
+        )
+    match = _ITERATIVE.fullmatch(name)
+    if match is None:
+        raise UserError(f"unknown attack {name!r}; there are {_KNOWN}")
+    family, num_steps = match.groups()
+    return ProjectedGradient(
+        name,
+        loss=_LOSS_OF_FAMILY[family],
+        num_steps=int(num_steps),
+        step_size=step_size,
+        random_start=True,
+        restarts=restarts,
+    )

@@ -1,0 +1,37 @@
+"""The losses that attacks climb, one value an example, with CleverHans' keywords."""
+
+import tensorflow as tf
+
+_CONFIDENCE = 50.0
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy, CleverHans' own default.
+
+    Args:
+      labels: int32 `[b]`.
+      logits: float32 `[b, k]`.
+
+    Returns:
+      float32 `[b]`, in nats.
+    """
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Carlini and Wagner's margin, as climbed by projected gradient: -max(0, z_y - max z_j + 50).
+
+    The l_inf attack that papers after Madry et al. call C&W: `cifar10_challenge/pgd_attack.py` of
+    MadryLab and `attack_methods.py` of Feature-Scatter, both with confidence 50.
+
+    Args:
+      labels: int32 `[b]`.
+      logits: float32 `[b, k]`, k at least 2.
+
+    Returns:
+      float32 `[b]`, in logits; at most 0.
+    """
+    is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
+    true_logit = tf.gather(logits, labels, batch_dims=1)
+    others = tf.where(is_true_class, logits.dtype.min, logits)
+    return -tf.nn.relu(true_logit - tf.reduce_max(others, axis=1) + _CONFIDENCE)

@@ -1,0 +1,226 @@
+"""FGSM, PGD and the l_inf C&W attack: CleverHans' one-step attack in one compiled loop."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.tf2.utils import clip_eta
+
+from fsgan_tf.attacks import losses
+from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.threat_model import ThreatModel
+
+_LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
+
+
+class Path(NamedTuple):
+    """Where a climb led.
+
+    Attributes:
+      best: float32 `[b, h, w, c]`, of each example's iterates the first misclassified one, else
+        that of the highest loss.
+      success: bool `[b]`, whether `best` is misclassified.
+      last: float32 `[b, h, w, c]`, the last iterate, which is what CleverHans returns.
+    """
+
+    best: tf.Tensor
+    success: tf.Tensor
+    last: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedGradient:
+    """Ascent on a loss by sign steps, projected to the ball (Madry et al., arXiv:1706.06083).
+
+    Attributes:
+      name: as in `--attacks`.
+      loss: `cross_entropy` or `margin`.
+      num_steps: gradient steps of one restart.
+      step_size: of one step, pixel units.
+      random_start: start uniformly within the ball instead of at the image.
+      restarts: independent runs; only chance tells them apart.
+    """
+
+    name: str
+    loss: str
+    num_steps: int
+    step_size: float
+    random_start: bool
+    restarts: int
+
+    @property
+    def cost(self) -> int:
+        """Gradients spent on an image that no restart fools."""
+        return self.num_steps * self.restarts
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What results.json says of this attack."""
+        parameters = dataclasses.asdict(self)
+        del parameters["name"]
+        return parameters
+
+    def run(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+    ) -> Attempt:
+        """Climbs once from a fresh start; see `Attack.run`."""
+        start = random_start(threat_model, images, seeds) if self.random_start else images
+        path = climb(
+            classifier,
+            threat_model,
+            images,
+            start,
+            labels,
+            loss=self.loss,
+            num_steps=self.num_steps,
+            step_size=self.step_size,
+        )
+        return Attempt(path.best, path.success)
+
+
+@tf.function(autograph=False)
+def random_start(threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """Uniform in the ball around each image, clipped to the pixel range.
+
+    Args:
+      threat_model: gives the ball and the pixel range.
+      images: float32 `[b, h, w, c]`.
+      seeds: int64 `[b, 2]`; each example's start follows from its own seed alone.
+
+    Returns:
+      float32 `[b, h, w, c]`.
+    """
+    perturbations = tf.map_fn(
+        lambda seed: threat_model.random_perturbation(tf.shape(images)[1:], seed),
+        seeds,
+        fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32),
+    )
+    return threat_model.clip(images + perturbations)
+
+
+def climb(
+    classifier: AttackedClassifier,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    start: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    loss: str,
+    num_steps: int,
+    step_size: float,
+    stop_when_fooled: bool = True,
+) -> Path:
+    """Takes `num_steps` steps of CleverHans' `fast_gradient_method`, each projected to the ball.
+
+    Step for step this is CleverHans' `projected_gradient_descent`, whose Python loop would be
+    unrolled when traced: here one graph serves any number of steps, step size and epsilon.
+
+    Args:
+      classifier: what is attacked.
+      threat_model: the ball and the pixel range.
+      images: float32 `[b, h, w, c]` clean images within the pixel range.
+      start: float32 `[b, h, w, c]` first iterate, within the ball and the range.
+      labels: int32 `[b]` true labels.
+      loss: `cross_entropy` or `margin`.
+      num_steps: number of gradient steps.
+      step_size: pixel units.
+      stop_when_fooled: stop once every example is misclassified; the best iterate is then decided.
+
+    Returns:
+      The path.
+    """
+    return _climb(
+        classifier,
+        _LOSSES[loss],
+        (threat_model.lower, threat_model.upper),
+        images,
+        start,
+        labels,
+        tf.constant(num_steps),
+        tf.constant(step_size),
+        tf.constant(threat_model.epsilon),
+        tf.constant(stop_when_fooled),
+    )
+
+
+class _State(NamedTuple):
+    """The loop's variables; `best_loss` is float32 `[b]`."""
+
+    step: tf.Tensor
+    iterate: tf.Tensor
+    best: tf.Tensor
+    best_loss: tf.Tensor
+    success: tf.Tensor
+
+
+@tf.function(autograph=False)
+def _climb(
+    classifier: AttackedClassifier,
+    loss_fn: Callable[..., tf.Tensor],
+    pixel_range: tuple[float, float],
+    images: tf.Tensor,
+    start: tf.Tensor,
+    labels: tf.Tensor,
+    num_steps: tf.Tensor,
+    step_size: tf.Tensor,
+    epsilon: tf.Tensor,
+    stop_when_fooled: tf.Tensor,
+) -> Path:
+    lower, upper = pixel_range
+
+    def goes_on(state: _State) -> tf.Tensor:
+        fooled = stop_when_fooled & tf.reduce_all(state.success)
+        return (state.step < num_steps) & ~fooled
+
+    def step(state: _State) -> tuple[_State]:
+        stepped = fast_gradient_method(
+            classifier.recording_logits_fn,
+            state.iterate,
+            eps=step_size,
+            norm=np.inf,
+            loss_fn=loss_fn,
+            clip_min=lower,
+            clip_max=upper,
+            y=labels,
+            sanity_checks=False,
+        )
+        # The variable's shape is open, so that one serves any batch size and number of classes.
+        logits = tf.ensure_shape(classifier.recorded_logits.read_value(), [labels.shape[0], None])
+        judged = _judge(state, logits, labels, loss_fn)
+        perturbation = clip_eta(stepped - images, np.inf, epsilon)
+        projected = tf.clip_by_value(images + perturbation, lower, upper)
+        return (judged._replace(step=state.step + 1, iterate=projected),)
+
+    first = _State(
+        step=tf.constant(0),
+        iterate=start,
+        best=start,
+        best_loss=tf.fill(tf.shape(labels), -np.inf),
+        success=tf.zeros_like(labels, tf.bool),
+    )
+    (end,) = tf.while_loop(goes_on, step, [first])
+    end = _judge(end, classifier.logits(end.iterate), labels, loss_fn)
+    return Path(end.best, end.success, end.iterate)
+
+
+def _judge(
+    state: _State, logits: tf.Tensor, labels: tf.Tensor, loss_fn: Callable[..., tf.Tensor]
+) -> _State:
+    """Keeps the iterate where it beats the best one so far; a first success is kept for good."""
+    loss = loss_fn(labels=labels, logits=logits)
+    wrong = is_misclassified(logits, labels)
+    better = ~state.success & (wrong | (loss > state.best_loss))
+    return state._replace(
+        best=tf.where(better[:, None, None, None], state.iterate, state.best),
+        best_loss=tf.where(better, loss, state.best_loss),
+        success=state.success | wrong,
+    )

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.attacks import losses
+
+
+def _margin_in_numpy(labels, logits):
+    values = []
+    for label, row in zip(labels, logits, strict=True):
+        largest_other = max(value for index, value in enumerate(row) if index != label)
+        values.append(-max(0.0, row[label] - largest_other + 50.0))
+    return values
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_margin_with_confidence_50_against_numpy(scale):
+    generator = np.random.default_rng(0)
+    logits = (scale * generator.normal(size=(50, 5))).astype(np.float32)
+    labels = generator.integers(0, 5, 50).astype(np.int32)
+    expected = _margin_in_numpy(labels, logits)
+    margin = losses.margin(labels=tf.constant(labels), logits=tf.constant(logits))
+    np.testing.assert_allclose(margin, expected, rtol=1e-5)
+    # Both sides of the hinge are there.
+    if scale > 1:
+        assert 0 < np.count_nonzero(expected) < 50
+
+
+def test_margin_lowers_the_true_logit_and_raises_the_largest_other():
+    logits = tf.constant([[3.0, 1.0, 2.0], [-60.0, 0.0, 1.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.margin(labels=tf.constant([0, 0]), logits=logits)
+    gradient = tape.gradient(loss, logits).numpy()
+    # The second is misclassified by more than the confidence: nothing is left to gain.
+    np.testing.assert_array_equal(gradient, [[-1, 0, 1], [0, 0, 0]])
