@@ -1,0 +1,317 @@
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf import cli, data, evaluate, run_dir, settings
+from fsgan_tf.attacks import by_names
+from fsgan_tf.errors import UserError
+from fsgan_tf.report import Manifest
+from fsgan_tf.threat_model import ThreatModel
+
+FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
+
+
+@pytest.fixture(scope="module")
+def split():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (20, 8, 8, 1), np.uint8)
+    return data.Split(images, np.arange(20, dtype=np.int32) % 3)
+
+
+@pytest.fixture
+def test_set(monkeypatch, split):
+    """Replaces the data sets; returns the arguments of each call."""
+    calls = []
+
+    def load_test(name, *, data_dir=None, image_size=None):
+        calls.append((name, data_dir, image_size))
+        return split, ("a", "b", "c")
+
+    monkeypatch.setattr(data, "load_test", load_test)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    """Fits its few examples, so that there is something to attack."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    features = split.images.reshape(20, -1) / 255
+    targets = np.eye(3)[split.labels]
+    weights = np.linalg.lstsq(np.c_[features, np.ones(20)], targets, rcond=None)[0]
+    model.set_weights([weights[:-1], weights[-1]])
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("keras") / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def saved_model(model, tmp_path_factory):
+    return _save(tmp_path_factory.mktemp("saved"), lambda image: {"logits": model(image)}, model)
+
+
+def _save(path, serve, model=None, shape=(None, 8, 8, 1), dtype=tf.float32):
+    module = tf.Module()
+    module.model = model
+    signature = tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name="image")])
+    tf.saved_model.save(module, str(path), signatures=signature)
+    return str(path)
+
+
+@pytest.fixture
+def run(monkeypatch, model, tmp_path):
+    """A run directory as training would leave it, as far as evaluation looks."""
+    values = settings.training_flags()
+    values(["fsgan_tf", "--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
+    restored = SimpleNamespace(
+        model=model, class_names=("a", "b", "c"), settings=values, sha256="12" * 32
+    )
+    monkeypatch.setattr(run_dir, "restore_classifier", lambda path: restored)
+    return tmp_path / "run"
+
+
+def _evaluate(*argv):
+    return cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=[*argv, *FAST])
+
+
+def _results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
+    assert _evaluate(f"--run_dir={run}", "--num_examples=12") == 0
+    assert test_set == [("digits", "somewhere", 8)]
+    results = _results(run / "evaluation")
+    assert results["dataset"] == "digits"
+    assert results["model"] == str(run)
+    assert results["num_examples"] == 12
+    assert results["threat_model"] == {"norm": "linf", "epsilon": 0.1}
+    assert results["classifier_sha256"] == "12" * 32
+    assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd3", "cw3"]
+    assert results["attacks"][1]["parameters"]["step_size"] == 0.025
+    assert len(results["checks"]) == 7
+    assert results["command"].startswith("python -m fsgan_tf.evaluate")
+    printed = capsys.readouterr().out
+    assert "worst case" in printed
+    assert str(run / "evaluation" / "report.md") in printed
+
+
+def test_flags_win_over_the_run(run, test_set, tmp_path):
+    argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
+    assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
+    assert test_set == [("other", "somewhere", 8)]
+    results = _results(tmp_path / "out")
+    assert results["threat_model"]["epsilon"] == 2 / 255
+    assert results["seed"] == 5
+    assert all(attack["standalone"] for attack in results["attacks"])
+    assert [a["parameters"]["restarts"] for a in results["attacks"]] == [1, 2, 2]
+    assert not (run / "evaluation").exists()
+
+
+def test_the_validation_split_of_a_run(run, split, monkeypatch):
+    calls = []
+
+    def load(name, **options):
+        calls.append((name, options))
+        return SimpleNamespace(validation=split, class_names=("a", "b", "c"))
+
+    monkeypatch.setattr(data, "load", load)
+    assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
+    expected = {"validation_examples": 1000, "data_dir": "somewhere", "image_size": 8}
+    assert calls == [("digits", expected)]
+    assert _results(run / "evaluation")["split"] == "validation"
+
+
+def test_running_out_of_memory_says_what_to_lower(run, test_set, monkeypatch, capsys):
+    def exhausted(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "a long tale")
+
+    monkeypatch.setattr(evaluate, "evaluate_classifier", exhausted)
+    assert _evaluate(f"--run_dir={run}") == 1
+    assert "a smaller --batch_size than 8" in capsys.readouterr().err
+
+
+def test_keras_file_and_saved_model_give_what_the_model_gives(
+    keras_file, saved_model, model, split, test_set, tmp_path
+):
+    expected = evaluate.evaluate_classifier(
+        model,
+        split,
+        threat_model=ThreatModel(0.1),
+        attacks=by_names(["fgsm", "pgd3", "cw3"], 0.1),
+        batch_size=8,
+        seed=0,
+        standalone=False,
+        output_dir=tmp_path / "model",
+        manifest=Manifest("model", "digits", "test", "", ""),
+    )
+    assert expected.clean_accuracy == 1
+    assert 0 < expected.worst_case_accuracy < 1
+    hashes = set()
+    for flag in (f"--keras_model={keras_file}", f"--saved_model={saved_model}"):
+        folder = tmp_path / flag.strip("-").split("=")[0]
+        assert _evaluate(flag, "--dataset=digits", "--epsilon=0.1", f"--output_dir={folder}") == 0
+        results = _results(folder)
+        hashes.add(results["classifier_sha256"])
+        assert results["worst_case_accuracy"] == expected.worst_case_accuracy
+        for attack, other in zip(results["attacks"], expected.attacks, strict=True):
+            assert attack["accuracy"] == other.accuracy
+    assert len(hashes) == 2
+
+
+def _refused(capsys, *argv):
+    assert _evaluate(*argv) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
+
+
+def test_which_classifier_must_be_said_once(capsys, keras_file, run):
+    assert "exactly one of" in _refused(capsys)
+    assert "exactly one of" in _refused(capsys, f"--run_dir={run}", f"--keras_model={keras_file}")
+
+
+def test_foreign_models_need_what_only_a_run_knows(capsys, keras_file, tmp_path):
+    argv = [f"--keras_model={keras_file}"]
+    assert "--output_dir" in _refused(capsys, *argv)
+    argv.append(f"--output_dir={tmp_path / 'out'}")
+    assert "give --dataset" in _refused(capsys, *argv)
+    assert "give --epsilon" in _refused(capsys, *argv, "--dataset=digits")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--epsilon=0"], "epsilon"),
+        (["--epsilon=-8/255"], "epsilon"),
+        (["--epsilon=1.5"], "epsilon"),
+        (["--epsilon=eight"], "eight"),
+        (["--suite=fast"], "suite"),
+        (["--batch_size=0"], "batch_size"),
+        (["--num_examples=0"], "num_examples"),
+        (["--attack=fgsm"], "attack"),
+        (["words"], "words"),
+    ],
+)
+def test_bad_flags(argv, message, capsys):
+    assert message in _refused(capsys, "--run_dir=x", *argv)
+
+
+def test_unknown_attack_or_large_step(capsys, run, test_set):
+    flag_values = settings.evaluation_flags()
+    argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
+    assert cli.run(evaluate.main, flag_values, description="", argv=argv) == 2
+    assert "unknown attack 'deepfool'; there are fgsm" in capsys.readouterr().err
+    assert "at most epsilon" in _refused(capsys, f"--run_dir={run}", "--step_size=0.2")
+    assert test_set == []
+    assert not (run / "evaluation").exists()
+
+
+def test_folders_that_are_no_run(capsys, tmp_path):
+    assert "nowhere" in _refused(capsys, f"--run_dir={tmp_path / 'nowhere'}")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def _foreign(flag, path, tmp_path):
+    return [f"--{flag}={path}", "--dataset=digits", "--epsilon=0.1", f"--output_dir={tmp_path}/o"]
+
+
+@pytest.mark.parametrize("flag", ["keras_model", "saved_model"])
+def test_files_that_are_no_model(flag, capsys, tmp_path):
+    missing = _foreign(flag, tmp_path / "missing", tmp_path)
+    assert "missing" in _refused(capsys, *missing)
+    damaged = tmp_path / "damaged.keras"
+    if flag == "saved_model":
+        damaged.mkdir()
+        (damaged / "saved_model.pb").write_bytes(b"no graph")
+    else:
+        damaged.write_bytes(b"no model")
+    assert "cannot be loaded" in _refused(capsys, *_foreign(flag, damaged, tmp_path))
+    assert not (tmp_path / "o").exists()
+
+
+def test_keras_files_with_code_are_not_run(capsys, tmp_path):
+    path = tmp_path / "code.keras"
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Lambda(lambda x: x[:, :3, 0, 0], output_shape=(3,))(inputs)
+    keras.Model(inputs, outputs).save(path)
+    assert "cannot be loaded" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
+
+
+def test_models_that_do_not_fit_the_data(capsys, tmp_path, test_set):
+    path = tmp_path / "other.keras"
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    keras.Sequential(layers).save(path)
+    message = _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert "(4, 4, 1)" in message
+    assert "(8, 8, 1)" in message
+
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(7)]
+    keras.Sequential(layers).save(path)
+    message = _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert "7 classes" in message
+    assert "3 classes" in message
+
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(path)
+    assert "must take images" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"serve": lambda image: {"scores": image[:, :3, 0, 0]}},
+        {"serve": lambda image: {"logits": image[:, :3, 0, 0]}, "shape": (16, 8, 8, 1)},
+        {"serve": lambda image: {"logits": image[:, :3]}, "shape": (None, 64)},
+        {
+            "serve": lambda image: {"logits": tf.cast(image[:, :3, 0, 0], tf.float32)},
+            "dtype": tf.uint8,
+        },
+    ],
+    ids=["no logits", "fixed batch", "no image", "no float32"],
+)
+def test_saved_models_of_other_signatures(options, capsys, tmp_path, test_set):
+    path = _save(tmp_path / "saved", **options)
+    assert "serving_default of one float32" in _refused(
+        capsys, *_foreign("saved_model", path, tmp_path)
+    )
+
+
+def test_output_folder_that_cannot_be_made(capsys, run, test_set, tmp_path):
+    (tmp_path / "file").touch()
+    message = _refused(capsys, f"--run_dir={run}", f"--output_dir={tmp_path / 'file' / 'out'}")
+    assert "cannot make the folder" in message
+
+
+def test_hash_sees_every_file(saved_model, tmp_path):
+    copy = shutil.copytree(saved_model, tmp_path / "copy")
+    before = evaluate._load_saved_model(str(copy)).sha256
+    assert before == evaluate._load_saved_model(saved_model).sha256
+    (copy / "assets").mkdir(exist_ok=True)
+    (copy / "assets" / "class_names.txt").write_text("a")
+    assert evaluate._load_saved_model(str(copy)).sha256 != before
+
+
+def test_a_model_not_to_be_read_raises_user_error_as_a_library(tmp_path):
+    with pytest.raises(UserError):
+        evaluate._load_keras(str(tmp_path))
+
+
+def test_importing_the_command_imports_no_tensorflow():
+    code = "import sys, fsgan_tf.evaluate; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
