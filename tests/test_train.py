@@ -147,6 +147,16 @@ def test_an_unwritable_run_directory_is_one_line(tmp_path, capsys):
     assert "run directory" in capsys.readouterr().err
 
 
+def test_two_replicas_train_watch_and_finish(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--strategy=mirrored", "--method=standard", "--epochs=1", "--eval_examples=0"]
+    assert _train(*flags, f"--run_dir={run.path}") == 0
+    (row,) = run.read_metrics()
+    assert row["step"] == 2  # 64 images, 16 on each of 2 replicas
+    assert np.isfinite(row["loss"])
+    assert (run.saved_model / "saved_model.pb").is_file()
+
+
 def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(tmp_path):
     """Stops a training in its second epoch, goes on, and compares with one that never stopped."""
     flags = [*TINY, "--method=standard", "--epochs=2", "--train_examples=960", "--eval_examples=0"]
