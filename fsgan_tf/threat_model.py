@@ -7,6 +7,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from fsgan_tf import draws
+
 _TOLERANCE = 1e-6
 
 
@@ -45,8 +47,7 @@ class ThreatModel:
         Returns:
           float32 perturbation, pixel units; image plus perturbation may leave the pixel range.
         """
-        # Named, since the default one is another under XLA.
-        return tf.random.stateless_uniform(shape, seed, -self.epsilon, self.epsilon, alg="philox")
+        return self.epsilon * (2 * draws.uniform(shape, seed) - 1)
 
     def clip(self, images: tf.Tensor) -> tf.Tensor:
         """Clips float32 `[b, h, w, c]` images to the pixel range."""

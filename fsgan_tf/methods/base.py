@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
+from fsgan_tf import draws
 from fsgan_tf.threat_model import ThreatModel
 
 Batch = dict[str, tf.Tensor]
@@ -115,7 +116,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         context = tf.distribute.get_replica_context()
         step = tf.cast(self.classifier_optimizer.iterations, tf.int32)
         draw = step * context.num_replicas_in_sync + context.replica_id_in_sync_group
-        return tf.unstack(tf.random.split(tf.stack([self.seed, draw]), count, alg="philox"))
+        return draws.split(tf.stack([self.seed, draw]), count)
 
     def update(
         self,

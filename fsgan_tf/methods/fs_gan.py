@@ -40,7 +40,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import optimizers
+from fsgan_tf import draws, optimizers
 from fsgan_tf.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.networks.unet import unet
@@ -239,9 +239,7 @@ class FSGAN(TrainingMethod):
         """
         features = self.generator_features(perturbations, adversarial_images, gradients)
         residual = self.gradient_skip * tf.sign(gradients)
-        latents = tf.random.stateless_normal(
-            [2 * tf.shape(images)[0], self.latent_dim], latent_seed, alg="philox"
-        )
+        latents = draws.normal([2 * tf.shape(images)[0], self.latent_dim], latent_seed)
         output = self.threat_model.epsilon * self.generator(
             [_twice(features), latents, _twice(residual)], training=training
         )
@@ -287,9 +285,7 @@ class FSGAN(TrainingMethod):
         }
 
     def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        noise_seed, *latent_seeds = tf.unstack(
-            tf.random.split(seed, 1 + self.attack_iterations, alg="philox")
-        )
+        noise_seed, *latent_seeds = draws.split(seed, 1 + self.attack_iterations)
         clean_logits = self.classifier(images, training=False)
         noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         perturbations, current = noise, self.threat_model.project(images + noise, images)

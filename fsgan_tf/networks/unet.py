@@ -1,8 +1,8 @@
 """The UNet generator of perturbations.
 
 Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
-form): z passes a two-layer encoder and joins the input of every down block; 64 channels and about
-0.51 M parameters at latent dimension 10.
+form): z passes a two-layer encoder and joins the input of every down block; 504,476 parameters at
+64 channels, latent dimension 10 and 9 feature channels.
 
 Deviations: no class-conditional normalisation, since FS-GAN's G(z, delta, x', gradient) sees no
 label; a second input is added before the tanh (zeros leave the reference's output).
