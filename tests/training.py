@@ -37,7 +37,15 @@ def dataset(steps: int, size: int = BATCH_SIZE) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(stacked)
 
 
+def run(method: TrainingMethod, batches: tf.data.Dataset, steps: int) -> dict[str, float]:
+    """Runs steps eagerly, which spares tracing them, and returns the means."""
+    reports: dict[str, tf.Tensor] = {}
+    for data in batches.take(steps):
+        reports = method.train_step(data)
+    return {name: float(value) for name, value in reports.items()}
+
+
 def fit(method: TrainingMethod, batches: tf.data.Dataset, steps: int) -> dict[str, float]:
-    """Runs steps as a training does, and returns the means."""
+    """Runs steps as a training does, in a graph, and returns the means."""
     history = method.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
     return {name: values[-1] for name, values in history.history.items()}

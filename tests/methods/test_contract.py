@@ -7,6 +7,7 @@ import tensorflow as tf
 from fsgan_tf import settings
 from fsgan_tf.run_dir import Progress, RunDirectory
 from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit
+from tests.training import run as run_steps
 
 pytestmark = pytest.mark.parametrize("name", settings.method_names())
 SEED = tf.constant([3, 4])
@@ -23,7 +24,7 @@ def _weights(method) -> dict[str, np.ndarray]:
 def test_a_step_moves_every_variable_and_its_losses_are_finite(name):
     method = build(name)
     before = _weights(method)
-    reports = fit(method, dataset(1), 1)
+    reports = run_steps(method, dataset(1), 1)
     assert set(reports) == set(method.reports)
     assert np.isfinite(list(reports.values())).all()
     unmoved = [path for path, value in _weights(method).items() if np.all(value == before[path])]
@@ -54,10 +55,10 @@ def test_perturbing_and_diagnosing_change_nothing(name):
 def test_a_resumed_run_is_the_run(name, tmp_path):
     """Bit for bit: weights, optimizers and means, from a checkpoint in the middle of an epoch."""
     whole = build(name)
-    fit(whole, dataset(4), 4)
+    run_steps(whole, dataset(4), 4)
 
     first = build(name)
-    fit(first, dataset(4), 2)
+    run_steps(first, dataset(4), 2)
     run = RunDirectory(tmp_path)
     run.checkpoints.mkdir()
     classes = tuple("abcde")
@@ -66,7 +67,7 @@ def test_a_resumed_run_is_the_run(name, tmp_path):
     for variable in resumed.classifier.variables:
         variable.assign(tf.zeros_like(variable))
     assert run.restore_checkpoint(resumed) == Progress(0, 2, classes, IMAGE_SHAPE)
-    fit(resumed, dataset(4).skip(2), 2)
+    run_steps(resumed, dataset(4).skip(2), 2)
 
     for path, value in _weights(whole).items():
         np.testing.assert_array_equal(_weights(resumed)[path], value, err_msg=path)
@@ -85,7 +86,7 @@ def test_the_seed_decides_everything(name):
     weights = []
     for seed in (0, 0, 1):
         method = build(name, seed=seed)
-        fit(method, dataset(2), 2)
+        run_steps(method, dataset(2), 2)
         weights.append(_weights(method)["classifier/logits/kernel"])
     np.testing.assert_array_equal(weights[0], weights[1])
     assert np.any(weights[0] != weights[2])
@@ -127,9 +128,9 @@ def test_every_network_has_a_learning_rate_flag_and_a_cost(name):
 def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch):
     """Losses and optimizer state are float32; a step's loss agrees to the precision's rounding."""
     monkeypatch.setattr("fsgan_tf.hardware.has_bfloat16", lambda: True)
-    exact = fit(build(name), dataset(1), 1)
+    exact = run_steps(build(name), dataset(1), 1)
     method = build(name, precision=precision)
-    mixed = fit(method, dataset(1), 1)
+    mixed = run_steps(method, dataset(1), 1)
     assert method.classifier.output.dtype == "float32"
     for variable in method.classifier_optimizer.variables:
         assert variable.dtype in ("float32", "int32", "int64", "bool")
@@ -138,6 +139,6 @@ def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch
 
 def test_the_step_compiles_with_xla(name):
     eager, compiled = build(name), build(name, jit_compile=True)
-    plain = fit(eager, dataset(1), 1)
+    plain = run_steps(eager, dataset(1), 1)
     xla = fit(compiled, dataset(1), 1)
     assert xla["loss"] == pytest.approx(plain["loss"], rel=1e-3)
