@@ -155,7 +155,7 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
     _enum(
         values,
         "generator_update",
-        "accumulate",
+        "replace",
         ("replace", "accumulate"),
         "fs_gan: the perturbation is the generator's output, or that added to the start noise.",
     )

@@ -1,6 +1,9 @@
 """Ablation of FS-GAN's open points on CIFAR-10, judged on the validation slice alone.
 
-    python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=default,letter,...]
+Each variant differs in one point from `accumulate`, a generator's perturbation added to the start
+noise, as Feature-Scatter adds its sign step; `letter` is the paper's listing.
+
+    python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=accumulate,letter,...]
 
 Trains each variant with each seed (a finished one is not trained again), attacks its classifier
 with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/ablation.md.
@@ -28,9 +31,10 @@ _SCALE = (
     "--epochs=6",
     "--lr_decay_epochs=4,5",
     "--eval_examples=0",
+    "--generator_update=accumulate",
 )
 _VARIANTS: dict[str, tuple[str, ...]] = {
-    "default": (),
+    "accumulate": (),
     "letter": (
         "--generator_inputs=literal",
         "--gradient_normalization=channel_l2",

@@ -28,8 +28,7 @@ Deviations, without which the generator stays near its start and nothing robust 
 [generator_inputs] delta and x' reach it at unit scale, and [generator_gradient_skip] the
 gradient's sign is added, weighted, before its tanh, so that it starts as Feature-Scatter's step
 and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
---gradient_normalization=channel_l2 --generator_update=replace --classifier_ot_weight=1` is the
-listing to the letter.
+--gradient_normalization=channel_l2 --classifier_ot_weight=1` is the listing to the letter.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class FSGAN(TrainingMethod):
         diversity_weight: float = 0.05,
         diversity_scale: str = "pixel",
         attack_iterations: int = 1,
-        generator_update: str = "accumulate",
+        generator_update: str = "replace",
         generator_inputs: str = "unit",
         generator_gradient_skip: float = 2.0,
         gradient_normalization: str = "rms",

@@ -55,7 +55,7 @@ def test_diversity_weight_spreads_the_perturbations():
 
 def test_a_saturated_skip_is_feature_scatters_step():
     """Start noise plus epsilon * sign, clipped to the ball and to [0, 1]: FeatureScatter."""
-    method = build(generator_gradient_skip=1e4)
+    method = build(generator_gradient_skip=1e4, generator_update="accumulate")
     images, noise, start, gradients, _ = _inputs(method)
     epsilon = method.threat_model.epsilon
     x = images.numpy()
