@@ -32,6 +32,7 @@ _SCALE = (
     "--lr_decay_epochs=4,5",
     "--eval_examples=0",
     "--generator_update=accumulate",
+    "--classifier_ot_weight=0",
 )
 _VARIANTS: dict[str, tuple[str, ...]] = {
     "accumulate": (),
@@ -51,6 +52,7 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
         "--generator_learning_rate=1e-3",
     ),
     "replace": ("--generator_update=replace",),
+    "replace_ot_0.1": ("--generator_update=replace", "--classifier_ot_weight=0.1"),
     "ot_0.1": ("--classifier_ot_weight=0.1",),
     "ot_1": ("--classifier_ot_weight=1",),
     "ot_1_adversarial": ("--classifier_ot_weight=1", "--classifier_ot_branch=adversarial"),
