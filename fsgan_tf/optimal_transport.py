@@ -8,6 +8,7 @@ its plan is constant to the gradient (the envelope theorem's gradient of the reg
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -95,28 +96,90 @@ def _log_kernel(cost: tf.Tensor, u: tf.Tensor, v: tf.Tensor, regularization: flo
 
 
 def _reference_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
+    """The plan with a gradient by the iterations' own reverse.
+
+    TensorFlow's gradient of a `tf.while_loop` would keep every `[n, m]` intermediate, and has been
+    seen to fail at random (`AlreadyExistsError` of a temporary variable, TF 2.21). The reverse
+    needs the potentials alone.
+    """
     rows, columns = _sizes(cost)
     log_mu, log_nu = -tf.math.log(rows), -tf.math.log(columns)
 
-    def log_sum_exp(log_values: tf.Tensor, axis: int) -> tf.Tensor:
-        # No maximum is subtracted and 1e-6 is added: the reference does, and it shapes the plan.
-        return tf.math.log(tf.reduce_sum(tf.exp(log_values), axis=axis) + 1e-6)
+    @tf.custom_gradient
+    def plan_of(cost: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def kernel(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+            return tf.exp((u[:, tf.newaxis] + v[tf.newaxis, :] - cost) / regularization)
 
-    def iterate(u, v, _):
-        new_u = regularization * (log_mu - log_sum_exp(_log_kernel(cost, u, v, regularization), 1))
-        new_u += u
-        new_v = regularization * (
-            log_nu - log_sum_exp(_log_kernel(cost, new_u, v, regularization), 0)
+        def step_u(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+            return u + regularization * (log_mu - tf.math.log(_sums(kernel(u, v), 1)))
+
+        def step_v(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+            return v + regularization * (log_nu - tf.math.log(_sums(kernel(u, v), 0)))
+
+        def iterate(count, u, v, _, us, vs):
+            new_u = step_u(u, v)
+            change = tf.reduce_sum(tf.abs(new_u - u))
+            return (
+                count + 1, new_u, step_v(new_u, v), change, us.write(count, u), vs.write(count, v)
+            )  # fmt: skip
+
+        count, u, v, _, us, vs = tf.while_loop(
+            lambda count, u, v, change, us, vs: change >= _REFERENCE_THRESHOLD,
+            iterate,
+            (
+                tf.constant(0),
+                tf.zeros_like(cost[:, 0]),
+                tf.zeros_like(cost[0]),
+                tf.constant(math.inf),
+                _history(cost.shape[0]),
+                _history(cost.shape[1]),
+            ),
+            maximum_iterations=_REFERENCE_ITERATIONS,
         )
-        return new_u, new_v + v, tf.reduce_sum(tf.abs(new_u - u))
+        plan = kernel(u, v)
 
-    u, v, _ = tf.while_loop(
-        lambda u, v, change: change >= _REFERENCE_THRESHOLD,
-        iterate,
-        (tf.zeros_like(cost[:, 0]), tf.zeros_like(cost[0]), tf.constant(math.inf)),
-        maximum_iterations=_REFERENCE_ITERATIONS,
+        def gradient(by_plan: tf.Tensor) -> tf.Tensor:
+            """Walks the iterations back; `by_x` is the gradient by x, all `[n, m]` by u + v - C."""
+
+            def reverse(index, by_u, by_v, by_cost):
+                u, v = us.read(index), vs.read(index)
+                after_u = kernel(step_u(u, v), v)
+                through_v = -after_u * (by_v / _sums(after_u, 0))[tf.newaxis, :]
+                by_u += tf.reduce_sum(through_v, axis=1)
+                before = kernel(u, v)
+                through_u = -before * (by_u / _sums(before, 1))[:, tf.newaxis]
+                both = through_u + through_v
+                return (
+                    index - 1,
+                    by_u + tf.reduce_sum(through_u, axis=1),
+                    by_v + tf.reduce_sum(both, axis=0),
+                    by_cost - both,
+                )
+
+            last = by_plan * plan / regularization
+            _, _, _, by_cost = tf.while_loop(
+                lambda index, *_: index >= 0,
+                reverse,
+                (count - 1, tf.reduce_sum(last, axis=1), tf.reduce_sum(last, axis=0), -last),
+                maximum_iterations=_REFERENCE_ITERATIONS,
+            )
+            return by_cost
+
+        return plan, gradient
+
+    return plan_of(cost)
+
+
+def _sums(kernel: tf.Tensor, axis: int) -> tf.Tensor:
+    """Sums plus 1e-6, and no maximum is subtracted: the reference's, and it shapes the plan."""
+    return tf.reduce_sum(kernel, axis=axis) + 1e-6
+
+
+def _history(size: int | None) -> tf.TensorArray:
+    """Room for one `[size]` potential an iteration."""
+    return tf.TensorArray(
+        tf.float32, _REFERENCE_ITERATIONS, element_shape=[size], clear_after_read=False
     )
-    return tf.exp(_log_kernel(cost, u, v, regularization))
 
 
 def _converged_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
