@@ -37,7 +37,7 @@ smoke: $(INSTALLED)
 	  --epochs=1 --train_examples=256 --eval_examples=64
 	$(PYTHON) -m fsgan_tf.evaluate --run_dir=runs/smoke --attacks=fgsm,pgd10 --num_examples=64
 
-$(INSTALLED): requirements.txt
+$(INSTALLED): requirements.txt constraints.txt
 	@for python in $(BASE_PYTHON) python3 python3.12 python3.11 python3.10; do \
 	  if $$python -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
 	    [ -x $(PYTHON) ] || $$python -m venv $(VENV) || exit 1; found=1; break; fi; done; \
