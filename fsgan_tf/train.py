@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fsgan_tf import cli, quiet, settings
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -48,18 +48,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         _dry_run(flag_values)
         return
 
-    from fsgan_tf import data, hardware
+    from fsgan_tf import hardware
     from fsgan_tf.callbacks import StopRequest
     from fsgan_tf.run_dir import Progress, RunDirectory
 
     strategy = hardware.make_strategy(flag_values.strategy)
-    dataset = data.load(
-        flag_values.dataset,
-        data_dir=flag_values.data_dir,
-        image_size=flag_values.image_size,
-        train_examples=flag_values.train_examples,
-        validation_examples=flag_values.validation_examples,
-    )
+    dataset = _load(flag_values)
     steps_per_epoch = _steps_per_epoch(
         flag_values, len(dataset.train), strategy.num_replicas_in_sync
     )
@@ -135,6 +129,18 @@ def _complete(values: flags.FlagValues) -> None:
         values.run_dir = f"runs/{Path(values.dataset).name}_{values.method}"
 
 
+def _load(values: flags.FlagValues) -> ImageDataset:
+    from fsgan_tf import data
+
+    return data.load(
+        values.dataset,
+        data_dir=values.data_dir,
+        image_size=values.image_size,
+        train_examples=values.train_examples,
+        validation_examples=values.validation_examples,
+    )
+
+
 def _steps_per_epoch(values: flags.FlagValues, train_examples: int, replicas: int) -> int:
     steps = train_examples // (values.batch_size * replicas)
     if not steps:
@@ -165,6 +171,8 @@ def _fit(
     stop: StopRequest,
 ) -> Watcher:
     """Trains from `progress` to the last epoch; an interrupted epoch is completed first."""
+    import tensorflow as tf
+
     from fsgan_tf import data
     from fsgan_tf.callbacks import Checkpoints, LearningRates, ProgressBar
     from fsgan_tf.watching import Watcher
@@ -217,6 +225,12 @@ def _fit(
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {run.checkpoints}", file=sys.stderr)
         raise
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise RunError(
+            f"training failed ({type(error).__name__}: {reason}); the same command goes on from "
+            f"{run.checkpoints}"
+        ) from error
     finally:
         bar.close()
     return watcher
@@ -283,7 +297,7 @@ def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) 
 
 def _dry_run(values: flags.FlagValues) -> None:
     """Prints the resolved configuration and its cost."""
-    from fsgan_tf import cost, data, hardware
+    from fsgan_tf import cost, hardware
 
     if values.dataset in _KNOWN_SIZES and values.image_size is None:
         train_images, num_classes, image_shape = _KNOWN_SIZES[values.dataset]
@@ -291,13 +305,7 @@ def _dry_run(values: flags.FlagValues) -> None:
         train_images -= min(values.validation_examples, train_images // 10)
         train_images = min(values.train_examples or train_images, train_images)
     else:
-        dataset = data.load(
-            values.dataset,
-            data_dir=values.data_dir,
-            image_size=values.image_size,
-            train_examples=values.train_examples,
-            validation_examples=values.validation_examples,
-        )
+        dataset = _load(values)
         train_images, num_classes = len(dataset.train), dataset.num_classes
         image_shape = dataset.image_shape
     strategy = hardware.make_strategy(values.strategy)

@@ -46,6 +46,14 @@ def _noun(command: str) -> str:
     return {"evaluate": "evaluation", "export": "export", "predict": "predict"}[command]
 
 
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda p: p.stem)
+def test_tools_start(tool):
+    done = _python(str(tool), "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Flags:" in done.stdout
+    assert _python(str(tool), "--no_such_flag").returncode == 2
+
+
 def test_importing_the_package_imports_no_tensorflow():
     code = "import sys, fsgan_tf; sys.exit('tensorflow' in sys.modules)"
     assert _python("-c", code).returncode == 0

@@ -147,6 +147,17 @@ def test_an_unwritable_run_directory_is_one_line(tmp_path, capsys):
     assert "run directory" in capsys.readouterr().err
 
 
+def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    def out_of_memory(self, data):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore")
+
+    monkeypatch.setattr("fsgan_tf.methods.standard.Standard.train_step", out_of_memory)
+    assert _train(*TINY, "--method=standard", f"--run_dir={tmp_path / 'run'}") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "OOM when allocating" in error
+    assert "the same command goes on" in error
+
+
 def test_two_replicas_train_watch_and_finish(tmp_path):
     run = RunDirectory(tmp_path / "run")
     flags = [*TINY, "--strategy=mirrored", "--method=standard", "--epochs=1", "--eval_examples=0"]
