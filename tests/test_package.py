@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,8 @@ def test_help_is_complete_and_imports_no_tensorflow(command):
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
         "sys.exit(code)"
     )
-    start = time.monotonic()
     done = _python("-c", code)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 2
     for name in getattr(
         settings, f"{'training' if command == 'train' else _noun(command)}_flags"
     )():
