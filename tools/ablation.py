@@ -62,7 +62,17 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
     "batch_max": ("--gradient_normalization=batch_max",),
     "literal_inputs": ("--generator_inputs=literal",),
 }
-_COLUMNS = ("variant", "seed", "clean", "PGD-20", "C&W-20", "sign OT", "generator OT", "|δ|/ε", "r")
+_COLUMNS = (
+    "variant",
+    "seed",
+    "clean",
+    "PGD-20",
+    "C&W-20",
+    "sign OT",
+    "generator OT",
+    "mean abs δ / ε",
+    "r",
+)
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -77,7 +87,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             run_dir = Path(flag_values.runs) / f"{variant}_seed{seed}"
             _run(run_dir, variant, seed, flag_values.data_dir)
             rows.append(_row(run_dir, variant, seed))
-            print(_line(_COLUMNS if len(rows) == 1 else rows[-1]), flush=True)
+            print(_line(rows[-1]), flush=True)
     table = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), *map(_line, rows)]
     print("\n".join(table))
 
