@@ -30,7 +30,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     if name == "multi_worker":
         if "TF_CONFIG" not in os.environ:
-            raise UserError("--strategy=multi_worker needs TF_CONFIG in the environment; see docs")
+            raise UserError(
+                "--strategy=multi_worker needs TF_CONFIG in the environment, naming the workers"
+            )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]

@@ -108,7 +108,7 @@ def _reference_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
     @tf.custom_gradient
     def plan_of(cost: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         def kernel(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
-            return tf.exp((u[:, tf.newaxis] + v[tf.newaxis, :] - cost) / regularization)
+            return tf.exp(_log_kernel(cost, u, v, regularization))
 
         def step_u(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
             return u + regularization * (log_mu - tf.math.log(_sums(kernel(u, v), 1)))
@@ -139,7 +139,7 @@ def _reference_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
         plan = kernel(u, v)
 
         def gradient(by_plan: tf.Tensor) -> tf.Tensor:
-            """Walks the iterations back; `by_x` is the gradient by x, all `[n, m]` by u + v - C."""
+            """Walks the iterations back; `by_x` is the gradient of the loss by x."""
 
             def reverse(index, by_u, by_v, by_cost):
                 u, v = us.read(index), vs.read(index)

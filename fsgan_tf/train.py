@@ -57,10 +57,11 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     steps_per_epoch = _steps_per_epoch(
         flag_values, len(dataset.train), strategy.num_replicas_in_sync
     )
-    run = RunDirectory(flag_values.run_dir)
-    run.prepare(flag_values)
     with strategy.scope():
         method = build_method(flag_values, dataset.num_classes, dataset.image_shape)
+    # Only now is every flag known to be good.
+    run = RunDirectory(flag_values.run_dir)
+    run.prepare(flag_values)
     progress = run.restore_checkpoint(method) or Progress(
         0, 0, dataset.class_names, dataset.image_shape
     )
