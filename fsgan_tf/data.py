@@ -1,4 +1,4 @@
-"""Data sets by name, and the batches a training or an evaluation draws from them.
+"""Data sets by name, and the batches a training draws from them.
 
 A batch is `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`.
 """
@@ -19,7 +19,6 @@ from fsgan_tf.tfds_images import TfdsSource
 __all__ = [
     "ImageDataset",
     "Split",
-    "batches",
     "load",
     "load_test",
     "resolve_augmentation",
@@ -173,21 +172,6 @@ def training_batches(
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     stream = epochs.flat_map(epoch_indices).map(batch_of, tf.data.AUTOTUNE, deterministic=True)
-    return stream.prefetch(tf.data.AUTOTUNE).with_options(_options())
-
-
-def batches(split: Split, batch_size: int) -> tf.data.Dataset:
-    """Every example once, in order; the last batch may be smaller.
-
-    Args:
-      split: the images.
-      batch_size: examples a batch.
-
-    Returns:
-      Batches, without augmentation.
-    """
-    rows = tf.data.Dataset.range(len(split)).batch(batch_size)
-    stream = rows.map(_gather_from(split), tf.data.AUTOTUNE, deterministic=True)
     return stream.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 

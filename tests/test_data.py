@@ -102,16 +102,6 @@ def test_split_first():
     np.testing.assert_array_equal(split.first(3).labels, [0, 1, 2])
 
 
-def test_batches_hold_every_example_once_in_order():
-    split = numbered(10)
-    parts = list(data.batches(split, 4).as_numpy_iterator())
-    assert [len(part["label"]) for part in parts] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([part["label"] for part in parts]), split.labels)
-    images = np.concatenate([part["image"] for part in parts])
-    assert images.dtype == np.float32
-    np.testing.assert_array_equal(images, split.images.astype(np.float32) / np.float32(255))
-
-
 def test_training_batches_are_static_and_scaled():
     stream = data.training_batches(numbered(300), batch_size=8, seed=0, augmentation="none")
     assert stream.element_spec == {

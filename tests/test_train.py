@@ -141,6 +141,14 @@ def test_bad_input_is_one_line_and_leaves_no_run_directory(arguments, words, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_precision_the_hardware_lacks_leaves_no_run_directory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fsgan_tf.hardware.has_bfloat16", lambda: False)
+    path = tmp_path / "run"
+    assert _train("--precision=mixed_bfloat16", f"--run_dir={path}") == 2
+    assert "bfloat16" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_an_unwritable_run_directory_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert _train(*TINY, f"--run_dir={tmp_path / 'file' / 'run'}") == 2
