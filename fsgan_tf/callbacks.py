@@ -15,17 +15,19 @@ from fsgan_tf.run_dir import Progress, RunDirectory
 
 
 class LearningRates(keras.callbacks.Callback):
-    """Multiplies every learning rate by a factor at given epochs (from 0), as the references do."""
+    """Multiplies learning rates by a factor at given epochs (from 0), as the references do."""
 
     def __init__(
         self,
         method: TrainingMethod,
         initial: dict[str, float],
+        constant: tuple[str, ...],
         decay_epochs: tuple[int, ...],
         decay_factor: float,
     ):
-        """Args: `initial` rates by network; `decay_epochs` from 0; `decay_factor`."""
+        """Args: `initial` rates by network, `constant` networks, epochs from 0, the factor."""
         super().__init__()
+        self._constant = constant
         self._optimizers = method.optimizers_by_network
         self._initial = initial
         self._decay_epochs = decay_epochs
@@ -36,7 +38,8 @@ class LearningRates(keras.callbacks.Callback):
         del logs
         decays = sum(epoch >= decay for decay in self._decay_epochs)
         for network, optimizer in self._optimizers.items():
-            optimizer.learning_rate = self._initial[network] * self._decay_factor**decays
+            factor = 1.0 if network in self._constant else self._decay_factor**decays
+            optimizer.learning_rate = self._initial[network] * factor
 
 
 class ProgressBar(keras.callbacks.Callback):

@@ -84,6 +84,32 @@ def transport_cost(
     return tf.reduce_sum(plan * cost_matrix)
 
 
+def scatter_gradient(
+    classifier: Callable[..., tf.Tensor],
+    clean_logits: tf.Tensor,
+    images: tf.Tensor,
+    entropic_regularization: float = 0.01,
+    solver: str = "reference",
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gradient of L_ot by perturbed images, of the classifier in inference mode.
+
+    Args:
+      classifier: images to logits; called with `training=False`.
+      clean_logits: `[b, k]`, constant.
+      images: perturbed, float32 `[b, h, w, c]`.
+      entropic_regularization: see `sinkhorn_plan`.
+      solver: see `sinkhorn_plan`.
+
+    Returns:
+      The gradient, float32 `[b, h, w, c]`, and L_ot itself, float32 scalar.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logits = classifier(images, training=False)
+        cost = transport_cost(clean_logits, logits, entropic_regularization, solver)
+    return tape.gradient(cost, images), cost
+
+
 def _unit(vectors: tf.Tensor) -> tf.Tensor:
     vectors = tf.cast(vectors, tf.float32)
     square_norm = tf.reduce_sum(tf.square(vectors), axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Stochastic gradient descent as PyTorch's: L2 coupled, learning rate outside the momentum.
+"""Optimizers as PyTorch's: L2 coupled, and SGD's learning rate outside the momentum.
 
-All reference codes train with `torch.optim.SGD`. Keras' SGD differs twice: its `weight_decay` is
-decoupled from the gradient, and its velocity holds the learning rate, so that steps after a
-learning-rate drop still carry the old rate.
+The reference codes train with `torch.optim.SGD` and `Adam`. Keras' SGD differs twice: its
+`weight_decay` is decoupled from the gradient, and its velocity holds the learning rate, so that
+steps after a learning-rate drop still carry the old rate.
 """
 
 from typing import Any
@@ -53,6 +53,32 @@ class SGD(keras.optimizers.Optimizer):
         return {**super().get_config(), "momentum": self.momentum, "l2": self.l2}
 
 
+class Adam(keras.optimizers.Adam):
+    """Adam of gradient + l2 * variable; betas 0.9 and 0.999.
+
+    Source: torch.optim.Adam with its `weight_decay` and epsilon 1e-8. Deviation: Keras adds epsilon
+    before it corrects the second moment's bias, PyTorch after.
+    """
+
+    def __init__(
+        self, learning_rate: float = 1e-3, l2: float = 0.0, name: str = "adam", **kwargs: Any
+    ):
+        """Args: `learning_rate`, `l2` coupled penalty, `name`."""
+        super().__init__(learning_rate=learning_rate, name=name, **{"epsilon": 1e-8, **kwargs})
+        self.l2 = l2
+
+    def update_step(
+        self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
+    ) -> None:
+        """Updates one variable; called by `apply_gradients`."""
+        penalised = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        super().update_step(penalised, variable, learning_rate)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "l2": self.l2}
+
+
 def build(
     kind: str,
     variables: list,
@@ -66,11 +92,11 @@ def build(
     """An optimizer built for its variables, as distribution strategies need it before training.
 
     Args:
-      kind: `sgd` or `adam` (without L2, betas 0.9 and 0.999).
+      kind: `sgd` or `adam`.
       variables: trainable Keras variables.
       learning_rate: initial.
       momentum: of `sgd`.
-      l2: coupled penalty of `sgd`.
+      l2: coupled penalty.
       name: prefix of the optimizer's own variables.
       loss_scaling: scales losses dynamically, which float16 gradients need.
 
@@ -78,7 +104,7 @@ def build(
       The optimizer; its `learning_rate` can be assigned between steps.
     """
     if kind == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, name=name)
+        optimizer = Adam(learning_rate, l2, name=name)
     else:
         optimizer = SGD(learning_rate, momentum, l2, name=name)
     if loss_scaling:

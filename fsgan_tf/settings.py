@@ -8,9 +8,10 @@ Defaults are those of the embedded digits; `configs/*.flags` hold the paper's se
 
 import math
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -18,6 +19,42 @@ SUITES = ("quick", "paper_white_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _METHODS_DIR = Path(__file__).parent / "methods"
+
+# What a flag is where it was not given: the value of the method's own authors. Sources: the files
+# named at the top of each method's module. `attack_step_size` is in units of epsilon.
+_COMMON_DEFAULTS: dict[str, int | float | bool | str] = {
+    "classifier_learning_rate": 0.1,
+    "weight_decay": 2e-4,
+    "generator_learning_rate": 7.8e-3,
+    "generator_optimizer": "sgd",
+    "generator_weight_decay": 1e-5,
+    "generator_lr_decay": True,
+    "gradient_clip_norm": 0.0,
+    "diversity_weight": 0.05,
+    "latent_dim": 10,
+    "attack_iterations": 1,
+    "attack_step_size": 1.0,
+}
+_METHOD_DEFAULTS: dict[str, dict[str, int | float | bool | str]] = {
+    "pgd_at": {"attack_iterations": 10, "attack_step_size": 0.25},
+    "l2l": {
+        "generator_optimizer": "adam",
+        "generator_learning_rate": 1e-3,
+        "generator_weight_decay": 2e-4,
+        "generator_lr_decay": False,
+    },
+    "l2l_da": {
+        "classifier_learning_rate": 0.01,
+        "weight_decay": 1e-5,
+        "generator_learning_rate": 0.01,
+        "generator_lr_decay": False,
+        "gradient_clip_norm": 1.0,
+        "diversity_weight": 0.5,
+        "latent_dim": 8,
+        "attack_iterations": 10,
+        "attack_step_size": 0.25,
+    },
+}
 
 
 def method_names() -> list[str]:
@@ -93,12 +130,12 @@ def training_flags() -> flags.FlagValues:
     _integer(values, "classifier_width", 1, "Wide ResNet width multiplier.", lower=1)
     _integer(values, "generator_width", 16, "Channels of the generator's first block.", lower=1)
     _epsilon(values, 0.05)
-    _positive(values, "classifier_learning_rate", 0.1, "Of the classifier's SGD.")
-    _positive(values, "generator_learning_rate", 7.8e-3, "Of the generator's optimizer.")
+    _by_method(values, _positive, "classifier_learning_rate", "Of the classifier's SGD.")
+    _by_method(values, _positive, "generator_learning_rate", "Of the generator's optimizer.")
     flags.DEFINE_list(
         "lr_decay_epochs",
         ["10", "13"],
-        "Epochs (from 0) at which every learning rate is multiplied by --lr_decay_factor.",
+        "Epochs (from 0) at which learning rates are multiplied by --lr_decay_factor.",
         flag_values=values,
     )
     flags.register_validator(
@@ -108,20 +145,35 @@ def training_flags() -> flags.FlagValues:
         flag_values=values,
     )
     _float(values, "lr_decay_factor", 0.1, "See --lr_decay_epochs.", 0.0, 1.0)
-    _float(values, "weight_decay", 2e-4, "Coupled L2 on every classifier parameter.", 0.0)
-    _float(values, "generator_weight_decay", 1e-5, "Coupled L2 on generator parameters.", 0.0)
+    _by_method(
+        values, _enum, "generator_optimizer", "The generator's optimizer.", choices=("sgd", "adam")
+    )
+    _by_method(
+        values, _boolean, "generator_lr_decay", "Whether the generator's learning rate drops too."
+    )
+    _by_method(
+        values, _float, "weight_decay", "Coupled L2 on every classifier parameter.", lower=0.0
+    )
+    _by_method(
+        values, _float, "generator_weight_decay", "Coupled L2 on generator parameters.", lower=0.0
+    )
+    _by_method(
+        values,
+        _float,
+        "gradient_clip_norm",
+        "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",
+        lower=0.0,
+    )
     _float(values, "momentum", 0.9, "Of every SGD.", 0.0, 0.999)
     _float(
         values,
         "label_smoothing",
         0.5,
-        "Mass taken from the true class and shared by the other classes.",
+        "fs_gan, feature_scatter: mass taken from the true class and shared by the others.",
         0.0,
         0.999,
     )
-    _float(values, "diversity_weight", 0.05, "Lambda: weight of the diversity loss.", 0.0)
-    _integer(values, "latent_dim", 10, "Dimension of the generator's latent vector.", lower=1)
-    _integer(values, "attack_iterations", 1, "t: generator passes a step.", lower=1)
+    _define_adversary(values)
     _positive(values, "entropic_regularization", 0.01, "Of the Sinkhorn plan.")
     _enum(
         values,
@@ -131,6 +183,13 @@ def training_flags() -> flags.FlagValues:
         "reference stops where Feature-Scatter's code stops; converged meets both marginals.",
     )
     _define_fs_gan(values)
+    _string(
+        values,
+        "init_from",
+        None,
+        "Start from the classifier of this run, of the same shape and classes; l2l_da's authors "
+        "start from one trained with --method=standard.",
+    )
     _integer(values, "seed", 0, "Of initialisation, data order and every random draw.", lower=0)
     _enum(
         values,
@@ -148,6 +207,45 @@ def training_flags() -> flags.FlagValues:
     )
     _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
     return values
+
+
+def _define_adversary(values: flags.FlagValues) -> None:
+    """Flags that several methods read, each with its authors' value by default."""
+    _by_method(
+        values,
+        _float,
+        "diversity_weight",
+        "fs_gan, l2l_da: lambda, the weight of the diversity loss.",
+        lower=0.0,
+    )
+    _by_method(
+        values,
+        _integer,
+        "latent_dim",
+        "fs_gan, l2l_da: dimension of the generator's latent vector.",
+        lower=1,
+    )
+    _by_method(
+        values,
+        _integer,
+        "attack_iterations",
+        "Steps of the training adversary; fs_gan, l2l, l2l_da: generator passes (l2l: 1 or 2).",
+        lower=1,
+    )
+    _by_method(
+        values,
+        _positive,
+        "attack_step_size",
+        "pgd_at, feature_scatter, l2l_da: length of such a step, in units of epsilon.",
+    )
+    _enum(
+        values,
+        "adversary_mode",
+        "eval",
+        ("eval", "train"),
+        "pgd_at: the classifier's mode while it is attacked; train as Madry's code has it, with "
+        "the batch's statistics.",
+    )
 
 
 def _define_fs_gan(values: flags.FlagValues) -> None:
@@ -180,13 +278,6 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         ("rms", "channel_l2", "batch_max"),
         "fs_gan: of the gradient given to the generator; unit RMS a sample, unit l2 norm a sample "
         "and channel (L2L-DA), or the batch's largest entry 1 (L2L).",
-    )
-    _enum(
-        values,
-        "generator_optimizer",
-        "sgd",
-        ("sgd", "adam"),
-        "fs_gan: the generator's optimizer; the paper's is sgd.",
     )
     _float(
         values,
@@ -267,9 +358,35 @@ def predict_flags() -> flags.FlagValues:
     return values
 
 
+def complete(values: flags.FlagValues) -> None:
+    """Fills in the training flags that were not given and depend on others."""
+    if values.run_dir is None:
+        values.run_dir = f"runs/{Path(values.dataset).name}_{values.method}"
+    for name, default in _defaults_of(values.method).items():
+        if values[name].value is None:
+            values[name].value = default
+
+
 def decay_epochs(values: flags.FlagValues) -> tuple[int, ...]:
     """`--lr_decay_epochs` as sorted integers."""
     return tuple(sorted(int(epoch) for epoch in values.lr_decay_epochs))
+
+
+def _defaults_of(method: str) -> dict[str, int | float | bool | str]:
+    return _COMMON_DEFAULTS | _METHOD_DEFAULTS.get(method, {})
+
+
+def _by_method(
+    values: flags.FlagValues, define: Callable[..., None], name: str, text: str, **options: Any
+) -> None:
+    """Defines a flag that is None until `complete` gives it the method's value."""
+    others = [
+        f"{defaults[name]} for {method}"
+        for method, defaults in _METHOD_DEFAULTS.items()
+        if name in defaults
+    ]
+    by_default = ", ".join([f"{_COMMON_DEFAULTS[name]} by default", *others])
+    define(values, name, default=None, text=f"{text} ({by_default})", **options)
 
 
 def _define_data(values: flags.FlagValues, default: str | None = "digits") -> None:
@@ -328,12 +445,12 @@ def _string(values: flags.FlagValues, name: str, default: str | None, text: str)
     flags.DEFINE_string(name, default, text, flag_values=values)
 
 
-def _boolean(values: flags.FlagValues, name: str, default: bool, text: str) -> None:
+def _boolean(values: flags.FlagValues, name: str, default: bool | None, text: str) -> None:
     flags.DEFINE_boolean(name, default, text, flag_values=values)
 
 
 def _enum(
-    values: flags.FlagValues, name: str, default: str, choices: Iterable[str], text: str
+    values: flags.FlagValues, name: str, default: str | None, choices: Iterable[str], text: str
 ) -> None:
     flags.DEFINE_enum(name, default, list(choices), text, flag_values=values)
 
@@ -347,7 +464,7 @@ def _integer(
 def _float(
     values: flags.FlagValues,
     name: str,
-    default: float,
+    default: float | None,
     text: str,
     lower: float,
     upper: float | None = None,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from fsgan_tf.callbacks import StopRequest
     from fsgan_tf.data import ImageDataset
     from fsgan_tf.methods.base import TrainingMethod
-    from fsgan_tf.run_dir import Progress, RunDirectory
+    from fsgan_tf.run_dir import Progress, RestoredClassifier, RunDirectory
     from fsgan_tf.watching import Watcher
 
 # Shape and size of the paper's data sets, so that a dry run needs none of their data.
@@ -42,7 +41,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     TensorFlow is imported by what this calls, once the flags are known to be good.
     """
     del words
-    _complete(flag_values)
+    settings.complete(flag_values)
     quiet.start_tensorflow()
     if flag_values.dry_run:
         _dry_run(flag_values)
@@ -59,12 +58,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     )
     with strategy.scope():
         method = build_method(flag_values, dataset.num_classes, dataset.image_shape)
+    initial = _initial_classifier(flag_values, method, dataset)
     # Only now is every flag known to be good.
     run = RunDirectory(flag_values.run_dir)
     run.prepare(flag_values)
-    progress = run.restore_checkpoint(method) or Progress(
-        0, 0, dataset.class_names, dataset.image_shape
-    )
+    progress = run.restore_checkpoint(method)
+    if progress is None:
+        progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
+        if initial:
+            method.classifier.set_weights(initial.model.get_weights())
     _require_same_classes(run, progress, dataset)
     print(
         f"{flag_values.method} on {dataset.name}: {len(dataset.train)} training, "
@@ -121,13 +123,8 @@ def build_method(
         threat_model=ThreatModel(values.epsilon),
         seed=values.seed,
         jit_compile=values.jit_compile,
+        gradient_clip_norm=values.gradient_clip_norm,
     )
-
-
-def _complete(values: flags.FlagValues) -> None:
-    """Fills in what depends on other flags."""
-    if values.run_dir is None:
-        values.run_dir = f"runs/{Path(values.dataset).name}_{values.method}"
 
 
 def _load(values: flags.FlagValues) -> ImageDataset:
@@ -150,6 +147,36 @@ def _steps_per_epoch(values: flags.FlagValues, train_examples: int, replicas: in
             f"for each of {replicas} replica(s); give a smaller --batch_size or more data"
         )
     return steps
+
+
+def _initial_classifier(
+    values: flags.FlagValues, method: TrainingMethod, dataset: ImageDataset
+) -> RestoredClassifier | None:
+    """The classifier of `--init_from`, known to fit."""
+    if values.init_from is None:
+        return None
+    from fsgan_tf.run_dir import restore_classifier
+
+    initial = restore_classifier(values.init_from)
+    if initial.class_names != dataset.class_names:
+        raise UserError(
+            f"--init_from={values.init_from} was trained for the classes "
+            f"{', '.join(initial.class_names)}; {dataset.name} has "
+            f"{', '.join(dataset.class_names)}"
+        )
+    shapes, expected = (
+        [tuple(weight.shape) for weight in model.weights]
+        for model in (initial.model, method.classifier)
+    )
+    if shapes != expected or initial.model.input_shape != method.classifier.input_shape:
+        raise UserError(
+            f"--init_from={values.init_from} holds a {initial.model.name} for images "
+            f"{initial.model.input_shape[1:]}, and this training's classifier is a "
+            f"{method.classifier.name} for {method.classifier.input_shape[1:]}; give "
+            f"--classifier_depth={initial.settings.classifier_depth} "
+            f"--classifier_width={initial.settings.classifier_width}, or another run"
+        )
+    return initial
 
 
 def _require_same_classes(run: RunDirectory, progress: Progress, dataset: ImageDataset) -> None:
@@ -197,7 +224,13 @@ def _fit(
     done_steps = progress.epoch * steps_per_epoch + progress.step_in_epoch
     bar = ProgressBar(values.epochs, steps_per_epoch, done_steps, global_batch_size)
     callbacks = [
-        LearningRates(method, initial_rates, settings.decay_epochs(values), values.lr_decay_factor),
+        LearningRates(
+            method,
+            initial_rates,
+            constant=() if values.generator_lr_decay else ("generator",),
+            decay_epochs=settings.decay_epochs(values),
+            decay_factor=values.lr_decay_factor,
+        ),
         bar,
         watcher,
         Checkpoints(method, run, stop, progress),

@@ -18,6 +18,7 @@ def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     values = settings.training_flags()
     flags = {"precision": "float32", "generator_width": 4, "latent_dim": 3, **flags}
     values(["train", f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())])
+    settings.complete(values)
     return train.build_method(values, NUM_CLASSES, IMAGE_SHAPE)
 
 

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws
+from fsgan_tf import draws, optimizers
 from fsgan_tf.threat_model import ThreatModel
 
 Batch = dict[str, tf.Tensor]
@@ -44,6 +44,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         threat_model: ThreatModel,
         seed: int,
         jit_compile: bool = False,
+        gradient_clip_norm: float = 0.0,
     ):
         """Keeps the classifier; call it inside the distribution strategy's scope."""
         super().__init__()
@@ -53,6 +54,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.optimizers_by_network = {"classifier": classifier_optimizer}
         self.threat_model = threat_model
         self.seed = seed
+        self.gradient_clip_norm = gradient_clip_norm
         self.means = {name: keras.metrics.Mean(name=name) for name in self.reports}
         self.compile(classifier_optimizer, auto_scale_loss=False, jit_compile=jit_compile)
         self.built = True
@@ -131,9 +133,11 @@ class TrainingMethod(keras.Model, abc.ABC):
         each replica's is divided by their number; float16 gradients are scaled up besides.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        scale = optimizer.scale_loss(tf.ones_like(loss) / replicas)
+        scale = optimizer.scale_loss(tf.ones_like(loss))
         variables = network.trainable_variables
-        gradients = tape.gradient(loss, variables, output_gradients=scale)
+        gradients = tape.gradient(loss, variables, output_gradients=scale / replicas)
+        if self.gradient_clip_norm:
+            gradients = clip_by_total_norm(gradients, self.gradient_clip_norm * scale)
         optimizer.apply(gradients, variables)
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -141,6 +145,44 @@ class TrainingMethod(keras.Model, abc.ABC):
         for name, value in values.items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
+
+
+def clip_by_total_norm(gradients: list[tf.Tensor], limit: tf.Tensor) -> list[tf.Tensor]:
+    """Scales gradients so that their sum over the replicas has at most this l2 norm.
+
+    Source: torch.nn.utils.clip_grad_norm_, which adds 1e-6 to the norm it divides by.
+
+    Args:
+      gradients: this replica's, of any shapes.
+      limit: largest l2 norm of all of them together, scalar.
+
+    Returns:
+      The gradients times min(1, limit / (norm + 1e-6)).
+    """
+    context = tf.distribute.get_replica_context()
+    norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
+    factor = tf.minimum(1.0, limit / (norm + 1e-6))
+    return [factor * gradient for gradient in gradients]
+
+
+def build_generator_optimizer(
+    values: flags.FlagValues, generator: keras.Model, classifier: keras.Model
+) -> keras.optimizers.Optimizer:
+    """The generator's optimizer of these training flags; for a method's `from_flags`."""
+    return optimizers.build(
+        values.generator_optimizer,
+        generator.trainable_variables,
+        learning_rate=values.generator_learning_rate,
+        momentum=values.momentum,
+        l2=values.generator_weight_decay,
+        name="generator_optimizer",
+        loss_scaling=hidden_dtype(classifier) == "mixed_float16",
+    )
+
+
+def hidden_dtype(classifier: keras.Model) -> str:
+    """Dtype policy of the classifier's hidden layers, which the generators share."""
+    return classifier.get_layer("stem").dtype_policy.name
 
 
 def accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -39,11 +39,17 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws, optimizers
+from fsgan_tf import draws
 from fsgan_tf.losses import diversity, smoothed_cross_entropy
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import (
+    Batch,
+    TrainingMethod,
+    accuracy,
+    build_generator_optimizer,
+    hidden_dtype,
+)
 from fsgan_tf.networks.unet import unet
-from fsgan_tf.optimal_transport import transport_cost
+from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
 
 # Pixels of natural images have a standard deviation of about a quarter.
 _PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
@@ -106,26 +112,16 @@ class FSGAN(TrainingMethod):
     def from_flags(cls, values: flags.FlagValues, **common: Any) -> FSGAN:
         """Builds generator and optimizer too; see the base class."""
         image_shape = common["classifier"].input_shape[1:]
-        dtype = common["classifier"].get_layer("stem").dtype_policy.name
         generator = unet(
             image_shape=image_shape,
             feature_channels=3 * image_shape[-1],
             latent_dim=values.latent_dim,
             width=values.generator_width,
-            dtype=dtype,
-        )
-        generator_optimizer = optimizers.build(
-            values.generator_optimizer,
-            generator.trainable_variables,
-            learning_rate=values.generator_learning_rate,
-            momentum=values.momentum,
-            l2=values.generator_weight_decay,
-            name="generator_optimizer",
-            loss_scaling=dtype == "mixed_float16",
+            dtype=hidden_dtype(common["classifier"]),
         )
         return cls(
             generator=generator,
-            generator_optimizer=generator_optimizer,
+            generator_optimizer=build_generator_optimizer(values, generator, common["classifier"]),
             label_smoothing=values.label_smoothing,
             diversity_weight=values.diversity_weight,
             diversity_scale=values.diversity_scale,
@@ -208,11 +204,13 @@ class FSGAN(TrainingMethod):
         self, clean_logits: tf.Tensor, adversarial_images: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradient of L_ot by the perturbed images, `[b, h, w, c]`, and L_ot itself."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(adversarial_images)
-            adversarial_logits = self.classifier(adversarial_images, training=False)
-            cost = self.transport_cost(clean_logits, adversarial_logits)
-        return tape.gradient(cost, adversarial_images), cost
+        return scatter_gradient(
+            self.classifier,
+            clean_logits,
+            adversarial_images,
+            self.entropic_regularization,
+            self.sinkhorn_solver,
+        )
 
     def generate(
         self,
