@@ -96,7 +96,7 @@ class RunDirectory:
                 "with --run_dir"
             ) from error
         if self.flags_file.exists():
-            self._refuse_other_flags(values)
+            self.refuse_other_flags(values)
         write_atomically(self.flags_file, values.flags_into_string().encode())
 
     def read_flags(self) -> flags.FlagValues:
@@ -116,6 +116,24 @@ class RunDirectory:
         except (flags.Error, OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {self.flags_file}: {error}") from error
         return values
+
+    def refuse_other_flags(self, values: flags.FlagValues) -> None:
+        """Compares the flags with the recorded ones.
+
+        Raises:
+          UserError: where one differs that changes the training.
+        """
+        recorded, asked = self.read_flags().flag_values_dict(), values.flag_values_dict()
+        differences = [
+            f"--{name} was {recorded[name]} and is now {asked[name]}"
+            for name in sorted(asked)
+            if name not in _CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
+        ]
+        if differences:
+            raise UserError(
+                f"{self.path} holds a run of other flags: {'; '.join(differences)}; give the same "
+                "flags to go on, or another --run_dir"
+            )
 
     def save_checkpoint(self, method: keras.Model, progress: Progress) -> None:
         """Writes the method's variables and the progress; keeps the newest two checkpoints."""
@@ -189,19 +207,6 @@ class RunDirectory:
         """Adds the row of an epoch."""
         with self.metrics_file.open("a") as file:
             file.write(_json_line(row))
-
-    def _refuse_other_flags(self, values: flags.FlagValues) -> None:
-        recorded, asked = self.read_flags().flag_values_dict(), values.flag_values_dict()
-        differences = [
-            f"--{name} was {recorded[name]} and is now {asked[name]}"
-            for name in sorted(asked)
-            if name not in _CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
-        ]
-        if differences:
-            raise UserError(
-                f"{self.path} holds a run of other flags: {'; '.join(differences)}; give the same "
-                "flags to go on, or another --run_dir"
-            )
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted(self.checkpoints.glob("epoch_*.npz"), reverse=True)

@@ -91,9 +91,7 @@ def test_sgd_comes_back_from_its_config(starts, gradients):
     np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("sgd", optimizers.SGD), ("adam", keras.optimizers.Adam)]
-)
+@pytest.mark.parametrize(("kind", "expected"), [("sgd", optimizers.SGD), ("adam", optimizers.Adam)])
 def test_build_makes_a_built_optimizer_of_its_kind(kind, expected, starts):
     optimizer, variables = _build(starts, kind, learning_rate=0.25)
     assert type(optimizer) is expected
@@ -105,15 +103,36 @@ def test_build_makes_a_built_optimizer_of_its_kind(kind, expected, starts):
     assert len(optimizer.variables) == before
 
 
-def test_adam_has_no_l2(starts):
-    """A first step of Adam is the learning rate long where there is a gradient, 0 elsewhere."""
-    optimizer, (variable, _) = _build(starts, "adam", learning_rate=0.25, l2=0.5)
-    assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)
-    gradient = np.zeros(starts[0].shape, np.float32)
-    gradient[0] = [1, -100]
-    optimizer.apply([tf.constant(gradient), tf.zeros([4])])
-    expected = starts[0] - 0.25 * np.sign(gradient)
-    np.testing.assert_allclose(variable, expected, atol=1e-5)
+def _torch_adam(start, gradients, learning_rates=LEARNING_RATES, l2=L2):
+    """torch.optim.Adam's documented algorithm, in float64, on one variable."""
+    variable, first, second = start, 0.0, 0.0
+    for step, (gradient, learning_rate) in enumerate(
+        zip(gradients, learning_rates, strict=True), 1
+    ):
+        gradient = gradient + l2 * variable
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        deviation = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+        variable = variable - learning_rate * first / (1 - 0.9**step) / deviation
+    return variable
+
+
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_adam_is_torchs_with_coupled_l2(loss_scaling, starts, gradients):
+    optimizer, variables = _build(starts, "adam", loss_scaling=loss_scaling)
+    for step_gradients, learning_rate in zip(gradients, LEARNING_RATES, strict=True):
+        optimizer.learning_rate = learning_rate
+        scale = optimizer.scale_loss(tf.constant(1.0))
+        optimizer.apply([scale * tf.constant(g, tf.float32) for g in step_gradients], variables)
+    for index, (variable, start) in enumerate(zip(variables, starts, strict=True)):
+        expected = _torch_adam(start, [step_gradients[index] for step_gradients in gradients])
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_comes_back_from_its_config(starts):
+    optimizer = optimizers.Adam(0.25, l2=0.3)
+    copy = optimizers.Adam.from_config(optimizer.get_config())
+    assert (copy.l2, copy.epsilon) == (0.3, 1e-8)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])

@@ -18,6 +18,29 @@ def test_epsilon_accepts_fractions_and_numbers(text, value):
     assert _parse(f"--epsilon={text}").epsilon == pytest.approx(value, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("fs_gan", {"attack_iterations": 1, "generator_learning_rate": 7.8e-3, "latent_dim": 10}),
+        ("feature_scatter", {"attack_iterations": 1, "attack_step_size": 1.0}),
+        ("pgd_at", {"attack_iterations": 10, "attack_step_size": 0.25}),
+        ("l2l", {"generator_optimizer": "adam", "generator_learning_rate": 1e-3}),
+        ("l2l_da", {"gradient_clip_norm": 1.0, "latent_dim": 8, "classifier_learning_rate": 0.01}),
+    ],
+)
+def test_flags_not_given_are_the_methods_own(method, expected):
+    values = _parse(f"--method={method}")
+    assert all(values[name].value is None for name in expected)
+    settings.complete(values)
+    assert {name: values[name].value for name in expected} == expected
+
+
+def test_flags_given_are_kept():
+    values = _parse("--method=l2l_da", "--latent_dim=3", "--nogenerator_lr_decay", "--run_dir=x")
+    settings.complete(values)
+    assert (values.latent_dim, values.generator_lr_decay, values.run_dir) == (3, False, "x")
+
+
 def test_flags_survive_being_written_as_a_flagfile(tmp_path):
     values = _parse("--epsilon=8/255", "--lr_decay_epochs=60,90", "--train_examples=7")
     file = tmp_path / "flags.txt"

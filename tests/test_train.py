@@ -114,6 +114,40 @@ def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_pa
     assert (results["split"], results["num_examples"]) == ("validation", 143)
 
 
+def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
+    frozen = ["--classifier_learning_rate=1e-30", "--weight_decay=0", "--eval_examples=0"]
+    again = RunDirectory(tmp_path / "again")
+    code = _train(
+        *TINY,
+        *frozen,
+        "--method=standard",
+        "--epochs=1",
+        f"--init_from={run.path}",
+        f"--run_dir={again.path}",
+    )
+    assert code == 0
+    expected, found = (one.restore_classifier().model for one in (run, again))
+    for theirs, ours in zip(expected.trainable_weights, found.trainable_weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--init_from=/nowhere"], ["/nowhere", "no run directory"]),
+        (["--init_from=RUN", "--classifier_depth=16"], ["wide_resnet_10_1", "16", "depth=10"]),
+        (["--init_from=RUN", "--image_size=16"], ["(32, 32, 3)", "(16, 16, 3)"]),
+    ],
+)
+def test_init_from_what_does_not_fit_is_refused(run, arguments, words, tmp_path, capsys):
+    given = [argument.replace("RUN", str(run.path)) for argument in arguments]
+    assert _train(*TINY, *given, f"--run_dir={tmp_path / 'new'}") == 2
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "new").exists()
+
+
 def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     flags = [f"--flagfile={ROOT / 'configs' / 'svhn.flags'}", f"--run_dir={tmp_path / 'run'}"]
     assert _train(*flags, "--dry_run", "--data_dir=/nowhere", "--precision=float32") == 0

@@ -1,7 +1,8 @@
 """Ablation of FS-GAN's open points on CIFAR-10, judged on the validation slice alone.
 
-Each variant differs in one point from `accumulate`, a generator's perturbation added to the start
-noise, as Feature-Scatter adds its sign step; `letter` is the paper's listing.
+Most variants differ in one point from `accumulate`, a generator's perturbation added to the start
+noise, as Feature-Scatter adds its sign step; `letter` is the paper's listing; those named after
+Feature-Scatter are that method, at the same number of epochs and at the wall time of FS-GAN.
 
     python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=accumulate,letter,...]
 
@@ -9,16 +10,13 @@ Trains each variant with each seed (a finished one is not trained again), attack
 with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/ablation.md.
 """
 
-import json
-import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf import cli
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf import cli, experiments
+from fsgan_tf.errors import UserError
 from fsgan_tf.run_dir import RunDirectory
 
 _SCALE = (
@@ -30,6 +28,7 @@ _SCALE = (
     "--train_examples=8000",
     "--epochs=6",
     "--lr_decay_epochs=4,5",
+    "--validation_examples=2000",
     "--eval_examples=0",
     "--generator_update=accumulate",
     "--classifier_ot_weight=0",
@@ -53,6 +52,28 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "replace": ("--generator_update=replace",),
     "replace_ot_0.1": ("--generator_update=replace", "--classifier_ot_weight=0.1"),
+    "replace_ot_0.1_adversarial": (
+        "--generator_update=replace",
+        "--classifier_ot_weight=0.1",
+        "--classifier_ot_branch=adversarial",
+    ),
+    "replace_adam": (
+        "--generator_update=replace",
+        "--generator_optimizer=adam",
+        "--generator_learning_rate=1e-3",
+    ),
+    # A generator that stays the sign step, but replaces the start noise.
+    "replace_sign_step": (
+        "--generator_update=replace",
+        "--generator_gradient_skip=100",
+        "--generator_learning_rate=1e-12",
+    ),
+    "feature_scatter": ("--method=feature_scatter",),
+    "feature_scatter_10_epochs": (
+        "--method=feature_scatter",
+        "--epochs=10",
+        "--lr_decay_epochs=7,9",
+    ),
     "ot_0.1": ("--classifier_ot_weight=0.1",),
     "ot_1": ("--classifier_ot_weight=1",),
     "ot_1_adversarial": ("--classifier_ot_weight=1", "--classifier_ot_branch=adversarial"),
@@ -72,6 +93,7 @@ _COLUMNS = (
     "generator OT",
     "mean abs δ / ε",
     "r",
+    "minutes",
 )
 
 
@@ -84,34 +106,17 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     rows = []
     for seed in flag_values.seeds:
         for variant in flag_values.variants:
-            run_dir = Path(flag_values.runs) / f"{variant}_seed{seed}"
-            _run(run_dir, variant, seed, flag_values.data_dir)
-            rows.append(_row(run_dir, variant, seed))
-            print(_line(rows[-1]), flush=True)
-    table = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), *map(_line, rows)]
-    print("\n".join(table))
+            rows.append(_row(Path(flag_values.runs), variant, seed, flag_values.data_dir))
+    print(experiments.table(_COLUMNS, rows))
 
 
-def _run(run_dir: Path, variant: str, seed: str, data_dir: str | None) -> None:
-    if (run_dir / "evaluation" / "results.json").exists():
-        return
+def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]:
+    """Trains and attacks what is not there yet."""
+    run_dir = runs / f"{variant}_seed{seed}"
     data = [f"--data_dir={data_dir}"] if data_dir else []
-    where = [f"--run_dir={run_dir}", *data]
-    _python("fsgan_tf.train", *_SCALE, *_VARIANTS[variant], f"--seed={seed}", *where)
-    _python(
-        "fsgan_tf.evaluate", "--split=validation", "--attacks=pgd20,cw20", "--standalone", *where
-    )
-
-
-def _python(module: str, *arguments: str) -> None:
-    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    if code:
-        raise RunError(f"{module} {' '.join(arguments)} ended with exit code {code}")
-
-
-def _row(run_dir: Path, variant: str, seed: str) -> list[str]:
-    results = json.loads((run_dir / "evaluation" / "results.json").read_text())
-    accuracies = {attack["name"]: attack["accuracy"] for attack in results["attacks"]}
+    experiments.train(run_dir, [*_SCALE, *_VARIANTS[variant], f"--seed={seed}", *data])
+    results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
+    accuracies = experiments.accuracies(results)
     last = RunDirectory(run_dir).read_metrics()[-1]
     return [
         variant,
@@ -119,15 +124,17 @@ def _row(run_dir: Path, variant: str, seed: str) -> list[str]:
         f"{results['clean_accuracy']:.3f}",
         f"{accuracies['pgd20']:.3f}",
         f"{accuracies['cw20']:.3f}",
-        f"{last['validation_sign_step_ot']:.4f}",
-        f"{last['validation_generator_ot']:.4f}",
-        f"{last['validation_perturbation_size']:.2f}",
-        f"{last['validation_diversity']:.5f}",
+        *(
+            f"{last[name]:.{digits}f}" if name in last else ""
+            for name, digits in (
+                ("validation_sign_step_ot", 4),
+                ("validation_generator_ot", 4),
+                ("validation_perturbation_size", 2),
+                ("validation_diversity", 5),
+            )
+        ),
+        f"{experiments.training_minutes(run_dir):.1f}",
     ]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _flags() -> flags.FlagValues:

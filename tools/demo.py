@@ -7,15 +7,13 @@ again, it goes on where it stopped, and trains nothing that is trained.
 """
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf import cli
-from fsgan_tf.errors import RunError
+from fsgan_tf import cli, experiments
 
 _METHODS = ("standard", "fs_gan")
 _ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
@@ -39,13 +37,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 def _train(method: str, run_dir: Path, seed: int) -> None:
-    command = [sys.executable, "-m", "fsgan_tf.train", "--flagfile=configs/digits.flags"]
-    command += [f"--method={method}", f"--run_dir={run_dir}", f"--seed={seed}"]
-    code = subprocess.run(command, check=False).returncode
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise RunError(f"{' '.join(command)} ended with exit code {code}")
+    where = [f"--method={method}", f"--run_dir={run_dir}", f"--seed={seed}"]
+    experiments.run_module("fsgan_tf.train", ["--flagfile=configs/digits.flags", *where])
 
 
 def _results(run_dir: Path) -> dict:
@@ -61,7 +54,7 @@ def _table(run_dirs: dict[str, Path]) -> str:
     lines = ["".join(f"{cell:>12}" for cell in header)]
     for name, run_dir in run_dirs.items():
         results = _results(run_dir)
-        attacks = {attack["name"]: attack["accuracy"] for attack in results["attacks"]}
+        attacks = experiments.accuracies(results)
         shares = [results["clean_accuracy"], *(attacks[attack] for attack in _ATTACKS)]
         shares.append(results["worst_case_accuracy"])
         lines.append(f"{name:>12}" + "".join(f"{share:>12.1%}" for share in shares))

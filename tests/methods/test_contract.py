@@ -4,13 +4,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf import draws, settings
+from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.run_dir import Progress, RunDirectory
-from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit
+from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
+from tests.training import build as build_whole
 from tests.training import run as run_steps
 
 pytestmark = pytest.mark.parametrize("name", settings.method_names())
 SEED = tf.constant([3, 4])
+
+
+# Fewer steps of the slow adversaries, where their number does not matter.
+FEWER_STEPS = {"pgd_at": {"attack_iterations": 2}, "l2l_da": {"attack_iterations": 2}}
+
+
+def build(name: str, **flags) -> TrainingMethod:
+    return build_whole(name, **FEWER_STEPS.get(name, {}), **flags)
 
 
 def _weights(method) -> dict[str, np.ndarray]:
@@ -21,7 +31,42 @@ def _weights(method) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_step_moves_every_variable_and_its_losses_are_finite(name):
+# The passes of a step in the authors' code (methods' modules name it), as (training mode, batches):
+# batch statistics move in training mode alone.
+EVAL, TRAIN = False, True
+CLASSIFIER_PASSES = {
+    "standard": [(TRAIN, 1)],
+    "pgd_at": [(EVAL, 1)] * 10 + [(TRAIN, 1)],
+    "feature_scatter": [(EVAL, 1)] * 2 + [(TRAIN, 1)],
+    "l2l": [(TRAIN, 1)] * 2 + [(EVAL, 1)] * 2,
+    "l2l_da": [(EVAL, 1)] + [(EVAL, 2)] * 10 + [(TRAIN, 3)],
+    "fs_gan": [(EVAL, 1)] * 3 + [(TRAIN, 1)] * 2,
+}
+GENERATOR_PASSES = {
+    "l2l": [(EVAL, 1), (TRAIN, 1)],
+    "l2l_da": [(TRAIN, 2)] * 10,
+    "fs_gan": [(TRAIN, 2)],
+}
+
+
+def _record_passes(network, monkeypatch) -> list[tuple[bool, tf.Tensor]]:
+    """(training mode, first input) of every pass from now on."""
+    passes = []
+    original = network.call
+
+    def call(inputs, training=None, **options):
+        passes.append((training, tf.nest.flatten(inputs)[0]))
+        return original(inputs, training=training, **options)
+
+    monkeypatch.setattr(network, "call", call)
+    return passes
+
+
+def _modes(passes):
+    return [(training, len(inputs) // BATCH_SIZE) for training, inputs in passes]
+
+
+def test_a_step_moves_every_variable_once_and_its_losses_are_finite(name):
     method = build(name)
     before = _weights(method)
     reports = run_steps(method, dataset(1), 1)
@@ -29,7 +74,29 @@ def test_a_step_moves_every_variable_and_its_losses_are_finite(name):
     assert np.isfinite(list(reports.values())).all()
     unmoved = [path for path, value in _weights(method).items() if np.all(value == before[path])]
     assert not unmoved
-    assert method.classifier_optimizer.iterations.numpy() == 1
+    for optimizer in method.optimizers_by_network.values():
+        assert optimizer.iterations.numpy() == 1
+
+
+def test_a_step_makes_its_authors_passes_in_their_modes(name, monkeypatch):
+    method = build_whole(name)
+    passes = _record_passes(method.classifier, monkeypatch)
+    generated = []
+    if "generator" in method.networks:
+        generated = _record_passes(method.networks["generator"], monkeypatch)
+    run_steps(method, dataset(1), 1)
+    assert _modes(passes) == CLASSIFIER_PASSES[name]
+    assert _modes(generated) == GENERATOR_PASSES.get(name, [])
+
+
+def test_a_step_trains_on_feasible_images(name, monkeypatch):
+    method = build(name)
+    passes = _record_passes(method.classifier, monkeypatch)
+    run_steps(method, dataset(1), 1)
+    images = batch()["image"]
+    trained = [inputs for training, inputs in passes if training]
+    for seen in tf.concat(trained, axis=0).numpy().reshape(-1, *images.shape):
+        assert method.threat_model.is_feasible(seen, images).numpy().all()
 
 
 def test_perturbed_images_are_feasible_and_reproducible(name):
@@ -92,17 +159,25 @@ def test_the_seed_decides_everything(name):
     assert np.any(weights[0] != weights[2])
 
 
-def test_two_replicas_run_the_same_step(name, mirrored_strategy):
+def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monkeypatch):
+    """Losses are scaled by the number of replicas, once: equal halves give the whole's step."""
+
+    def same_on_every_replica(method, count):
+        step = tf.cast(method.classifier_optimizer.iterations, tf.int32)
+        return draws.split(tf.stack([method.seed, step]), count)
+
+    monkeypatch.setattr(TrainingMethod, "step_seeds", same_on_every_replica)
+    one = build(name)
+    fit(one, dataset(1), 1)
     with mirrored_strategy.scope():
-        method = build(name)
-    before = _weights(method)
-    reports = fit(method, dataset(2, 2 * BATCH_SIZE), 2)
-    assert np.isfinite(list(reports.values())).all()
-    assert method.classifier_optimizer.iterations.numpy() == 2
-    kernel = method.classifier.get_layer("logits").kernel
-    assert np.any(kernel.numpy() != before["classifier/logits/kernel"])
-    replicas = [value.numpy() for value in kernel.value.values]
-    np.testing.assert_array_equal(*replicas)
+        two = build(name)
+    halves = dataset(1).map(lambda data: {k: tf.concat([v, v], 0) for k, v in data.items()})
+    fit(two, halves, 1)
+    expected = _weights(one)
+    for path, value in _weights(two).items():
+        np.testing.assert_allclose(value, expected[path], rtol=1e-3, atol=1e-5, err_msg=path)
+    for variable in two.classifier.variables:
+        np.testing.assert_array_equal(*(copy.numpy() for copy in variable.value.values))
 
 
 def test_later_steps_trace_nothing(name):

@@ -1,0 +1,92 @@
+"""PGD adversarial training against its description in Madry's code."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf import settings
+from tests.training import BATCH_SIZE, batch, build, dataset, run
+
+SEED = tf.constant([1, 2])
+
+
+def _loss_gradient(classifier, images, labels, training=False):
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        logits = classifier(images, training=training)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    return tape.gradient(loss, images).numpy()
+
+
+def _by_hand(method, images, labels, steps, training=False):
+    epsilon, x = method.threat_model.epsilon, images.numpy()
+    start = method.threat_model.random_perturbation(tf.shape(images), SEED)
+    current = np.clip(x + start, 0, 1)
+    for _ in range(steps):
+        gradient = _loss_gradient(method.classifier, tf.constant(current), labels, training)
+        moved = current + epsilon / 4 * np.sign(gradient)
+        current = np.clip(np.clip(moved, x - epsilon, x + epsilon), 0, 1)
+    return current
+
+
+def test_its_own_settings_are_madrys():
+    values = settings.training_flags()
+    values(["train", "--method=pgd_at", "--epsilon=8/255"])
+    settings.complete(values)
+    assert values.attack_iterations == 10
+    assert values.attack_step_size * values.epsilon == pytest.approx(2 / 255)
+    assert values.adversary_mode == "eval"
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_ten_clipped_sign_steps(mode):
+    training = mode == "train"
+    method, twin = build("pgd_at", adversary_mode=mode), build("pgd_at")
+    data = batch()
+    images, labels = tf.round(data["image"]), data["label"]
+    found = method.attack(images, labels, SEED, training).numpy()
+    expected = _by_hand(twin, images, labels, 10, training)
+    # A sign is either way where rounding decides the gradient's.
+    assert np.mean(np.abs(found - expected) > 1e-5) < 0.01
+    for ours, theirs in zip(method.classifier.variables, twin.classifier.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4, err_msg=ours.path)
+
+
+def test_train_mode_moves_the_batch_statistics_at_every_attack_pass():
+    method = build("pgd_at", adversary_mode="train")
+    moving = next(v for v in method.classifier.non_trainable_variables if "moving_mean" in v.path)
+    before = moving.numpy()
+    data = batch()
+    method.attack(data["image"], data["label"], SEED, training=False)
+    np.testing.assert_array_equal(moving, before)
+    method.attack(data["image"], data["label"], SEED, training=True)
+    assert np.any(moving.numpy() != before)
+
+
+def test_more_steps_reach_a_higher_loss():
+    method = build("pgd_at")
+    data = batch()
+    losses = []
+    for steps in (1, 3, 10):
+        adversary = build("pgd_at", attack_iterations=steps)
+        images = adversary.perturb(data["image"], data["label"], SEED)
+        logits = method.classifier(images, training=False)
+        losses.append(
+            float(
+                tf.reduce_mean(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(data["label"], logits)
+                )
+            )
+        )
+    assert losses == sorted(losses)
+    assert losses[2] > losses[0] + 0.05
+
+
+def test_the_loss_is_plain_cross_entropy_of_the_adversarial_batch_alone():
+    method, twin = build("pgd_at"), build("pgd_at")
+    data = batch()
+    adversarial = twin.attack(data["image"], data["label"], twin.step_seeds(1)[0], training=False)
+    logits = twin.classifier(adversarial, training=True).numpy()
+    picked = logits[np.arange(BATCH_SIZE), data["label"]]
+    expected = np.mean(np.log(np.sum(np.exp(logits), axis=1)) - picked)
+    assert run(method, dataset(1), 1)["loss"] == pytest.approx(expected, rel=1e-4)
