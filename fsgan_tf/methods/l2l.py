@@ -186,7 +186,7 @@ class L2L(TrainingMethod):
         step = self.threat_model.epsilon * tf.sign(self.loss_gradient(images, labels, False))
         sign_step_images = self.threat_model.project(images + step, images)
         return {
-            "validation_attacker_cross_entropy": self.cross_entropy(attacked_images, labels),
+            "validation_generator_cross_entropy": self.cross_entropy(attacked_images, labels),
             "validation_sign_step_cross_entropy": self.cross_entropy(sign_step_images, labels),
             "validation_perturbation_size": self.relative_size(attacked_images - images),
         }

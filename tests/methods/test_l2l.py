@@ -242,7 +242,7 @@ def test_diagnosis_sets_the_attacker_beside_a_sign_step(trained):
     attacked, gradient, _ = _attack_by_hand(trained, images, labels, 1, False, False)
     stepped = np.clip(images.numpy() + epsilon * np.sign(gradient), 0, 1)
     expected = {
-        "validation_attacker_cross_entropy": _mean_cross_entropy(trained, attacked, labels, False),
+        "validation_generator_cross_entropy": _mean_cross_entropy(trained, attacked, labels, False),
         "validation_sign_step_cross_entropy": _mean_cross_entropy(trained, stepped, labels, False),
         "validation_perturbation_size": np.abs(attacked - images.numpy()).mean() / epsilon,
     }

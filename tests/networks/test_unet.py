@@ -3,11 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.networks.conditional_normalization import conditional_batch_normalization
 from fsgan_tf.networks.unet import unet
 
 from .numpy_layers import convolve, convolve_transposed, normalise, randomise, relu, weights
 
 LATENT_DIM = 10
+NUM_CLASSES = 5
+CONDITIONAL = {"num_classes": NUM_CLASSES, "residual": False}
 
 
 def _small(image_shape=(8, 8, 3), **options):
@@ -41,13 +44,23 @@ def full_width():
     return unet(image_shape=(32, 32, 3), feature_channels=9, latent_dim=LATENT_DIM)
 
 
-def _reference_output(model, features, latents, residual):
+def _by_class(layer, name, labels):
+    """The shared row plus the class's, `[b, 1, 1, c]`."""
+    classes, shared = layer[name]
+    return (shared + classes[labels])[:, None, None]
+
+
+def _reference_output(model, features, latents, residual=0.0, labels=None):
     """The forward pass of L2L-DA's `NoiseGenerator` at inference, in float64."""
     layer = weights(model)
     features, latents, residual = (np.float64(x) for x in (features, latents, residual))
 
     def normalised(x, name):
-        return normalise(x, layer[f"{name}_bn"], epsilon=1e-10)
+        if labels is None:
+            return normalise(x, layer[f"{name}_bn"], epsilon=1e-10)
+        x = normalise(x, (1, 0, *layer[f"{name}_bn"]), epsilon=1e-10)
+        gain, bias = (_by_class(layer, f"{name}_bn_{kind}", labels) for kind in ("gain", "bias"))
+        return x * gain + bias
 
     def joined(x):
         tiled = np.broadcast_to(z[:, None, None], (*x.shape[:3], z.shape[-1]))
@@ -168,3 +181,93 @@ def test_file_loads_without_running_code(tmp_path, model):
     model.save(path)
     loaded = keras.models.load_model(path, safe_mode=True)
     np.testing.assert_array_equal(loaded(_inputs()), model(_inputs()))
+
+
+@pytest.fixture
+def conditional():
+    model = _small(**CONDITIONAL)
+    randomise(model)
+    return model
+
+
+def test_class_conditional_forward_pass_is_the_references(conditional):
+    features, latents, _ = _inputs()
+    labels = np.array([4, 0, 2], np.int32)
+    expected = _reference_output(conditional, features, latents, labels=labels)
+    assert 0.1 < np.abs(expected).mean() < 0.95
+    output = conditional([features, latents, labels], training=False)
+    np.testing.assert_allclose(output, expected, atol=2e-5)
+
+
+def test_labels_change_the_output_of_their_example(conditional):
+    features, latents, _ = _inputs()
+    output, other = (
+        conditional([features, latents, np.array(labels, np.int32)], training=False).numpy()
+        for labels in ([4, 0, 2], [4, 1, 2])
+    )
+    change = np.abs(other - output).max(axis=(1, 2, 3))
+    assert change[1] > 0.01
+    np.testing.assert_array_equal(change[[0, 2]], 0)
+
+
+def test_class_conditional_parameters_of_the_full_width():
+    w, d, f, k = 64, 8, 9, 10
+    by_block = {
+        "z encoder": 2 * (d * d + d),
+        "down0": 3 * 3 * (f + d) * w,
+        "down1": 4 * 4 * (w + d) * w,
+        "down2": 4 * 4 * (w + d) * 2 * w,
+        "up2 and up1": 2 * 4 * 4 * 2 * w * w,
+        "output": 3 * 3 * 2 * w * 3,
+        "three tables of gains and biases": 3 * 2 * (k + 1) * w,
+    }
+    model = unet(
+        image_shape=(32, 32, 3), feature_channels=f, latent_dim=d, num_classes=k, residual=False
+    )
+    count = sum(np.prod(variable.shape) for variable in model.trainable_variables)
+    assert count == sum(by_block.values()) == 500_944
+
+
+def _conditional_layer(channels=4, classes=NUM_CLASSES):
+    x = keras.Input((6, 6, channels))
+    one_hot = keras.Input((classes,))
+    y = conditional_batch_normalization(x, one_hot, name="bn", dtype="float32")
+    return keras.Model([x, one_hot], y)
+
+
+def test_conditional_normalisation_by_the_batch():
+    model = _conditional_layer()
+    randomise(model)
+    layer = weights(model)
+    random = np.random.default_rng(1)
+    x = random.normal(3, 2, (8, 6, 6, 4)).astype(np.float32)
+    labels = random.integers(0, NUM_CLASSES, 8)
+    normal = (x - x.mean(axis=(0, 1, 2))) / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-10)
+    gain, bias = (_by_class(layer, f"bn_{kind}", labels) for kind in ("gain", "bias"))
+    output = model([x, np.eye(NUM_CLASSES, dtype=np.float32)[labels]], training=True)
+    np.testing.assert_allclose(output, normal * gain + bias, atol=1e-4)
+    mean, variance = weights(model)["bn"]
+    np.testing.assert_allclose(mean, 0.9 * layer["bn"][0] + 0.1 * x.mean((0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(variance, 0.9 * layer["bn"][1] + 0.1 * x.var((0, 1, 2)), atol=1e-4)
+
+
+def test_conditional_normalisation_starts_as_the_references():
+    keras.utils.set_random_seed(0)
+    layer = weights(_conditional_layer(channels=64, classes=100))
+    classes, shared = layer["bn_gain"]
+    assert classes.shape == (100, 64)
+    assert classes.mean() == pytest.approx(0, abs=0.002)
+    assert classes.std() == pytest.approx(0.02, rel=0.05)
+    assert shared.mean() == pytest.approx(1, abs=0.02)
+    assert shared.std() == pytest.approx(0.02, rel=0.4)
+    for bias in layer["bn_bias"]:
+        np.testing.assert_array_equal(bias, 0)
+
+
+def test_inputs_are_those_it_is_built_with():
+    def names(**options):
+        return [tensor.name for tensor in _small(**options).inputs]
+
+    assert names() == ["features", "latents", "residual"]
+    assert names(**CONDITIONAL) == ["features", "latents", "labels"]
+    assert names(num_classes=2) == ["features", "latents", "labels", "residual"]

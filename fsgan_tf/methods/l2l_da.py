@@ -1,0 +1,304 @@
+"""L2L-DA: learning to diversify adversarial perturbations (Jang et al., ICCV 2019).
+
+Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/trainer.py` (`Trainer.train`), as its readme.md
+trains on CIFAR-10 (`g_method=3`, `g_mini_update_style=2`, `f_update_style=1`). A UNet generator
+G(x, gradient, delta; label, z) makes the perturbation in 10 recursive steps of at most epsilon/4:
+
+    delta_0 = 0, delta_t = clip(delta_{t-1} + step_size G(x, g_{t-1}, delta_{t-1}; y, z), +-epsilon)
+    x_t = clip(x + delta_t, 0, 1), g_t = the cross-entropy's gradient there, unit l2 norm a channel
+
+for two latents an image, held over the steps. G ascends sum_t (cross-entropy at x_t + lambda D_t),
+D_t the diversity of the two images, through the accumulated delta but not through g, against a
+classifier in inference mode; then the classifier descends the mean cross-entropy of the clean
+images and both last iterates of before G's update, one batch of three parts, in training mode.
+Either gradient is clipped to norm 1. The source starts from a classifier trained on clean images:
+`--init_from`.
+
+The gradient of sum_t cross-entropy by G's weights is that of sum_t <g'_t, x_t>, with g'_t, the
+gradient before normalisation, held constant: the classifier runs forward and backward once a step
+for both uses, and none of its activations are kept over the recursion.
+
+Deviations: the Wide ResNet with its own normalisation inside instead of ResNet-20; epsilon 8/255,
+not 0.031372549 (the same to 9 digits); learning rates drop at epochs, not at half of all steps;
+no early stopping on test performance; several replicas each take means over their own examples;
+Keras' biased moving variance.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from fsgan_tf import draws
+from fsgan_tf.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.methods.base import (
+    Batch,
+    TrainingMethod,
+    accuracy,
+    build_generator_optimizer,
+    hidden_dtype,
+)
+from fsgan_tf.networks.unet import unet
+
+
+class Recursion(NamedTuple):
+    """Where a recursion is; images are those of z_1, then those of z_2.
+
+    Attributes:
+      perturbations: delta_t, float32 `[2b, h, w, c]`, pixel units.
+      adversarial_images: x_t, float32 `[2b, h, w, c]`.
+      gradients: of the mean cross-entropy at x_t, float32 `[2b, h, w, c]`, constant.
+      cross_entropy: that mean, in nats; scalar.
+      diversity: D_t, in pixel units; scalar.
+      objective: what the generator ascends by its gradient (not its value); scalar.
+    """
+
+    perturbations: tf.Tensor
+    adversarial_images: tf.Tensor
+    gradients: tf.Tensor
+    cross_entropy: tf.Tensor
+    diversity: tf.Tensor
+    objective: tf.Tensor
+
+
+class L2LDA(TrainingMethod):
+    """Alternates one generator ascent over the whole recursion and one classifier descent."""
+
+    reports = (
+        "loss",
+        "clean_cross_entropy",
+        "adversarial_cross_entropy",
+        "accuracy_on_adversarial",
+        "generator_cross_entropy",
+        "diversity",
+        "perturbation_size",
+    )
+
+    def __init__(
+        self,
+        *,
+        generator: keras.Model,
+        generator_optimizer: keras.optimizers.Optimizer,
+        attack_iterations: int = 10,
+        attack_step_size: float = 0.25,
+        diversity_weight: float = 0.5,
+        **common: Any,
+    ):
+        """Keeps both networks; see the base class for `common`.
+
+        Args:
+          generator: `unet` with `num_classes` and no residual.
+          generator_optimizer: built for its trainable variables.
+          attack_iterations: steps of the recursion.
+          attack_step_size: largest entry of a step, in units of epsilon.
+          diversity_weight: lambda.
+          **common: of the base class.
+        """
+        super().__init__(**common)
+        self.generator = generator
+        self.generator_optimizer = generator_optimizer
+        self.networks["generator"] = generator
+        self.optimizers_by_network["generator"] = generator_optimizer
+        self.latent_dim = generator.inputs[1].shape[1]
+        self.attack_iterations = attack_iterations
+        self.step_size = attack_step_size * self.threat_model.epsilon
+        self.diversity_weight = diversity_weight
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues, **common: Any) -> L2LDA:
+        """Builds generator and optimizer too; see the base class."""
+        classifier = common["classifier"]
+        image_shape = classifier.input_shape[1:]
+        generator = unet(
+            image_shape=image_shape,
+            feature_channels=3 * image_shape[-1],
+            latent_dim=values.latent_dim,
+            width=values.generator_width,
+            num_classes=classifier.output_shape[-1],
+            residual=False,
+            dtype=hidden_dtype(classifier),
+        )
+        return cls(
+            generator=generator,
+            generator_optimizer=build_generator_optimizer(values, generator, classifier),
+            attack_iterations=values.attack_iterations,
+            attack_step_size=values.attack_step_size,
+            diversity_weight=values.diversity_weight,
+            **common,
+        )
+
+    @property
+    def forward_equivalents(self) -> dict[str, float]:
+        """The clean gradient, one at both images of each step, and the descent on three parts."""
+        return {
+            "classifier": 2 + self.attack_iterations * 2 * 2 + 3 * 3,
+            # Two latents an image, forward and backward.
+            "generator": self.attack_iterations * 2 * 3,
+        }
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """The generator's ascent, then the classifier's descent on images from before it."""
+        images, labels = data["image"], data["label"]
+        (latent_seed,) = self.step_seeds(1)
+        with tf.GradientTape() as tape:
+            reached = self.recurse(images, labels, latent_seed, training=True)
+            loss = -reached.objective
+        self.update(tape, loss, self.generator_optimizer, self.generator)
+        return self.track(
+            **self.train_classifier(images, reached.adversarial_images, labels),
+            generator_cross_entropy=reached.cross_entropy,
+            diversity=reached.diversity,
+            perturbation_size=self.relative_size(reached.adversarial_images - _twice(images)),
+        )
+
+    def train_classifier(
+        self, images: tf.Tensor, adversarial_images: tf.Tensor, labels: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Descends the mean cross-entropy of b clean and 2b adversarial images, constants."""
+        inputs = tf.concat([images, adversarial_images], axis=0)
+        labels = tf.tile(labels, [3])
+        with tf.GradientTape() as tape:
+            logits = self.classifier(inputs, training=True)
+            cross_entropy = smoothed_cross_entropy(labels, logits)
+            loss = tf.reduce_mean(cross_entropy)
+        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        clean = tf.shape(images)[0]
+        return {
+            "loss": loss,
+            "clean_cross_entropy": tf.reduce_mean(cross_entropy[:clean]),
+            "adversarial_cross_entropy": tf.reduce_mean(cross_entropy[clean:]),
+            "accuracy_on_adversarial": accuracy(labels[clean:], logits[clean:]),
+        }
+
+    def recurse(
+        self, images: tf.Tensor, labels: tf.Tensor, latent_seed: tf.Tensor, training: bool
+    ) -> Recursion:
+        """The generator's steps, from two latents an image.
+
+        Args:
+          images: clean, float32 `[b, h, w, c]` in [0, 1].
+          labels: int32 `[b]`.
+          latent_seed: int32 `[2]`.
+          training: whether the generator normalises by its batch and keeps its statistics.
+
+        Returns:
+          The last step's state.
+        """
+        start = tf.zeros_like(images)
+        gradients, cross_entropy = self.loss_gradient(images, labels)
+        images, labels = _twice(images), _twice(labels)
+        latents = draws.normal([tf.shape(images)[0], self.latent_dim], latent_seed)
+        zero = tf.constant(0.0)
+
+        def advance(step: tf.Tensor, state: Recursion) -> tuple[tf.Tensor, Recursion]:
+            return step + 1, self.advance(state, images, labels, latents, training)
+
+        # A loop of the graph: unrolled, even small networks take half a minute to trace.
+        _, reached = tf.while_loop(
+            lambda step, _: step < self.attack_iterations,
+            advance,
+            (
+                tf.constant(0),
+                Recursion(_twice(start), images, _twice(gradients), cross_entropy, zero, zero),
+            ),
+            maximum_iterations=self.attack_iterations,
+        )
+        return reached
+
+    def advance(
+        self,
+        state: Recursion,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        latents: tf.Tensor,
+        training: bool,
+    ) -> Recursion:
+        """One step; its arguments are doubled: `[2b, ...]`."""
+        features = [images, normalise_gradient(state.gradients), state.perturbations]
+        step = self.step_size * self.generator(
+            [tf.concat(features, axis=-1), latents, labels], training=training
+        )
+        epsilon = self.threat_model.epsilon
+        perturbations = tf.clip_by_value(state.perturbations + step, -epsilon, epsilon)
+        adversarial_images = self.threat_model.clip(images + perturbations)
+        gradients, cross_entropy = self.loss_gradient(tf.stop_gradient(adversarial_images), labels)
+        ratio = tf.reduce_mean(diversity(*tf.split(adversarial_images, 2), *tf.split(latents, 2)))
+        # Has the gradient of the cross-entropy plus lambda D_t (see the module).
+        ascended = tf.reduce_sum(gradients * adversarial_images) + self.diversity_weight * ratio
+        return Recursion(
+            perturbations=perturbations,
+            adversarial_images=adversarial_images,
+            gradients=gradients,
+            cross_entropy=cross_entropy,
+            diversity=ratio,
+            objective=state.objective + ascended,
+        )
+
+    def loss_gradient(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gradient of the mean cross-entropy by the images, and that mean.
+
+        Args:
+          images: float32 `[n, h, w, c]`.
+          labels: int32 `[n]`.
+
+        Returns:
+          float32 `[n, h, w, c]` and a scalar, constants, of the classifier in inference mode.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = self.classifier(images, training=False)
+            cross_entropy = smoothed_cross_entropy(labels, logits)
+        # The sum's gradient, divided: the mean's would lose small entries in float16.
+        count = tf.cast(tf.shape(images)[0], tf.float32)
+        gradients = tape.gradient(cross_entropy, images) / count
+        return tf.stop_gradient(gradients), tf.stop_gradient(tf.reduce_mean(cross_entropy))
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The last iterate from z_1, in inference mode; the generator is given the labels."""
+        reached = self.recurse(images, labels, seed, training=False)
+        return tf.split(reached.adversarial_images, 2)[0]
+
+    def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        """The generator beside one sign step of length epsilon from the clean images."""
+        reached = self.recurse(images, labels, seed, training=False)
+        gradients, _ = self.loss_gradient(images, labels)
+        sign_images = self.threat_model.clip(
+            images + self.threat_model.epsilon * tf.sign(gradients)
+        )
+        _, sign_cross_entropy = self.loss_gradient(sign_images, labels)
+        return {
+            "validation_generator_cross_entropy": reached.cross_entropy,
+            "validation_sign_step_cross_entropy": sign_cross_entropy,
+            "validation_diversity": reached.diversity,
+            "validation_perturbation_size": self.relative_size(
+                reached.adversarial_images - _twice(images)
+            ),
+        }
+
+    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
+        """Mean |delta| / epsilon, within [0, 1]; scalar."""
+        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
+
+
+def normalise_gradient(gradients: tf.Tensor) -> tf.Tensor:
+    """Unit l2 norm an example and channel.
+
+    Source: `Trainer.train`, which adds 1e-15 to the entries inside the norm.
+
+    Args:
+      gradients: float32 `[n, h, w, c]`.
+
+    Returns:
+      float32 `[n, h, w, c]`; zeros where all of a channel is zero.
+    """
+    return gradients / tf.norm(gradients + 1e-15, axis=[1, 2], keepdims=True)
+
+
+def _twice(x: tf.Tensor) -> tf.Tensor:
+    return tf.concat([x, x], axis=0)
+
+
+METHOD = L2LDA
