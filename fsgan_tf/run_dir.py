@@ -115,6 +115,7 @@ class RunDirectory:
             values(["fsgan_tf", f"--flagfile={self.flags_file}"])
         except (flags.Error, OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {self.flags_file}: {error}") from error
+        settings.complete(values)
         return values
 
     def refuse_other_flags(self, values: flags.FlagValues) -> None:

@@ -26,7 +26,8 @@ class Attack(Protocol):
 
     Attributes:
       name: as in `--attacks` and results.json.
-      restarts: how often the engine runs it on what it has not fooled yet.
+      restarts: how often the engine runs it on what it has not fooled yet: with other random
+        starts, or with other targets.
       cost: gradient evaluations (or as long-lasting queries) it spends on an image; the engine
         runs cheap attacks first.
       parameters: everything that decides its strength, for results.json.
@@ -51,6 +52,7 @@ class Attack(Protocol):
         images: tf.Tensor,
         labels: tf.Tensor,
         seeds: tf.Tensor,
+        restart: int,
     ) -> Attempt:
         """Attacks one batch once.
 
@@ -59,7 +61,9 @@ class Attack(Protocol):
           threat_model: what a perturbation may be.
           images: float32 `[b, h, w, c]` clean images within the pixel range.
           labels: int32 `[b]` true labels.
-          seeds: int64 `[b, 2]`, the stateless seed of each example; the only source of chance.
+          seeds: int64 `[b, 2]`, the stateless seed of each example and restart; the only source of
+            chance.
+          restart: which of `restarts` runs this is, from 0.
 
         Returns:
           One attempt. An example's outcome depends on its own image, label and seed alone.

@@ -153,7 +153,9 @@ class Evaluator:
             for batch in self.batches(standing):
                 pixels, targets = self.take(images, labels, batch)
                 seeds = tf.stack([tf.fill([len(batch)], key), tf.constant(batch, tf.int64)], axis=1)
-                attempt = attack.run(self.classifier, self.threat_model, pixels, targets, seeds)
+                attempt = attack.run(
+                    self.classifier, self.threat_model, pixels, targets, seeds, restart
+                )
                 verified = self._verify(attempt.images, pixels, targets)
                 fooled[batch[verified]] = True
                 refused += len(set(batch[attempt.success.numpy() & ~verified]))

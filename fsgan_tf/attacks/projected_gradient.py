@@ -71,8 +71,10 @@ class ProjectedGradient:
         images: tf.Tensor,
         labels: tf.Tensor,
         seeds: tf.Tensor,
+        restart: int,
     ) -> Attempt:
         """Climbs once from a fresh start; see `Attack.run`."""
+        del restart  # The seeds already tell it.
         start = random_start(threat_model, images, seeds) if self.random_start else images
         path = climb(
             classifier,

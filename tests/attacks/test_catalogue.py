@@ -27,6 +27,7 @@ def test_contract_of_every_attack(name, network, network_labels, images, threat_
             tf.constant(images[chosen]),
             tf.gather(labels, chosen),
             seeds,
+            restart=0,
         )
 
     attempt = run(key=3)

@@ -23,7 +23,7 @@ class FixedAttack:
     def __init__(self, found):
         self._found = found
 
-    def run(self, classifier, threat_model, images, labels, seeds):
+    def run(self, classifier, threat_model, images, labels, seeds, restart):
         del classifier, threat_model, labels, seeds
         return Attempt(self._found(images), tf.ones(len(images), tf.bool))
 
@@ -47,6 +47,7 @@ def _plain_loop(network, images, labels, threat_model, attacks, seed):
                 tf.constant(images),
                 tf.constant(labels),
                 tf.constant(seeds),
+                restart,
             ).images
             logits = network(found, training=False)
             robust &= ~is_misclassified(logits, tf.constant(labels)).numpy()
@@ -107,10 +108,10 @@ def test_a_restart_spends_nothing_on_what_is_fooled(honest, images, labels, thre
     class Counting(FixedAttack):
         restarts = 3
 
-        def run(self, classifier, threat_model, images, labels, seeds):
+        def run(self, classifier, threat_model, images, labels, seeds, restart):
             batches.append(np.unique(seeds[:, 1]))
             (fgsm,) = by_names(["fgsm"], threat_model.epsilon)
-            return fgsm.run(classifier, threat_model, images, labels, seeds)
+            return fgsm.run(classifier, threat_model, images, labels, seeds, restart)
 
     result = Evaluator(honest, threat_model, 8).evaluate(images, labels, [Counting(None)])
     correct, robust = np.flatnonzero(result.clean_correct), np.flatnonzero(result.robust)
@@ -186,9 +187,9 @@ def test_claims_are_verified(honest, images, labels, threat_model):
 
 def test_unclaimed_successes_count(honest, images, labels, threat_model):
     class Modest(FixedAttack):
-        def run(self, classifier, threat_model, images, labels, seeds):
+        def run(self, classifier, threat_model, images, labels, seeds, restart):
             (fgsm,) = by_names(["fgsm"], threat_model.epsilon)
-            found = fgsm.run(classifier, threat_model, images, labels, seeds).images
+            found = fgsm.run(classifier, threat_model, images, labels, seeds, restart).images
             return Attempt(found, tf.zeros(len(images), tf.bool))
 
     modest = evaluate(honest, images, labels, threat_model, [Modest(None)])

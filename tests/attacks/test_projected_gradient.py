@@ -64,6 +64,7 @@ def test_fgsm_is_cleverhans_fgsm(network, network_labels, images, threat_model):
         tf.constant(images),
         tf.constant(network_labels),
         _seeds(len(images)),
+        restart=0,
     )
     expected = fast_gradient_method(
         lambda pixels: network(pixels, training=False),
@@ -187,6 +188,7 @@ def test_one_trace_serves_every_step_count_step_size_and_epsilon(images, labels,
                 tf.constant(images),
                 tf.constant(labels),
                 _seeds(len(images)),
+                restart=0,
             )
     # One trace of the gradient and one of the forward pass.
     assert len(traces) == 2
