@@ -66,7 +66,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     import tensorflow as tf
 
     from fsgan_tf import report
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.run_dir import RunDirectory, make_folder
     from fsgan_tf.threat_model import ThreatModel
 
     classifier = _LOADERS[model_flag](path)
@@ -76,7 +76,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     split, class_names = _examples(flag_values, classifier, dataset)
     _require_fit(classifier, path, dataset, split.images.shape[1:], len(class_names))
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
-    _make_output_dir(output_dir)
+    # Before the attacks, so that hours of them do not end in a refusal.
+    make_folder(output_dir, "output_dir")
     try:
         result = evaluate_classifier(
             classifier.logits_fn,
@@ -172,17 +173,6 @@ def _model_flag(flag_values: flags.FlagValues) -> str:
             "name one classifier: give exactly one of --run_dir, --saved_model and --keras_model"
         )
     return given[0]
-
-
-def _make_output_dir(output_dir: Path) -> None:
-    """Makes the folder before the attacks, so that hours of them do not end in a refusal."""
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {output_dir} ({error.strerror}); choose another with "
-            "--output_dir"
-        ) from error
 
 
 def _setting(

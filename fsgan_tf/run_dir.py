@@ -88,13 +88,7 @@ class RunDirectory:
         Raises:
           UserError: where the directory cannot be written, or holds a run of other flags.
         """
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot make the run directory {self.path} ({error.strerror}); choose another "
-                "with --run_dir"
-            ) from error
+        make_folder(self.checkpoints, "run_dir")
         if self.flags_file.exists():
             self.refuse_other_flags(values)
         write_atomically(self.flags_file, values.flags_into_string().encode())
@@ -243,6 +237,20 @@ def classifier_sha256(model: keras.Model) -> str:
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Makes a folder and those above it; `flag` is the one that named it.
+
+    Raises:
+      UserError: where it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {path} ({error.strerror}); choose another with --{flag}"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ def method():
 def _values(*arguments):
     values = settings.training_flags()
     values(["train", "--method=standard", *arguments])
+    settings.complete(values)
     return values
 
 
@@ -117,7 +118,7 @@ def test_flags_file_is_itself_a_flagfile(tmp_path):
 
 def test_a_run_directory_that_is_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make the run directory"):
+    with pytest.raises(UserError, match="cannot make the folder .*--run_dir"):
         RunDirectory(tmp_path / "file" / "run").prepare(_values())
 
 

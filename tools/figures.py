@@ -75,6 +75,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if run_dir is None:
         raise UserError("--run_dir is missing: name the folder of a run of --method=fs_gan")
     quiet.start_tensorflow()
+    from fsgan_tf.run_dir import make_folder
+
     robust = _restore(run_dir, "fs_gan")
     standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
     dataset = _load(robust.settings, flag_values.data_dir)
@@ -82,7 +84,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if standard:
         _require_fit(standard_run_dir, standard, dataset)
     batch = _batch(dataset.validation, flag_values.batch_size or robust.settings.batch_size)
-    output_dir = _make(Path(flag_values.output_dir or Path(run_dir) / "figures"))
+    output_dir = Path(flag_values.output_dir or Path(run_dir) / "figures")
+    make_folder(output_dir, "output_dir")
 
     passes, seed = flag_values.passes, flag_values.seed
     print(f"{passes} passes over {len(batch)} validation images of {dataset.name}", flush=True)
@@ -162,17 +165,6 @@ def _batch(validation: Split, batch_size: int) -> Split:
             f"images; give --batch_size={len(validation)} or less"
         )
     return validation.first(batch_size)
-
-
-def _make(output_dir: Path) -> Path:
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {output_dir} ({error.strerror}); choose another with "
-            "--output_dir"
-        ) from error
-    return output_dir
 
 
 def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:

@@ -59,6 +59,13 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.compile(classifier_optimizer, auto_scale_loss=False, jit_compile=jit_compile)
         self.built = True
 
+    def add_generator(self, generator: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Takes the network of a learnt adversary, and the optimizer built for it."""
+        self.generator = generator
+        self.generator_optimizer = optimizer
+        self.networks["generator"] = generator
+        self.optimizers_by_network["generator"] = optimizer
+
     @classmethod
     @abc.abstractmethod
     def from_flags(cls, values: flags.FlagValues, **common: Any) -> TrainingMethod:
@@ -112,6 +119,10 @@ class TrainingMethod(keras.Model, abc.ABC):
         """Starts the means of a new epoch."""
         for mean in self.means.values():
             mean.reset_state()
+
+    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
+        """Mean |delta| / epsilon of `[b, h, w, c]` perturbations, within [0, 1]; scalar."""
+        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
 
     def step_seeds(self, count: int) -> list[tf.Tensor]:
         """`count` int32 `[2]` seeds, a pure function of (seed, step, replica)."""

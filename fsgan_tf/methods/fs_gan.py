@@ -90,10 +90,7 @@ class FSGAN(TrainingMethod):
     ):
         """Keeps both networks; see the module for the options and the base class for `common`."""
         super().__init__(**common)
-        self.generator = generator
-        self.generator_optimizer = generator_optimizer
-        self.networks["generator"] = generator
-        self.optimizers_by_network["generator"] = generator_optimizer
+        self.add_generator(generator, generator_optimizer)
         self.latent_dim = generator.inputs[1].shape[1]
         self.label_smoothing = label_smoothing
         self.diversity_weight = diversity_weight
@@ -307,10 +304,6 @@ class FSGAN(TrainingMethod):
         return transport_cost(
             clean_logits, adversarial_logits, self.entropic_regularization, self.sinkhorn_solver
         )
-
-    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
-        """Mean |delta| / epsilon, within [0, 1]; scalar."""
-        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
 
 
 def _twice(x: tf.Tensor) -> tf.Tensor:

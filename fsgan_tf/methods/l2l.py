@@ -63,10 +63,7 @@ class L2L(TrainingMethod):
           **common: of the base class.
         """
         super().__init__(**common)
-        self.generator = generator
-        self.generator_optimizer = generator_optimizer
-        self.networks["generator"] = generator
-        self.optimizers_by_network["generator"] = generator_optimizer
+        self.add_generator(generator, generator_optimizer)
         self.attack_iterations = attack_iterations
 
     @classmethod
@@ -195,10 +192,6 @@ class L2L(TrainingMethod):
         """Mean cross-entropy of the classifier in inference mode; scalar, in nats."""
         logits = self.classifier(images, training=False)
         return tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-
-    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
-        """Mean |delta| / epsilon, within [0, 1]; scalar."""
-        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
 
 
 def _unit_batch_max(gradients: tf.Tensor) -> tf.Tensor:

@@ -98,10 +98,7 @@ class L2LDA(TrainingMethod):
           **common: of the base class.
         """
         super().__init__(**common)
-        self.generator = generator
-        self.generator_optimizer = generator_optimizer
-        self.networks["generator"] = generator
-        self.optimizers_by_network["generator"] = generator_optimizer
+        self.add_generator(generator, generator_optimizer)
         self.latent_dim = generator.inputs[1].shape[1]
         self.attack_iterations = attack_iterations
         self.step_size = attack_step_size * self.threat_model.epsilon
@@ -277,10 +274,6 @@ class L2LDA(TrainingMethod):
                 reached.adversarial_images - _twice(images)
             ),
         }
-
-    def relative_size(self, perturbations: tf.Tensor) -> tf.Tensor:
-        """Mean |delta| / epsilon, within [0, 1]; scalar."""
-        return tf.reduce_mean(tf.abs(perturbations)) / self.threat_model.epsilon
 
 
 def normalise_gradient(gradients: tf.Tensor) -> tf.Tensor:
