@@ -40,6 +40,7 @@ import tensorflow as tf
 from absl import flags
 
 from fsgan_tf import draws
+from fsgan_tf.gradient_normalization import NORMALIZATIONS
 from fsgan_tf.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.base import (
     Batch,
@@ -99,7 +100,7 @@ class FSGAN(TrainingMethod):
         self.accumulate = generator_update == "accumulate"
         self.unit_inputs = generator_inputs == "unit"
         self.gradient_skip = generator_gradient_skip
-        self.normalise_gradient = _GRADIENT_NORMALISATIONS[gradient_normalization]
+        self.normalise_gradient = NORMALIZATIONS[gradient_normalization]
         self.classifier_ot_weight = classifier_ot_weight
         self.stop_clean_branch = classifier_ot_branch == "adversarial"
         self.entropic_regularization = entropic_regularization
@@ -309,28 +310,5 @@ class FSGAN(TrainingMethod):
 def _twice(x: tf.Tensor) -> tf.Tensor:
     return tf.concat([x, x], axis=0)
 
-
-def _unit_rms(gradients: tf.Tensor) -> tf.Tensor:
-    """Unit root mean square an example: of the size of the other inputs at unit scale."""
-    square = tf.reduce_mean(tf.square(gradients), axis=[1, 2, 3], keepdims=True)
-    return gradients * tf.math.rsqrt(square + 1e-20)
-
-
-def _unit_channel_l2(gradients: tf.Tensor) -> tf.Tensor:
-    """Unit l2 norm an example and channel: L2L-DA, which adds 1e-15 inside the root."""
-    square = tf.reduce_sum(tf.square(gradients), axis=[1, 2], keepdims=True)
-    return gradients * tf.math.rsqrt(square + 1e-15)
-
-
-def _unit_batch_max(gradients: tf.Tensor) -> tf.Tensor:
-    """Largest absolute entry of the batch 1: L2L."""
-    return tf.math.divide_no_nan(gradients, tf.reduce_max(tf.abs(gradients)))
-
-
-_GRADIENT_NORMALISATIONS = {
-    "rms": _unit_rms,
-    "channel_l2": _unit_channel_l2,
-    "batch_max": _unit_batch_max,
-}
 
 METHOD = FSGAN

@@ -30,6 +30,7 @@ import tensorflow as tf
 from absl import flags
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.gradient_normalization import unit_batch_max
 from fsgan_tf.losses import smoothed_cross_entropy
 from fsgan_tf.methods.base import (
     Batch,
@@ -155,7 +156,7 @@ class L2L(TrainingMethod):
         adversarial_images, perturbations = images, tf.zeros_like(images)
         for _ in range(self.attack_iterations):
             gradients = self.loss_gradient(adversarial_images, labels, classifier_training)
-            features = tf.concat([adversarial_images, _unit_batch_max(gradients)], axis=-1)
+            features = tf.concat([adversarial_images, unit_batch_max(gradients)], axis=-1)
             outputs = self.generator(features, training=attacker_training)
             perturbations += self.threat_model.epsilon * outputs
             adversarial_images = self.threat_model.project(images + perturbations, images)
@@ -192,11 +193,6 @@ class L2L(TrainingMethod):
         """Mean cross-entropy of the classifier in inference mode; scalar, in nats."""
         logits = self.classifier(images, training=False)
         return tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-
-
-def _unit_batch_max(gradients: tf.Tensor) -> tf.Tensor:
-    """Divides `[b, h, w, c]` gradients by the batch's largest absolute entry."""
-    return tf.math.divide_no_nan(gradients, tf.reduce_max(tf.abs(gradients)))
 
 
 METHOD = L2L

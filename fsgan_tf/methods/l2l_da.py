@@ -33,6 +33,7 @@ import tensorflow as tf
 from absl import flags
 
 from fsgan_tf import draws
+from fsgan_tf.gradient_normalization import unit_channel_l2
 from fsgan_tf.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.base import (
     Batch,
@@ -214,7 +215,7 @@ class L2LDA(TrainingMethod):
         training: bool,
     ) -> Recursion:
         """One step; its arguments are doubled: `[2b, ...]`."""
-        features = [images, normalise_gradient(state.gradients), state.perturbations]
+        features = [images, unit_channel_l2(state.gradients), state.perturbations]
         step = self.step_size * self.generator(
             [tf.concat(features, axis=-1), latents, labels], training=training
         )
@@ -274,20 +275,6 @@ class L2LDA(TrainingMethod):
                 reached.adversarial_images - _twice(images)
             ),
         }
-
-
-def normalise_gradient(gradients: tf.Tensor) -> tf.Tensor:
-    """Unit l2 norm an example and channel.
-
-    Source: `Trainer.train`, which adds 1e-15 to the entries inside the norm.
-
-    Args:
-      gradients: float32 `[n, h, w, c]`.
-
-    Returns:
-      float32 `[n, h, w, c]`; zeros where all of a channel is zero.
-    """
-    return gradients / tf.norm(gradients + 1e-15, axis=[1, 2], keepdims=True)
 
 
 def _twice(x: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from fsgan_tf import settings
 from fsgan_tf.errors import UserError
-from fsgan_tf.methods import l2l
 from tests.training import batch, build
 
 # The attacker's is large, to tell gradients well.
@@ -200,16 +199,6 @@ def test_the_attackers_statistics_move_in_its_half_alone():
     method.train_attacker(images, labels)
     statistics = method.generator.get_layer("stem_bn").moving_mean
     np.testing.assert_allclose(statistics, 0.1 * stem.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
-
-
-def test_gradients_are_divided_by_the_whole_batchs_largest_entry():
-    gradients = np.zeros((2, 2, 2, 3), np.float32)
-    gradients[0, 0, 0] = [1e-6, -4e-6, 2e-6]
-    gradients[1, 1, 1] = [0, 1e-6, -3e-6]
-    scaled = l2l._unit_batch_max(tf.constant(gradients)).numpy()
-    np.testing.assert_allclose(scaled[0, 0, 0], [0.25, -1, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(scaled[1, 1, 1], [0, 0.25, -0.75], rtol=1e-6)
-    np.testing.assert_array_equal(l2l._unit_batch_max(tf.zeros([2, 2, 2, 3])), 0)
 
 
 def test_the_attacker_learns_to_raise_the_loss():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.methods.l2l_da import normalise_gradient
 from tests.training import BATCH_SIZE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
@@ -82,15 +81,6 @@ def recursion():
     gradients = tape.gradient(reached.objective, method.generator.trainable_variables)
     method.generator.call = original
     return method, images, labels, reached, gradients, calls
-
-
-def test_gradient_normalisation_against_numpy():
-    random = np.random.default_rng(0)
-    for scale in (1.0, 1e-6, 1e-15):
-        g = (scale * random.normal(size=(4, 8, 8, 3))).astype(np.float32)
-        norm = np.sqrt((np.float64(g + np.float32(1e-15)) ** 2).sum(axis=(1, 2), keepdims=True))
-        np.testing.assert_allclose(normalise_gradient(tf.constant(g)), g / norm, rtol=1e-4)
-    np.testing.assert_array_equal(normalise_gradient(tf.zeros([2, 4, 4, 3])), 0)
 
 
 def test_clipping_passes_gradients_at_its_bounds_as_torch_clamp_does():

@@ -1,0 +1,364 @@
+"""APGD: projected gradient ascent with momentum that sets its own step size.
+
+Source: Croce and Hein 2020 (arXiv:2003.01690), Algorithm 1 and section 4, as its authors run it:
+`autoattack/autopgd_base.py` of fra31/auto-attack at a392200. Where that code and the paper differ,
+this follows the code, which made the published figures: a step size is halved where the share of
+steps that raised the loss is at most rho (paper: below rho), and the first of these steps is held
+against a loss of 0 (paper: against the start's).
+
+Deviations:
+- The first misclassified iterate is kept and the loop stops once every example has one; theirs
+  takes all steps and keeps the last. The set of examples fooled is the same.
+- With 2 or 3 classes, where the targeted DLR loss is not defined (theirs raises IndexError), the
+  targeted attack climbs its numerator, the margin between the target's and the true logit.
+- There are at most K-1 targets; theirs raises IndexError at the K-th.
+- Targets are ranked among the wrong classes; theirs among all, which is the same for what is
+  classified correctly.
+- An example's random start follows from its own seed, not from its place in the batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from fsgan_tf import draws
+from fsgan_tf.attacks import losses
+from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.threat_model import ThreatModel
+
+_MOMENTUM = 0.75
+_RHO = 0.75
+
+# (logits, labels, targets) to one loss an example.
+_LossFn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoPGD:
+    """APGD on cross-entropy, or on the targeted DLR loss with one target a restart.
+
+    Attributes:
+      name: as in `--attacks`.
+      loss: `cross_entropy` or `targeted_dlr`.
+      num_steps: gradient steps of one restart.
+      restarts: independent runs of `cross_entropy`; of `targeted_dlr` the number of targets, the
+        likeliest wrong classes of the clean image.
+    """
+
+    name: str
+    loss: str
+    num_steps: int
+    restarts: int
+
+    @property
+    def cost(self) -> int:
+        """Gradients spent on an image that no restart fools."""
+        return (self.num_steps + 1) * self.restarts
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What results.json says of this attack."""
+        parameters = dataclasses.asdict(self)
+        del parameters["name"]
+        return parameters
+
+    def run(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        restart: int,
+    ) -> Attempt:
+        """Climbs once from a fresh start; see `Attack.run`."""
+        loss_fn, targets = _cross_entropy, labels
+        if self.loss == "targeted_dlr":
+            logits = classifier.logits(images)
+            num_classes = logits.shape[1]
+            if restart >= num_classes - 1:
+                return Attempt(images, tf.zeros_like(labels, tf.bool))
+            loss_fn = targeted_dlr if num_classes >= 4 else targeted_margin
+            targets = likeliest_wrong_class(logits, labels, restart)
+        end = _climb(
+            classifier,
+            loss_fn,
+            (threat_model.lower, threat_model.upper),
+            images,
+            labels,
+            targets,
+            seeds,
+            tf.constant(threat_model.epsilon),
+            tf.constant(self.num_steps),
+            Intervals(*map(tf.constant, intervals(self.num_steps))),
+        )
+        return Attempt(end.best.pixels, end.success)
+
+
+def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Targeted difference of logits ratio: -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2 + 1e-12).
+
+    z_pi1 >= z_pi2 >= ... are the sorted logits (arXiv:2003.01690, equation 7); shifting or scaling
+    the logits changes nothing.
+
+    Args:
+      logits: float32 `[b, k]`, k at least 4.
+      labels: int32 `[b]`.
+      targets: int32 `[b]`, wrong classes.
+
+    Returns:
+      float32 `[b]`, no unit; above 0 where the target's logit is above the true class's.
+    """
+    first, _, third, fourth = tf.unstack(tf.math.top_k(logits, 4).values, axis=1)
+    return targeted_margin(logits, labels, targets) / (first - 0.5 * (third + fourth) + 1e-12)
+
+
+def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """z_t - z_y.
+
+    Args:
+      logits: float32 `[b, k]`.
+      labels: int32 `[b]`.
+      targets: int32 `[b]`, wrong classes.
+
+    Returns:
+      float32 `[b]`, in logits.
+    """
+    return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    del targets
+    return losses.cross_entropy(labels=labels, logits=logits)
+
+
+def likeliest_wrong_class(logits: tf.Tensor, labels: tf.Tensor, rank: int) -> tf.Tensor:
+    """The class of the `rank`-th largest logit but the true one's, from 0.
+
+    Args:
+      logits: float32 `[b, k]`.
+      labels: int32 `[b]`.
+      rank: below k - 1.
+
+    Returns:
+      int32 `[b]`; of equal logits the lower class first.
+    """
+    is_true_class = tf.one_hot(labels, logits.shape[1], on_value=True, off_value=False)
+    others = tf.where(is_true_class, -float("inf"), logits)
+    return tf.math.top_k(others, rank + 1).indices[:, rank]
+
+
+class Intervals(NamedTuple):
+    """Steps between checkpoints: each interval is `decrement` shorter than the one before.
+
+    Attributes:
+      first: of the start to the first checkpoint.
+      decrement: of an interval to the next.
+      least: no interval is shorter.
+    """
+
+    first: int | tf.Tensor
+    decrement: int | tf.Tensor
+    least: int | tf.Tensor
+
+
+def intervals(num_steps: int) -> Intervals:
+    """0.22, 0.03 and 0.06 of `num_steps` (section 4.1), rounded down, at least 1.
+
+    Args:
+      num_steps: of the whole climb.
+
+    Returns:
+      The intervals, in steps.
+    """
+    first, decrement, least = (max(int(share * num_steps), 1) for share in (0.22, 0.03, 0.06))
+    return Intervals(first, decrement, least)
+
+
+class _Point(NamedTuple):
+    """Images and the loss's gradient there, both float32 `[b, h, w, c]`."""
+
+    pixels: tf.Tensor
+    gradient: tf.Tensor
+
+
+class _Pace(NamedTuple):
+    """The step sizes and what is known since the last checkpoint.
+
+    Attributes:
+      step_size: float32 `[b]`, pixel units.
+      rises: int32 `[b]`, steps that raised the loss.
+      best_loss: float32 `[b]`, the highest loss at the last checkpoint.
+      halved: bool `[b]`, whether the step size was halved there.
+      steps: int32, steps taken.
+      interval: int32, steps at which the next checkpoint is due.
+    """
+
+    step_size: tf.Tensor
+    rises: tf.Tensor
+    best_loss: tf.Tensor
+    halved: tf.Tensor
+    steps: tf.Tensor
+    interval: tf.Tensor
+
+
+class _State(NamedTuple):
+    """The loop's variables.
+
+    Attributes:
+      step: int32, steps taken.
+      current: where the next step starts.
+      previous: float32 `[b, h, w, c]`, where the last step started.
+      loss: float32 `[b]`, after the last step.
+      best: of each example's iterates the first misclassified one, else that of the highest loss.
+      best_loss: float32 `[b]`, at `best`.
+      success: bool `[b]`, whether `best` is misclassified.
+      pace: the step sizes.
+    """
+
+    step: tf.Tensor
+    current: _Point
+    previous: tf.Tensor
+    loss: tf.Tensor
+    best: _Point
+    best_loss: tf.Tensor
+    success: tf.Tensor
+    pace: _Pace
+
+
+@tf.function(autograph=False)
+def _climb(
+    classifier: AttackedClassifier,
+    loss_fn: _LossFn,
+    pixel_range: tuple[float, float],
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor,
+    seeds: tf.Tensor,
+    epsilon: tf.Tensor,
+    num_steps: tf.Tensor,
+    intervals: Intervals,
+) -> _State:
+    lower = tf.maximum(images - epsilon, pixel_range[0])
+    upper = tf.minimum(images + epsilon, pixel_range[1])
+
+    def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
+        """The point, its loss and whether it is misclassified."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pixels)
+            # A SavedModel may not tell its batch size, which the loop must know.
+            logits = tf.ensure_shape(classifier.logits(pixels), [labels.shape[0], None])
+            loss = loss_fn(logits, labels, targets)
+        # Where the classifier breaks the gradient, the attack finds nothing; the checks say so.
+        gradient = tape.gradient(loss, pixels, unconnected_gradients="zero")
+        return _Point(pixels, gradient), loss, is_misclassified(logits, labels)
+
+    def goes_on(state: _State) -> tf.Tensor:
+        return (state.step < num_steps) & ~tf.reduce_all(state.success)
+
+    def step(state: _State) -> tuple[_State]:
+        momentum = tf.where(state.step == 0, 1.0, _MOMENTUM)
+        pixels = _stepped(state, momentum, lower, upper)
+        point, loss, wrong = judge(pixels)
+        better = ~state.success & (wrong | (loss > state.best_loss))
+        best = _select(better, point, state.best)
+        best_loss = tf.where(better, loss, state.best_loss)
+        pace, halve = _paced(state.pace, loss > state.loss, best_loss, intervals)
+        return (
+            _State(
+                step=state.step + 1,
+                current=_select(halve, best, point),
+                previous=state.current.pixels,
+                loss=loss,
+                best=best,
+                best_loss=best_loss,
+                success=state.success | wrong,
+                pace=pace,
+            ),
+        )
+
+    start, loss, wrong = judge(
+        tf.clip_by_value(images + epsilon * _random_directions(images, seeds), lower, upper)
+    )
+    first = _State(
+        step=tf.constant(0),
+        current=start,
+        previous=start.pixels,
+        loss=tf.zeros_like(loss),
+        best=start,
+        best_loss=loss,
+        success=wrong,
+        pace=_Pace(
+            step_size=tf.fill([labels.shape[0]], 2 * epsilon),
+            rises=tf.zeros_like(labels),
+            best_loss=loss,
+            halved=tf.ones_like(wrong),
+            steps=tf.constant(0),
+            interval=intervals.first,
+        ),
+    )
+    (end,) = tf.while_loop(goes_on, step, [first])
+    return end
+
+
+def _random_directions(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """Uniform noise of each image's shape and seed, scaled to l_inf norm 1; never 0."""
+
+    def direction(seed: tf.Tensor) -> tf.Tensor:
+        noise = 2 * draws.uniform(tf.shape(images)[1:], seed) - 1
+        return noise / tf.reduce_max(tf.abs(noise))
+
+    return tf.map_fn(
+        direction, seeds, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32)
+    )
+
+
+def _stepped(state: _State, momentum: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
+    """The next iterate: a projected sign step, averaged with the last step taken."""
+    pixels, gradient = state.current
+    # Unlike tf.sign, 0 where the gradient is NaN: one such pixel must not end the path.
+    sign = tf.cast(gradient > 0, tf.float32) - tf.cast(gradient < 0, tf.float32)
+    target = pixels + state.pace.step_size[:, None, None, None] * sign
+    target = tf.clip_by_value(target, lower, upper)
+    averaged = pixels + momentum * (target - pixels) + (1 - momentum) * (pixels - state.previous)
+    return tf.clip_by_value(averaged, lower, upper)
+
+
+def _paced(
+    pace: _Pace, rose: tf.Tensor, best_loss: tf.Tensor, intervals: Intervals
+) -> tuple[_Pace, tf.Tensor]:
+    """Counts a step and, at a checkpoint, halves the step sizes that have not served.
+
+    Args:
+      pace: before the step.
+      rose: bool `[b]`, whether the step raised the loss.
+      best_loss: float32 `[b]`, the highest loss so far.
+      intervals: between checkpoints.
+
+    Returns:
+      The pace after the step and which examples' step sizes were halved, bool `[b]`.
+    """
+    rises = pace.rises + tf.cast(rose, tf.int32)
+    steps = pace.steps + 1
+    due = steps == pace.interval
+    oscillates = tf.cast(rises, tf.float32) <= _RHO * tf.cast(pace.interval, tf.float32)
+    stagnates = ~pace.halved & (best_loss <= pace.best_loss)
+    halve = due & (oscillates | stagnates)
+    shorter = tf.maximum(pace.interval - intervals.decrement, intervals.least)
+    return _Pace(
+        step_size=tf.where(halve, pace.step_size / 2, pace.step_size),
+        rises=tf.where(due, 0, rises),
+        best_loss=tf.where(due, best_loss, pace.best_loss),
+        halved=tf.where(due, halve, pace.halved),
+        steps=tf.where(due, 0, steps),
+        interval=tf.where(due, shorter, pace.interval),
+    ), halve
+
+
+def _select(condition: tf.Tensor, chosen: _Point, other: _Point) -> _Point:
+    """`chosen` where bool `[b]` `condition`, else `other`."""
+    mask = condition[:, None, None, None]
+    return _Point(*(tf.where(mask, a, b) for a, b in zip(chosen, other, strict=True)))

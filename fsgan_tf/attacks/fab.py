@@ -1,0 +1,281 @@
+"""FAB: the smallest perturbation that carries an image over the boundary to one class.
+
+Source: Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
+Attack", arXiv:1907.02044, algorithm 1 and section 2.3; in the targeted form and with the constants
+of AutoAttack's standard version, fra31/auto-attack at a392200, `autoattack/fab_base.py`
+(`attack_single_run`), `fab_pt.py` and `fab_projections.py` (`projection_linf`). Like that version,
+this has no final search (the paper's last three steps towards the image) and starts at the image.
+
+Deviations:
+  - Random restarts for one target are left out: the standard version has none.
+  - The search stops once every image of the batch is fooled within epsilon; AutoAttack goes on to
+    smaller norms, which no robust accuracy depends on.
+  - The radius of a projection comes from the maximum of a list of quotients instead of bisection;
+    the solution is the same.
+  - NaN logits count as misclassified, as everywhere here.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.threat_model import ThreatModel
+
+# Keeps the weight between two steps defined where both are zero.
+_SMALLEST_STEP = 1e-8
+
+
+class Crossing(NamedTuple):
+    """Where a search crossed the boundary nearest to the image.
+
+    Attributes:
+      images: float32 `[b, h, w, c]` within the pixel range, of each example's iterates the
+        misclassified one nearest to its image; the image itself where there is none.
+      norms: float32 `[b]`, l_inf norms of the perturbations, pixel units; infinite where there is
+        none.
+    """
+
+    images: tf.Tensor
+    norms: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class FastAdaptiveBoundary:
+    """Targeted FAB, which minimises the l_inf norm and knows epsilon only to stop.
+
+    AutoAttack's standard version: 100 steps, `alpha_max` 0.1, `eta` 1.05, `beta` 0.9, 9 restarts.
+
+    Attributes:
+      name: as in `--attacks`.
+      num_steps: gradient steps of one restart.
+      alpha_max: largest weight of the step from the image beside that from the iterate.
+      eta: how far a step goes beyond the linearised boundary; 1 ends on it.
+      beta: share of a perturbation that is kept where it is adversarial.
+      restarts: runs, one for each target: the likeliest wrong class first. Those beyond the last
+        wrong class find nothing.
+    """
+
+    name: str
+    num_steps: int
+    alpha_max: float
+    eta: float
+    beta: float
+    restarts: int
+
+    @property
+    def cost(self) -> int:
+        """A step is a gradient and a forward pass, which lasts half as long."""
+        return self.num_steps * self.restarts * 3 // 2
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What results.json says of this attack."""
+        parameters = dataclasses.asdict(self)
+        del parameters["name"]
+        return parameters
+
+    def run(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        restart: int,
+    ) -> Attempt:
+        """Searches once, towards the restart-th likeliest wrong class; see `Attack.run`."""
+        del seeds  # Nothing is left to chance.
+        logits = classifier.logits(images)
+        if restart >= logits.shape[1] - 1:
+            return Attempt(images, tf.zeros_like(labels, tf.bool))
+        crossing = search(
+            classifier,
+            threat_model,
+            images,
+            labels,
+            likeliest_wrong_class(logits, labels, restart),
+            num_steps=self.num_steps,
+            alpha_max=self.alpha_max,
+            eta=self.eta,
+            beta=self.beta,
+            good_enough=threat_model.epsilon,
+        )
+        success = crossing.norms <= threat_model.epsilon
+        return Attempt(tf.where(success[:, None, None, None], crossing.images, images), success)
+
+
+def likeliest_wrong_class(logits: tf.Tensor, labels: tf.Tensor, rank: int) -> tf.Tensor:
+    """The class of the largest logit but the true class's, or one further down.
+
+    Args:
+      logits: float32 `[b, k]`.
+      labels: int32 `[b]`.
+      rank: 0 for the likeliest wrong class, at most k - 2.
+
+    Returns:
+      int32 `[b]`.
+    """
+    is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
+    wrong = tf.where(is_true_class, logits.dtype.min, logits)
+    return tf.math.top_k(wrong, k=rank + 1).indices[:, rank]
+
+
+def project_to_hyperplane(
+    points: tf.Tensor, values: tf.Tensor, gradients: tf.Tensor, lower: float, upper: float
+) -> tf.Tensor:
+    """The step of least l_inf norm to where an affine function is zero, within a box.
+
+    All coordinates move alike against the function until they reach the box, so a step of norm r
+    changes the function by sum_i |w_i| min(r, m_i), m_i being the way to the box. With the m_i in
+    ascending order that is the least, over k, of sum_{i<k} |w_i| m_i + r sum_{i>=k} |w_i|; so the
+    wanted r is the largest that one of these needs to reach the function's value.
+
+    Args:
+      points: float32 `[b, n]` in [lower, upper].
+      values: float32 `[b]`, the function at the points.
+      gradients: float32 `[b, n]`, the function's gradient w; zeros are not moved along.
+      lower: of the box.
+      upper: of the box.
+
+    Returns:
+      float32 `[b, n]` steps, in units of the points. Where the box does not reach the zero, the
+      step that comes nearest: into a corner.
+    """
+    downhill = tf.where(values >= 0, -1.0, 1.0)[:, None] * tf.sign(gradients)
+    room = tf.where(downhill > 0, upper - points, points - lower)
+    order = tf.argsort(room, axis=1)
+    weights = tf.gather(tf.abs(gradients), order, batch_dims=1)
+    spent = tf.cumsum(weights * tf.gather(room, order, batch_dims=1), axis=1, exclusive=True)
+    slope = tf.cumsum(weights, axis=1, reverse=True)
+    radii = tf.math.divide_no_nan(tf.abs(values)[:, None] - spent, slope)
+    radius = tf.reduce_max(radii, axis=1, keepdims=True)
+    return downhill * tf.minimum(radius, room)
+
+
+def search(
+    classifier: AttackedClassifier,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor,
+    *,
+    num_steps: int,
+    alpha_max: float,
+    eta: float,
+    beta: float,
+    good_enough: float,
+) -> Crossing:
+    """Follows the boundary between each example's class and its target towards the image.
+
+    Args:
+      classifier: what is attacked.
+      threat_model: gives the pixel range.
+      images: float32 `[b, h, w, c]` clean images within the pixel range.
+      labels: int32 `[b]` true labels.
+      targets: int32 `[b]` other classes. Misclassification as any class counts.
+      num_steps: number of gradient steps.
+      alpha_max: see `FastAdaptiveBoundary`.
+      eta: see `FastAdaptiveBoundary`.
+      beta: see `FastAdaptiveBoundary`.
+      good_enough: l_inf norm, pixel units; the search ends once every example's is at most this.
+
+    Returns:
+      The nearest crossing found; of norm 0 where the image itself is misclassified.
+    """
+    return _search(
+        classifier,
+        (threat_model.lower, threat_model.upper),
+        images,
+        labels,
+        targets,
+        tf.constant(num_steps),
+        tf.constant(alpha_max),
+        tf.constant(eta),
+        tf.constant(beta),
+        tf.constant(good_enough),
+    )
+
+
+class _State(NamedTuple):
+    """The loop's variables; images are flat, `[b, n]`, and `norms` is float32 `[b]`."""
+
+    step: tf.Tensor
+    iterate: tf.Tensor
+    best: tf.Tensor
+    norms: tf.Tensor
+
+
+@tf.function(autograph=False)
+def _search(
+    classifier: AttackedClassifier,
+    pixel_range: tuple[float, float],
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor,
+    num_steps: tf.Tensor,
+    alpha_max: tf.Tensor,
+    eta: tf.Tensor,
+    beta: tf.Tensor,
+    good_enough: tf.Tensor,
+) -> Crossing:
+    lower, upper = pixel_range
+    clean = tf.reshape(images, [images.shape[0], -1])
+
+    def logits_of(points: tf.Tensor) -> tf.Tensor:
+        return classifier.logits(tf.reshape(points, images.shape))
+
+    def lead_of_target(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """z_t - z_y and its gradient."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(points)
+            logits = logits_of(points)
+            lead = tf.gather(logits, targets, batch_dims=1) - tf.gather(
+                logits, labels, batch_dims=1
+            )
+        zero = tf.UnconnectedGradients.ZERO
+        return lead, tape.gradient(lead, points, unconnected_gradients=zero)
+
+    def goes_on(state: _State) -> tf.Tensor:
+        return (state.step < num_steps) & tf.reduce_any(state.norms > good_enough)
+
+    def step(state: _State) -> tuple[_State]:
+        iterate = state.iterate
+        lead, gradient = lead_of_target(iterate)
+        lead_at_image = lead + tf.reduce_sum(gradient * (clean - iterate), axis=1)
+        step_on = project_to_hyperplane(iterate, lead, gradient, lower, upper)
+        step_from_image = project_to_hyperplane(clean, lead_at_image, gradient, lower, upper)
+        length_on = tf.maximum(_norm(step_on), _SMALLEST_STEP)
+        length_from_image = tf.maximum(_norm(step_from_image), _SMALLEST_STEP)
+        alpha = tf.minimum(length_on / (length_on + length_from_image), alpha_max)[:, None]
+        mixed = (1 - alpha) * (iterate + eta * step_on) + alpha * (clean + eta * step_from_image)
+        moved = tf.clip_by_value(mixed, lower, upper)
+        # The judged point and the next point of a gradient differ where `beta` pulls back, so a
+        # step takes two forward passes, as the authors' does.
+        wrong = is_misclassified(logits_of(moved), labels)
+        norm = _norm(moved - clean)
+        smaller = wrong & (norm < state.norms)
+        return (
+            _State(
+                step=state.step + 1,
+                iterate=tf.where(wrong[:, None], clean + beta * (moved - clean), moved),
+                best=tf.where(smaller[:, None], moved, state.best),
+                norms=tf.where(smaller, norm, state.norms),
+            ),
+        )
+
+    first = _State(
+        step=tf.constant(0),
+        iterate=clean,
+        best=clean,
+        norms=tf.where(is_misclassified(logits_of(clean), labels), 0.0, float("inf")),
+    )
+    (end,) = tf.while_loop(goes_on, step, [first])
+    return Crossing(tf.reshape(end.best, images.shape), end.norms)
+
+
+def _norm(perturbations: tf.Tensor) -> tf.Tensor:
+    """l_inf norms of flat `[b, n]` perturbations, `[b]`."""
+    return tf.reduce_max(tf.abs(perturbations), axis=1)

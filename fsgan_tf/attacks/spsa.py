@@ -1,0 +1,282 @@
+"""SPSA: Adam on gradients estimated from function values, batched over images.
+
+Source: Uesato et al. 2018, arXiv:1802.05666, with the semantics of CleverHans 4.0.0,
+`cleverhans/tf2/attacks/spsa.py`, whose own optimiser does not start on Keras 3.
+
+Deviations:
+  - Images are attacked in batches; theirs one by one.
+  - The estimate is made from the difference of each mirrored pair, which is the mean over all
+    samples of theirs but for rounding.
+  - The random start is judged too, and where no iterate is misclassified, that of the lowest margin
+    is returned. Theirs returns the first misclassified iterate after the start (with a threshold of
+    0), else the last one.
+  - There is one batch of samples an update (`spsa_iters=1`, their default).
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from fsgan_tf import draws
+from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.projected_gradient import Path, random_start
+from fsgan_tf.attacks.square import margin
+from fsgan_tf.threat_model import ThreatModel
+
+_BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class SPSA:
+    """Simultaneous perturbation stochastic approximation of the margin's gradient, with Adam.
+
+    Attributes:
+      name: as in `--attacks`.
+      num_steps: updates of one restart.
+      num_samples: images the classifier sees for an update of one image; even.
+      learning_rate: of Adam, pixel units.
+      delta: distance of the samples from the iterate in each pixel.
+      restarts: independent runs; only chance tells them apart.
+      max_batch: most samples that pass the classifier at once, at least 2; bounds memory.
+    """
+
+    name: str
+    num_steps: int
+    num_samples: int = 128
+    learning_rate: float = 0.01
+    delta: float = 0.01
+    restarts: int = 1
+    max_batch: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 2 or self.num_samples % 2:
+            raise ValueError(f"num_samples is {self.num_samples}; it must be even and at least 2")
+        if self.max_batch < 2:
+            raise ValueError(f"max_batch is {self.max_batch}; a mirrored pair needs at least 2")
+
+    @property
+    def cost(self) -> int:
+        """Half the samples: a forward pass takes about half as long as a gradient."""
+        return self.num_steps * self.num_samples // 2 * self.restarts
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What results.json says of this attack."""
+        parameters = dataclasses.asdict(self)
+        del parameters["name"], parameters["max_batch"]
+        return parameters
+
+    def run(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        restart: int,
+    ) -> Attempt:
+        """Descends once from a fresh start; see `Attack.run`."""
+        del restart  # The seeds already tell it.
+        start = random_start(threat_model, images, seeds)
+        path = self.descend(classifier, threat_model, images, start, labels, seeds)
+        return Attempt(path.best, path.success)
+
+    def descend(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        start: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+    ) -> Path:
+        """Lowers the margin from a given start, until every example is misclassified.
+
+        Args:
+          classifier: what is attacked.
+          threat_model: the ball and the pixel range.
+          images: float32 `[b, h, w, c]` clean images within the pixel range.
+          start: float32 `[b, h, w, c]` first iterate, within the ball and the range.
+          labels: int32 `[b]` true labels.
+          seeds: int64 `[b, 2]`, the stateless seed of each example's samples.
+
+        Returns:
+          The path.
+        """
+        num_pairs = self.num_samples // 2
+        chunks = _Chunks(
+            images=_largest_divisor(len(images), self.max_batch // self.num_samples),
+            pairs=_largest_divisor(num_pairs, self.max_batch // 2),
+            num_pairs=num_pairs,
+        )
+        return _descend(
+            classifier,
+            (threat_model.lower, threat_model.upper),
+            chunks,
+            images,
+            start,
+            labels,
+            seeds,
+            tf.constant(self.num_steps),
+            tf.constant(self.learning_rate),
+            tf.constant(self.delta),
+            tf.constant(threat_model.epsilon),
+        )
+
+
+class _Chunks(NamedTuple):
+    """How samples go through the classifier: `pairs` of `num_pairs` for `images` at once."""
+
+    images: int
+    pairs: int
+    num_pairs: int
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of a number within a limit; 1 if there is none."""
+    return max(d for d in range(1, number + 1) if number % d == 0 and d <= max(limit, 1))
+
+
+class _State(NamedTuple):
+    """The loop's variables; `mean` and `square` are Adam's moments, `margin` is that of `best`."""
+
+    step: tf.Tensor
+    iterate: tf.Tensor
+    mean: tf.Tensor
+    square: tf.Tensor
+    best: tf.Tensor
+    margin: tf.Tensor
+    success: tf.Tensor
+
+
+@tf.function(autograph=False)
+def _descend(
+    classifier: AttackedClassifier,
+    pixel_range: tuple[float, float],
+    chunks: _Chunks,
+    images: tf.Tensor,
+    start: tf.Tensor,
+    labels: tf.Tensor,
+    seeds: tf.Tensor,
+    num_steps: tf.Tensor,
+    learning_rate: tf.Tensor,
+    delta: tf.Tensor,
+    epsilon: tf.Tensor,
+) -> Path:
+    def judge(state: _State) -> _State:
+        """Keeps the iterate where its margin is the lowest so far; a first success for good."""
+        logits = classifier.logits(state.iterate)
+        margins = margin(logits, labels)
+        wrong = is_misclassified(logits, labels)
+        better = ~state.success & (wrong | (margins < state.margin))
+        return state._replace(
+            best=tf.where(better[:, None, None, None], state.iterate, state.best),
+            margin=tf.where(better, margins, state.margin),
+            success=state.success | wrong,
+        )
+
+    def goes_on(state: _State) -> tf.Tensor:
+        return (state.step < num_steps) & ~tf.reduce_all(state.success)
+
+    def step(state: _State) -> tuple[_State]:
+        gradient = _estimate(classifier, chunks, state.iterate, labels, seeds, state.step, delta)
+        mean = _BETA_1 * state.mean + (1 - _BETA_1) * gradient
+        square = _BETA_2 * state.square + (1 - _BETA_2) * gradient**2
+        count = tf.cast(state.step + 1, tf.float32)
+        unbiased_mean = mean / (1 - _BETA_1**count)
+        unbiased_square = square / (1 - _BETA_2**count)
+        move = learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _ADAM_EPSILON)
+        inside = tf.clip_by_value(state.iterate - move, images - epsilon, images + epsilon)
+        iterate = tf.clip_by_value(inside, *pixel_range)
+        moved = state._replace(step=state.step + 1, iterate=iterate, mean=mean, square=square)
+        return (judge(moved),)
+
+    first = _State(
+        step=tf.constant(0),
+        iterate=start,
+        mean=tf.zeros_like(images),
+        square=tf.zeros_like(images),
+        best=start,
+        margin=tf.fill(tf.shape(labels), float("inf")),
+        success=tf.zeros_like(labels, tf.bool),
+    )
+    (end,) = tf.while_loop(goes_on, step, [judge(first)])
+    return Path(end.best, end.success, end.iterate)
+
+
+def _estimate(
+    classifier: AttackedClassifier,
+    chunks: _Chunks,
+    iterates: tf.Tensor,
+    labels: tf.Tensor,
+    seeds: tf.Tensor,
+    step: tf.Tensor,
+    delta: tf.Tensor,
+) -> tf.Tensor:
+    """CleverHans' estimate of the margin's gradient: the mean over all samples of margin times sign.
+
+    Returns:
+      float32 `[b, h, w, c]`, about `delta` times the gradient.
+    """
+    shape = iterates.shape[1:]
+
+    def draw_signs(seed: tf.Tensor) -> tf.Tensor:
+        step_seed = tf.random.fold_in(seed, tf.cast(step, seed.dtype), alg="philox")
+        return tf.sign(draws.uniform([chunks.num_pairs, *shape], step_seed) - 0.5)
+
+    def estimate_of_group(group: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        iterates, labels, seeds = group
+        signs = tf.map_fn(
+            draw_signs, seeds, fn_output_signature=tf.TensorSpec([chunks.num_pairs, *shape])
+        )
+
+        def add_chunk(total: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+            chunk = signs[:, first : first + chunks.pairs]
+            chunk = tf.ensure_shape(chunk, [chunks.images, chunks.pairs, *shape])
+            return total + _sum_over_pairs(classifier, iterates, labels, chunk, delta)
+
+        firsts = tf.range(0, chunks.num_pairs, chunks.pairs)
+        # One chunk at a time, or memory would hold several.
+        total = tf.foldl(add_chunk, firsts, tf.zeros_like(iterates), parallel_iterations=1)
+        return total / (2 * chunks.num_pairs)
+
+    def in_groups(tensor: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tensor, [-1, chunks.images, *tensor.shape[1:]])
+
+    estimates = tf.map_fn(
+        estimate_of_group,
+        (in_groups(iterates), in_groups(labels), in_groups(seeds)),
+        fn_output_signature=tf.TensorSpec([chunks.images, *shape]),
+        parallel_iterations=1,
+    )
+    return tf.reshape(estimates, tf.shape(iterates))
+
+
+def _sum_over_pairs(
+    classifier: AttackedClassifier,
+    iterates: tf.Tensor,
+    labels: tf.Tensor,
+    signs: tf.Tensor,
+    delta: tf.Tensor,
+) -> tf.Tensor:
+    """Sums sign times difference of margins over mirrored pairs.
+
+    Args:
+      classifier: what is attacked.
+      iterates: float32 `[g, h, w, c]`.
+      labels: int32 `[g]`.
+      signs: float32 `[g, p, h, w, c]`, directions of the pairs.
+      delta: distance of the samples from the iterate in each pixel.
+
+    Returns:
+      float32 `[g, h, w, c]`.
+    """
+    group, pairs, *shape = signs.shape
+    centres = iterates[:, None]
+    samples = tf.stack([centres + delta * signs, centres - delta * signs], axis=1)
+    logits = classifier.logits(tf.reshape(samples, [group * 2 * pairs, *shape]))
+    margins = tf.reshape(margin(logits, tf.repeat(labels, 2 * pairs)), [group, 2, pairs])
+    differences = margins[:, 0] - margins[:, 1]
+    return tf.reduce_sum(differences[:, :, None, None, None] * signs, axis=1)
