@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-SUITES = ("quick", "paper_white_box")
+SUITES = ("quick", "strong", "paper_white_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _METHODS_DIR = Path(__file__).parent / "methods"
@@ -314,7 +314,8 @@ def evaluation_flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "attacks",
         None,
-        "Attacks by name instead of --suite: fgsm, pgdN, cwN for N steps.",
+        "Attacks by name instead of --suite: fgsm; pgdN, cwN, spsaN for N steps; apgd_ce, apgd_t, "
+        "fab_t, square.",
         flag_values=values,
     )
     _integer(values, "restarts", None, "Random restarts of pgdN and cwN.", lower=1)

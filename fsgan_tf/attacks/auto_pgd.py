@@ -27,6 +27,7 @@ from fsgan_tf import draws
 from fsgan_tf.attacks import losses
 from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
 _MOMENTUM = 0.75
@@ -133,22 +134,6 @@ def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) ->
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     del targets
     return losses.cross_entropy(labels=labels, logits=logits)
-
-
-def likeliest_wrong_class(logits: tf.Tensor, labels: tf.Tensor, rank: int) -> tf.Tensor:
-    """The class of the `rank`-th largest logit but the true one's, from 0.
-
-    Args:
-      logits: float32 `[b, k]`.
-      labels: int32 `[b]`.
-      rank: below k - 1.
-
-    Returns:
-      int32 `[b]`; of equal logits the lower class first.
-    """
-    is_true_class = tf.one_hot(labels, logits.shape[1], on_value=True, off_value=False)
-    others = tf.where(is_true_class, -float("inf"), logits)
-    return tf.math.top_k(others, rank + 1).indices[:, rank]
 
 
 class Intervals(NamedTuple):

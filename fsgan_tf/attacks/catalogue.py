@@ -4,16 +4,33 @@ import re
 from collections.abc import Sequence
 
 from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.auto_pgd import AutoPGD
+from fsgan_tf.attacks.fab import FastAdaptiveBoundary
 from fsgan_tf.attacks.projected_gradient import ProjectedGradient
+from fsgan_tf.attacks.spsa import SPSA
+from fsgan_tf.attacks.square import Square
 from fsgan_tf.errors import UserError
 
+# As AutoAttack's standard version runs them (arXiv:2003.01690); the targeted ones aim at the 9
+# likeliest wrong classes.
+_STANDARD: dict[str, Attack] = {
+    "apgd_ce": AutoPGD("apgd_ce", loss="cross_entropy", num_steps=100, restarts=1),
+    "apgd_t": AutoPGD("apgd_t", loss="targeted_dlr", num_steps=100, restarts=9),
+    "fab_t": FastAdaptiveBoundary(
+        "fab_t", num_steps=100, alpha_max=0.1, eta=1.05, beta=0.9, restarts=9
+    ),
+    "square": Square("square", num_queries=5000, rescaled_schedule=False),
+}
 _LOSS_OF_FAMILY = {"pgd": "cross_entropy", "cw": "margin"}
-_ITERATIVE = re.compile(r"(pgd|cw)([1-9]\d{0,4})")
-_KNOWN = "fgsm, pgdN and cwN for N steps (pgd20, cw100, ...)"
+_ITERATIVE = re.compile(r"(pgd|cw|spsa)([1-9]\d{0,4})")
+_KNOWN = (
+    f"fgsm, pgdN, cwN and spsaN for N steps (pgd20, cw100, spsa1000, ...), {', '.join(_STANDARD)}"
+)
 
 # Names and restarts. The white-box attacks of the paper's tables use 10 restarts.
 _SUITES: dict[str, tuple[tuple[str, ...], int]] = {
     "quick": (("fgsm", "pgd20", "cw20"), 1),
+    "strong": (tuple(_STANDARD), 1),
     "paper_white_box": (("fgsm", "pgd10", "pgd20", "pgd100", "cw20", "cw100"), 10),
 }
 
@@ -31,9 +48,9 @@ def suite(
     Args:
       name: one of `suite_names()`.
       epsilon: radius of the ball, pixel units.
-      restarts: of the attacks with a random start; the suite's own by default.
-      step_size: of the iterative attacks, pixel units; epsilon/4 by default, which is 2/255 at
-        8/255 as in the paper.
+      restarts: of pgdN and cwN; the suite's own by default.
+      step_size: of pgdN and cwN, pixel units; epsilon/4 by default, which is 2/255 at 8/255 as in
+        the paper.
 
     Returns:
       The attacks.
@@ -53,10 +70,10 @@ def by_names(
     """Attacks by their names; each once.
 
     Args:
-      names: `fgsm`, `pgdN` or `cwN` for N gradient steps.
+      names: `fgsm`, `pgdN`, `cwN` or `spsaN` for N steps, `apgd_ce`, `apgd_t`, `fab_t`, `square`.
       epsilon: radius of the ball, pixel units.
-      restarts: of the attacks with a random start, at least 1.
-      step_size: of the iterative attacks, pixel units; epsilon/4 by default.
+      restarts: of pgdN and cwN, at least 1.
+      step_size: of pgdN and cwN, pixel units; epsilon/4 by default.
 
     Returns:
       The attacks.
@@ -77,6 +94,8 @@ def by_names(
 
 
 def _attack(name: str, epsilon: float, restarts: int, step_size: float) -> Attack:
+    if name in _STANDARD:
+        return _STANDARD[name]
     if name == "fgsm":
         return ProjectedGradient(
             name,
@@ -90,6 +109,8 @@ def _attack(name: str, epsilon: float, restarts: int, step_size: float) -> Attac
     if match is None:
         raise UserError(f"unknown attack {name!r}; there are {_KNOWN}")
     family, num_steps = match.groups()
+    if family == "spsa":
+        return SPSA(name, num_steps=int(num_steps))
     return ProjectedGradient(
         name,
         loss=_LOSS_OF_FAMILY[family],

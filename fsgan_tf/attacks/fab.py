@@ -10,8 +10,9 @@ Deviations:
   - Random restarts for one target are left out: the standard version has none.
   - The search stops once every image of the batch is fooled within epsilon; AutoAttack goes on to
     smaller norms, which no robust accuracy depends on.
-  - The radius of a projection comes from the maximum of a list of quotients instead of bisection;
-    the solution is the same.
+  - The radius of a projection comes from the maximum of a list of quotients instead of bisection,
+    and the hyperplane from z_t - z_y at the iterate instead of an offset from the origin, which
+    float32 would round more; the solution is the same.
   - NaN logits count as misclassified, as everywhere here.
 """
 
@@ -22,6 +23,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
 # Keeps the weight between two steps defined where both are zero.
@@ -105,22 +107,6 @@ class FastAdaptiveBoundary:
         )
         success = crossing.norms <= threat_model.epsilon
         return Attempt(tf.where(success[:, None, None, None], crossing.images, images), success)
-
-
-def likeliest_wrong_class(logits: tf.Tensor, labels: tf.Tensor, rank: int) -> tf.Tensor:
-    """The class of the largest logit but the true class's, or one further down.
-
-    Args:
-      logits: float32 `[b, k]`.
-      labels: int32 `[b]`.
-      rank: 0 for the likeliest wrong class, at most k - 2.
-
-    Returns:
-      int32 `[b]`.
-    """
-    is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
-    wrong = tf.where(is_true_class, logits.dtype.min, logits)
-    return tf.math.top_k(wrong, k=rank + 1).indices[:, rank]
 
 
 def project_to_hyperplane(

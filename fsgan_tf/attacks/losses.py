@@ -31,7 +31,19 @@ def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
       float32 `[b]`, in logits; at most 0.
     """
+    return -tf.nn.relu(true_class_lead(labels, logits) + _CONFIDENCE)
+
+
+def true_class_lead(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """By how much the true class leads: its logit less the largest other.
+
+    Args:
+      labels: int32 `[b]`.
+      logits: float32 `[b, k]`, k at least 2.
+
+    Returns:
+      float32 `[b]`; below 0 where the example is misclassified.
+    """
     is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
-    true_logit = tf.gather(logits, labels, batch_dims=1)
     others = tf.where(is_true_class, logits.dtype.min, logits)
-    return -tf.nn.relu(true_logit - tf.reduce_max(others, axis=1) + _CONFIDENCE)
+    return tf.gather(logits, labels, batch_dims=1) - tf.reduce_max(others, axis=1)

@@ -21,8 +21,8 @@ import tensorflow as tf
 from fsgan_tf import draws
 from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.attacks.projected_gradient import Path, random_start
-from fsgan_tf.attacks.square import margin
 from fsgan_tf.threat_model import ThreatModel
 
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-7
@@ -168,7 +168,7 @@ def _descend(
     def judge(state: _State) -> _State:
         """Keeps the iterate where its margin is the lowest so far; a first success for good."""
         logits = classifier.logits(state.iterate)
-        margins = margin(logits, labels)
+        margins = true_class_lead(labels, logits)
         wrong = is_misclassified(logits, labels)
         better = ~state.success & (wrong | (margins < state.margin))
         return state._replace(
@@ -215,7 +215,7 @@ def _estimate(
     step: tf.Tensor,
     delta: tf.Tensor,
 ) -> tf.Tensor:
-    """CleverHans' estimate of the margin's gradient: the mean over all samples of margin times sign.
+    """CleverHans' estimate of the margin's gradient: the samples' mean of margin times sign.
 
     Returns:
       float32 `[b, h, w, c]`, about `delta` times the gradient.
@@ -277,6 +277,6 @@ def _sum_over_pairs(
     centres = iterates[:, None]
     samples = tf.stack([centres + delta * signs, centres - delta * signs], axis=1)
     logits = classifier.logits(tf.reshape(samples, [group * 2 * pairs, *shape]))
-    margins = tf.reshape(margin(logits, tf.repeat(labels, 2 * pairs)), [group, 2, pairs])
+    margins = tf.reshape(true_class_lead(tf.repeat(labels, 2 * pairs), logits), [group, 2, pairs])
     differences = margins[:, 0] - margins[:, 1]
     return tf.reduce_sum(differences[:, :, None, None, None] * signs, axis=1)

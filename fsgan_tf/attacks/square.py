@@ -21,6 +21,7 @@ import tensorflow as tf
 from fsgan_tf import draws
 from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.threat_model import ThreatModel
 
 # Of 10,000 queries, the last ones of each area; thereafter it halves.
@@ -111,18 +112,6 @@ def schedule(
     return first_queries, sides
 
 
-def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """By how much the true class leads: its logit less the largest other, float32 `[b]`.
-
-    Args:
-      logits: float32 `[b, k]`, k at least 2.
-      labels: int32 `[b]`.
-    """
-    is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
-    others = tf.where(is_true_class, logits.dtype.min, logits)
-    return tf.gather(logits, labels, batch_dims=1) - tf.reduce_max(others, axis=1)
-
-
 class _State(NamedTuple):
     """The loop's variables; `margin` is float32 `[b]`, that of `best`."""
 
@@ -152,7 +141,7 @@ def _search(
         inside = tf.clip_by_value(changed, images - epsilon, images + epsilon)
         candidates = tf.clip_by_value(inside, *pixel_range)
         logits = classifier.logits(candidates)
-        margins = margin(logits, labels)
+        margins = true_class_lead(labels, logits)
         wrong = is_misclassified(logits, labels)
         better = ~state.success & (wrong | (margins < state.margin))
         return state._replace(

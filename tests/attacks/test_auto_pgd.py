@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from fsgan_tf import draws
 from fsgan_tf.attacks import Evaluator, auto_pgd, by_names
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.auto_pgd import AutoPGD
+from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
 CE = AutoPGD("apgd_ce", loss="cross_entropy", num_steps=100, restarts=1)
@@ -86,14 +86,7 @@ def test_targeted_margin_by_hand():
     np.testing.assert_array_equal(loss, [-3, 4])
 
 
-def test_targets_are_the_likeliest_wrong_classes():
-    logits = tf.constant([[4.0, 1.0, 3.0, 2.0], [4.0, 1.0, 3.0, 3.0]])
-    labels = tf.constant([0, 2])
-    ranked = [auto_pgd.likeliest_wrong_class(logits, labels, rank).numpy() for rank in range(3)]
-    np.testing.assert_array_equal(np.transpose(ranked), [[2, 3, 1], [0, 3, 1]])
-
-
-# The step rule, against a port of it on quadratic logits.
+# The step rule, against a port of it on wavy logits.
 
 
 @pytest.mark.parametrize(
@@ -103,27 +96,25 @@ def test_intervals(num_steps, expected):
     assert auto_pgd.intervals(num_steps) == expected
 
 
-class _Quadratic:
-    """Logits b_k - 2 sum_p w_kp (x_p - m_kp)^2 over the pixels, and a loss's gradient by hand."""
+class _Waves:
+    """Logits A sin(F x) + b of the pixels x, and a loss's gradient by hand."""
 
-    def __init__(self, num_classes, num_pixels=12):
+    def __init__(self, num_pixels, num_classes, bias):
         generator = np.random.default_rng(5)
-        shape = (num_classes, num_pixels)
-        self.weights = generator.uniform(0.5, 4, shape).astype(np.float32)
-        self.centres = generator.uniform(0, 1, shape).astype(np.float32)
-        self.biases = np.zeros(num_classes, np.float32)
-        self.biases[0] = 2.5
+        self.frequencies = (3 * generator.normal(size=(num_pixels, 16))).astype(np.float32)
+        self.amplitudes = (0.5 * generator.normal(size=(16, num_classes))).astype(np.float32)
+        self.biases = np.eye(num_classes, dtype=np.float32)[0] * np.float32(bias)
 
     def logits(self, pixels):
-        flat = tf.reshape(pixels, [-1, 1, self.weights.shape[1]])
-        return self.biases - 2 * tf.reduce_sum(self.weights * (flat - self.centres) ** 2, axis=2)
+        phases = tf.reshape(pixels, [pixels.shape[0], -1]) @ self.frequencies
+        return tf.sin(phases) @ self.amplitudes + self.biases
 
     def loss_and_gradient(self, pixels, labels, targets, loss):
-        offset = pixels.reshape(len(pixels), 1, -1) - self.centres
-        logits = self.biases - 2 * (self.weights * offset**2).sum(2)
+        phases = pixels.reshape(len(pixels), -1) @ self.frequencies
+        logits = np.sin(phases) @ self.amplitudes + self.biases
         by_loss = {"cross_entropy": self._cross_entropy, "targeted_dlr": self._targeted_dlr}
         value, by_logits = by_loss[loss](logits.astype(np.float64), labels, targets)
-        by_pixels = np.einsum("bk,bkp->bp", by_logits, -4.0 * self.weights * offset)
+        by_pixels = ((by_logits @ self.amplitudes.T) * np.cos(phases)) @ self.frequencies.T
         return value, by_pixels.reshape(pixels.shape), logits.argmax(1) != labels
 
     @staticmethod
@@ -145,13 +136,19 @@ class _Quadratic:
         return (numerator / denominator)[:, 0], gradient
 
 
+# p_j of section 4.1 times 100; the authors' code rounds every interval down, to at least 1. Short
+# climbs have checkpoints where long ones rarely go: after a first step that lowered the loss, and
+# where every step raised it but none to a new maximum.
+_CHECKPOINTS = {
+    100: [22, 41, 57, 70, 80, 87, 93, 99],
+    50: [11, 21, 30, 38, 45],
+    8: [1, 2, 3, 4, 5, 6, 7, 8],
+}
+
+
 def _port(problem, images, epsilon, labels, targets, loss, num_steps):
     """Algorithm 1 of arXiv:2003.01690, one example at a time, all losses kept."""
-    checkpoints, share, width = [], 0.22, 0.22
-    while share < 1:
-        checkpoints.append(round(share * num_steps))
-        width = max(width - 0.03, 0.06)
-        share += width
+    checkpoints = _CHECKPOINTS[num_steps]
     ends = []
     for index, start in enumerate(_start(images, epsilon)):
         lower = np.maximum(images[index] - np.float32(epsilon), 0)
@@ -165,7 +162,6 @@ def _port(problem, images, epsilon, labels, targets, loss, num_steps):
             return value[0], gradient[0], wrong[0]
 
         value, gradient, fooled = at(start)
-        best = best_gradient = None
         best, best_value, best_gradient = start, value, gradient
         # The authors' list of losses starts after the first step and is 0 before.
         history = [0.0]
@@ -201,10 +197,10 @@ def _port(problem, images, epsilon, labels, targets, loss, num_steps):
     ]
 
 
-@pytest.mark.parametrize("num_steps", [100, 50])
+@pytest.mark.parametrize("num_steps", [100, 50, 8])
 @pytest.mark.parametrize("loss", ["cross_entropy", "targeted_dlr"])
 def test_the_path_is_that_of_algorithm_1(loss, num_steps):
-    problem, epsilon = _Quadratic(num_classes=5), 0.2
+    problem, epsilon = _Waves(12, num_classes=5, bias=5), 0.1
     images = np.random.default_rng(2).uniform(0, 1, (24, 2, 2, 3)).astype(np.float32)
     labels = np.zeros(24, np.int32)
     targets = (1 + np.arange(24, dtype=np.int32)) % 4 + 1
@@ -216,11 +212,251 @@ def test_the_path_is_that_of_algorithm_1(loss, num_steps):
         "targeted_dlr": auto_pgd.targeted_dlr,
     }[loss]
     end = _climb(problem.logits, epsilon, images, labels, targets, loss_fn, num_steps)
-    print(fooled.sum(), sorted(set(map(tuple, halvings))), step_size)
+    # A loss or a gradient that is 0 but for rounding may send a late step the other way.
+    most = 0.95
     np.testing.assert_array_equal(end.success, fooled)
-    same = ~fooled
-    np.testing.assert_allclose(
-        end.pace.step_size.numpy()[same], step_size[same], rtol=1e-6
+    standing = ~fooled
+    assert len({tuple(steps) for steps in np.array(halvings, object)[standing]}) > 1
+    same_pace = np.isclose(end.pace.step_size, step_size, rtol=1e-6)[standing]
+    same_pixels = np.isclose(end.best.pixels, best, atol=1e-6)[standing]
+    assert same_pace.mean() > most
+    assert same_pixels.mean() > most
+    np.testing.assert_allclose(end.best_loss.numpy()[standing], best_loss[standing], rtol=1e-5)
+
+
+# The attack.
+
+
+def test_parameters_and_cost():
+    assert TARGETED.parameters == {"loss": "targeted_dlr", "num_steps": 100, "restarts": 9}
+    assert (CE.cost, TARGETED.cost) == (101, 909)
+
+
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_an_undefended_network_falls_to_0(attack, network, network_labels, images):
+    result = Evaluator(network, ThreatModel(0.1), 8).evaluate(images, network_labels, [attack])
+    assert result.clean_accuracy > 0.8
+    assert result.worst_case_accuracy == 0
+    assert result.attacks[0].refused == 0
+
+
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_at_least_as_strong_as_pgd20(attack, network, network_labels, images, ball):
+    pgd = by_names(["pgd20"], ball.epsilon)
+    result = Evaluator(network, ball, 24).evaluate(
+        images, network_labels, [attack, *pgd], standalone=True
     )
-    np.testing.assert_allclose(end.best_loss.numpy()[same], best_loss[same], rtol=1e-4)
-    np.testing.assert_allclose(end.best.pixels.numpy()[same], best[same], atol=1e-5)
+    assert result.accuracy(attack.name) <= result.accuracy("pgd20") < result.clean_accuracy
+    assert result.worst_case_accuracy > 0
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_linear_classifier_has_its_exact_robust_accuracy(
+    attack, num_classes, honest, images, labels, threat_model
+):
+    """Fewer than 4 classes have no DLR loss, and all of these have fewer than 9 targets."""
+    images, labels = images[labels < num_classes], labels[labels < num_classes]
+    brightness = honest(images).numpy()[:, :num_classes] / 20
+    true = brightness[np.arange(len(labels)), labels]
+    brightness[np.arange(len(labels)), labels] = -np.inf
+    margin = true - brightness.max(axis=1)
+    result = Evaluator(lambda pixels: honest(pixels)[:, :num_classes], threat_model, 8).evaluate(
+        images, labels, [attack]
+    )
+    np.testing.assert_array_equal(result.robust, margin > 2 * threat_model.epsilon)
+    assert 0 < result.robust.sum() < result.clean_correct.sum()
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_a_target_too_many_does_nothing(num_classes, honest, images, labels, threat_model):
+    labels = labels % num_classes
+
+    def attempt(restart):
+        return _run(
+            TARGETED,
+            lambda pixels: honest(pixels)[:, :num_classes],
+            threat_model,
+            images,
+            labels,
+            restart,
+        )
+
+    last, beyond = attempt(num_classes - 2), attempt(num_classes - 1)
+    assert np.abs(last.images - images).max() > 0
+    np.testing.assert_array_equal(beyond.images, images)
+    assert not beyond.success.numpy().any()
+
+
+def test_each_restart_climbs_towards_its_own_target(honest, images, labels):
+    """Of three classes, since the margin alone raises nothing but the target's logit."""
+    images, labels = images[labels < 3], labels[labels < 3]
+    classifier = AttackedClassifier(lambda pixels: honest(pixels)[:, :3])
+    clean = classifier.logits(images).numpy()
+    clean[np.arange(len(labels)), labels] = -np.inf
+    ranked = np.argsort(-clean, axis=1)
+    for rank in range(2):
+        attempt = _run(TARGETED, classifier, ThreatModel(0.001), images, labels, rank)
+        moved = (classifier.logits(attempt.images) - classifier.logits(images)).numpy()
+        standing = ~attempt.success.numpy()
+        assert standing.sum() > 10
+        np.testing.assert_array_equal(moved.argmax(axis=1)[standing], ranked[standing, rank])
+
+
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_every_image_is_feasible_and_every_claim_true(attack, network, network_labels, images):
+    threat_model = ThreatModel(epsilon=0.01)
+    dark_and_bright = np.concatenate([images - images.min(), images - images.max() + 1])
+    labels = np.concatenate([network_labels] * 2)
+    attempt = _run(attack, network, threat_model, dark_and_bright, labels)
+    assert threat_model.is_feasible(attempt.images, dark_and_bright).numpy().all()
+    wrong = is_misclassified(network(attempt.images), tf.constant(labels)).numpy()
+    np.testing.assert_array_equal(attempt.success, wrong)
+    assert 0 < wrong.sum() < len(labels)
+
+
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_an_outcome_follows_from_image_label_and_seed_alone(
+    attack, network, network_labels, images, ball
+):
+    classifier = AttackedClassifier(network)
+    outcome = _run(attack, classifier, ball, images, network_labels)
+    again = _run(attack, classifier, ball, images, network_labels)
+    np.testing.assert_array_equal(outcome.images, again.images)
+    chosen = np.resize([20, 3, 7, 1, 12], 24)
+    others = _run(
+        attack,
+        classifier,
+        ball,
+        images[chosen],
+        network_labels[chosen],
+        seeds=_seeds(24)[chosen],
+    )
+    np.testing.assert_array_equal(others.images, outcome.images.numpy()[chosen])
+    np.testing.assert_array_equal(others.success, outcome.success.numpy()[chosen])
+    reseeded = _run(attack, classifier, ball, images, network_labels, seeds=_seeds(24, key=8))
+    assert (reseeded.images.numpy() != outcome.images.numpy()).any(axis=(1, 2, 3)).all()
+
+
+def _wrong_near_grey(pixels):
+    """The loss rises with the mean, but class 1 wins between 0.48 and 0.52 only."""
+    mean = tf.reduce_mean(pixels, axis=[1, 2, 3])
+    inside = tf.cast(tf.abs(mean - 0.5) < 0.02, tf.float32)
+    return tf.stack([0 * mean, 20 * inside - 10, mean - 2], axis=1)
+
+
+def test_the_first_success_is_kept_and_stops_the_loop_when_all_have_one():
+    images = np.stack([np.full((8, 8, 1), grey, np.float32) for grey in (0.5, 0.3)])
+    labels = np.zeros(2, np.int32)
+
+    def climb(chosen):
+        given = images[chosen], labels[chosen], labels[chosen]
+        return _climb(_wrong_near_grey, 0.05, *given, auto_pgd._cross_entropy)
+
+    both, one = climb([0, 1]), climb([0])
+    np.testing.assert_array_equal(both.success, [True, False])
+    np.testing.assert_allclose(both.best.pixels, [_start(images, 0.05)[0], images[1] + 0.05], 1e-6)
+    assert both.step == 100
+    assert one.step == 0
+    np.testing.assert_array_equal(one.best.pixels[0], both.best.pixels[0])
+
+
+def test_a_gradient_that_is_not_a_number_leaves_the_other_pixels_their_step(
+    honest, images, labels, threat_model
+):
+    def logits_fn(pixels):
+        # The root's derivative at 0 is infinite, times 0.
+        return honest(pixels) + tf.sqrt(0.0 * pixels[:, 0, 0])
+
+    attempt = _run(CE, logits_fn, threat_model, images, labels)
+    assert threat_model.is_feasible(attempt.images, images).numpy().all()
+    expected = _run(CE, honest, threat_model, images, labels).success.numpy()
+    assert expected.any()
+    # One of 16 pixels of class 0's quadrant stays at its random start.
+    assert np.sum(expected ^ attempt.success.numpy()) <= 1
+
+
+@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+def test_a_broken_gradient_is_no_error(attack, honest, images, labels, threat_model):
+    attempt = _run(
+        attack, lambda pixels: honest(tf.round(pixels * 10) / 10), threat_model, images, labels
+    )
+    assert threat_model.is_feasible(attempt.images, images).numpy().all()
+
+
+def test_logits_of_unknown_shape(honest, images, labels, threat_model):
+    def logits_fn(pixels):
+        return tf.compat.v1.placeholder_with_default(honest(pixels), [None, None])
+
+    found = [_run(TARGETED, fn, threat_model, images[:1], labels[:1]) for fn in (logits_fn, honest)]
+    np.testing.assert_array_equal(found[0].images, found[1].images)
+
+
+def test_one_trace_serves_every_step_count_restart_seed_and_epsilon(images, labels, honest):
+    traces = []
+
+    def counting(pixels):
+        traces.append(pixels.shape)
+        return honest(pixels)
+
+    classifier = AttackedClassifier(counting)
+    loops = auto_pgd._climb.experimental_get_tracing_count()
+    for epsilon, num_steps, restart in [(0.02, 3, 0), (0.05, 7, 1)]:
+        for loss in ("cross_entropy", "targeted_dlr"):
+            attack = AutoPGD(loss, loss, num_steps, restarts=2)
+            seeds = _seeds(24, key=num_steps)
+            _run(attack, classifier, ThreatModel(epsilon), images, labels, restart, seeds)
+    assert len(traces) == 1
+    # One for each loss.
+    assert auto_pgd._climb.experimental_get_tracing_count() == loops + 2
+
+
+# The authors' code on the same weights and starts.
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    REFERENCE is None or importlib.util.find_spec("torch") is None,
+    reason="needs PyTorch, and a clone of fra31/auto-attack in AUTO_ATTACK_REFERENCE",
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "targeted_dlr"])
+def test_as_strong_as_the_authors_code(loss, monkeypatch):
+    import torch
+
+    monkeypatch.syspath_prepend(REFERENCE)
+    from autoattack.autopgd_base import APGDAttack_targeted
+
+    generator = np.random.default_rng(0)
+    hidden = (0.5 * generator.normal(size=(48, 64))).astype(np.float32)
+    output = (0.5 * generator.normal(size=(64, 10))).astype(np.float32)
+    images = generator.uniform(0, 1, (256, 4, 4, 3)).astype(np.float32)
+
+    def ours(pixels):
+        return tf.nn.relu(tf.reshape(pixels, [-1, 48]) @ hidden) @ output
+
+    def theirs(pixels):
+        return torch.relu(pixels.reshape(-1, 48) @ torch.tensor(hidden)) @ torch.tensor(output)
+
+    logits = ours(images)
+    labels = tf.argmax(logits, axis=1, output_type=tf.int32).numpy()
+    targets = likeliest_wrong_class(logits, tf.constant(labels), 2).numpy()
+    epsilon = 0.02
+    loss_fn, name = {
+        "cross_entropy": (auto_pgd._cross_entropy, "ce"),
+        "targeted_dlr": (auto_pgd.targeted_dlr, "dlr-targeted"),
+    }[loss]
+    end = _climb(ours, epsilon, images, labels, targets, loss_fn)
+
+    attack = APGDAttack_targeted(theirs, eps=epsilon, n_iter=100, device="cpu")
+    attack.loss, attack.y_target = name, torch.tensor(targets, dtype=torch.long)
+    pixels, classes = torch.tensor(images), torch.tensor(labels, dtype=torch.long)
+    attack.init_hyperparam(pixels)
+    start = torch.tensor(_start(images, epsilon))
+    _, standing, best_loss, _ = attack.attack_single_run(pixels, classes, x_init=start)
+
+    standing = standing.numpy().astype(bool)
+    assert 0.2 < standing.mean() < 0.9
+    np.testing.assert_array_equal(~end.success.numpy(), standing)
+    difference = np.abs(end.best_loss.numpy() - best_loss.numpy())[standing]
+    print(f"{loss}: {standing.mean():.3f} stand, losses differ by {difference.max():.1e} at most")
+    np.testing.assert_array_less(difference, 1e-4)

@@ -8,7 +8,10 @@ from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclass
 from fsgan_tf.errors import UserError
 
 EPSILON = 8 / 255
-ALL_ATTACKS = {attack.name: attack for name in settings.SUITES for attack in suite(name, EPSILON)}
+ALL_ATTACKS = {
+    **{attack.name: attack for name in settings.SUITES for attack in suite(name, EPSILON)},
+    "spsa5": by_names(["spsa5"], EPSILON)[0],
+}
 
 
 @pytest.mark.parametrize("name", ALL_ATTACKS)
@@ -76,6 +79,18 @@ def test_paper_white_box_is_the_papers():
         assert parameters["restarts"] == 10
 
 
+def test_strong_is_autoattacks_standard_version():
+    """fra31/auto-attack at a392200, `autoattack.py`: 100 iterations, 9 targets, 5,000 queries."""
+    attacks = {attack.name: attack for attack in suite("strong", EPSILON)}
+    assert list(attacks) == ["apgd_ce", "apgd_t", "fab_t", "square"]
+    assert [attack.restarts for attack in attacks.values()] == [1, 9, 9, 1]
+    steps = [attacks[name].parameters["num_steps"] for name in ("apgd_ce", "apgd_t", "fab_t")]
+    assert steps == [100, 100, 100]
+    assert attacks["square"].parameters["num_queries"] == 5000
+    costs = [attack.cost for attack in attacks.values()]
+    assert costs == sorted(costs)
+
+
 def test_restarts_and_step_size_can_be_chosen():
     attacks = suite("quick", EPSILON, restarts=3, step_size=0.01)
     assert [attack.restarts for attack in attacks] == [1, 3, 3]
@@ -88,7 +103,7 @@ def test_names_are_stripped_and_taken_once():
 
 @pytest.mark.parametrize("name", ["pgd", "pgd0", "pgd-1", "cw20x", "autoattack", ""])
 def test_unknown_attack_is_refused_with_those_there_are(name):
-    with pytest.raises(UserError, match=r"unknown attack .*fgsm, pgdN and cwN"):
+    with pytest.raises(UserError, match=r"unknown attack .*fgsm, pgdN, cwN and spsaN"):
         by_names(["fgsm", name], EPSILON)
 
 

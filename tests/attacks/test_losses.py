@@ -34,3 +34,9 @@ def test_margin_lowers_the_true_logit_and_raises_the_largest_other():
     gradient = tape.gradient(loss, logits).numpy()
     # The second is misclassified by more than the confidence: nothing is left to gain.
     np.testing.assert_array_equal(gradient, [[-1, 0, 1], [0, 0, 0]])
+
+
+def test_true_class_lead_against_numpy():
+    logits = np.float32([[3, 1, 2], [-5, 0, 4], [1, 1, -9]])
+    leads = losses.true_class_lead(tf.constant([0, 1, 1]), tf.constant(logits))
+    np.testing.assert_array_equal(leads, [1, -4, 0])
