@@ -102,7 +102,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             f"out of memory; give a smaller --batch_size than {flag_values.batch_size}"
         ) from error
     print(report.as_table(result))
-    print(f"written: {output_dir / 'results.json'} {output_dir / 'report.md'}")
+    names = ("results.json", "report.md", "report.html")
+    print("written:", *(output_dir / name for name in names))
 
 
 def evaluate_classifier(
@@ -118,7 +119,7 @@ def evaluate_classifier(
     manifest: "Manifest",
     progress: bool = False,
 ) -> "Result":
-    """Attacks a classifier, checks the figures and writes results.json and report.md.
+    """Attacks a classifier, checks the figures and writes results.json and the reports.
 
     Args:
       logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, or a Keras model.

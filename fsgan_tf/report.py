@@ -1,4 +1,4 @@
-"""Writes what an evaluation found: results.json for programs, report.md for people."""
+"""Writes what an evaluation found: results.json for programs, report.md and .html for people."""
 
 import dataclasses
 import json
@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import fsgan_tf
+from fsgan_tf import html_report
 from fsgan_tf.attacks.result import Result
 from fsgan_tf.run_dir import write_atomically
+from fsgan_tf.threat_model import ThreatModel
 
 _PACKAGES = ("tensorflow", "keras", "cleverhans", "numpy")
+
+_ATTACK_HEADER = ("attack", "accuracy", "stand-alone", "seconds", "parameters")
+_ATTACK_NOTE = (
+    "Accuracy is the share of all images. An attack that is not stand-alone saw only images "
+    "that withstood the attacks above it, and its accuracy counts those attacks too."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Manifest:
 
 
 def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest) -> list[Path]:
-    """Writes results.json and report.md, each complete or not at all.
+    """Writes results.json, report.md and report.html, each complete or not at all.
 
     Args:
       output_dir: created if missing; files of an earlier evaluation are replaced.
@@ -48,7 +56,11 @@ def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     json_text = json.dumps(as_json(result, manifest), indent=2, allow_nan=False) + "\n"
-    texts = {"results.json": json_text, "report.md": as_markdown(result, manifest)}
+    texts = {
+        "results.json": json_text,
+        "report.md": as_markdown(result, manifest),
+        "report.html": as_html(result, manifest),
+    }
     paths = []
     for name, text in texts.items():
         write_atomically(output_dir / name, text.encode())
@@ -100,43 +112,79 @@ def as_table(result: Result) -> str:
 
 def as_markdown(result: Result, manifest: Manifest) -> str:
     """The content of report.md."""
-    low, high = result.confidence_interval_95
-    threat_model = result.threat_model
+    level, verdict = _verdict(result)
     sections = [
-        f"# Robustness of {manifest.model}",
-        f"**{result.worst_case_accuracy:.1%}** of {result.num_examples} images "
-        f"({manifest.dataset}, {manifest.split}) are classified correctly under every attack "
-        f"(95% interval {low:.1%} to {high:.1%}); **{result.clean_accuracy:.1%}** without attack.",
-        f"Perturbations: {threat_model.norm} norm at most {threat_model.epsilon:.5g} "
-        f"({255 * threat_model.epsilon:.3g}/255), pixels in "
-        f"[{threat_model.lower:g}, {threat_model.upper:g}]. {_verdict(result)}",
+        f"# {_title(manifest)}",
+        f"**{result.worst_case_accuracy:.1%}** {_scope(result, manifest)}; "
+        f"**{result.clean_accuracy:.1%}** without attack.",
+        f"{_perturbations(result.threat_model)} "
+        + (verdict if level == "pass" else f"**{verdict}**"),
         "## Attacks",
-        _attack_table(result),
-        "Accuracy is the share of all images. An attack that is not stand-alone saw only images "
-        "that withstood the attacks above it, and its accuracy counts those attacks too.",
+        _table(_ATTACK_HEADER, _attack_rows(result)),
+        _ATTACK_NOTE,
         "## Checks",
         _table(
             ("check", "verdict", "what was seen"),
             [(check.name, check.verdict, check.detail) for check in result.checks],
         ),
         "## Manifest",
-        _table(("what", "value"), _manifest_rows(result, manifest)),
+        _table(
+            ("what", "value"),
+            [(name, f"`{value}`") for name, value in _manifest_rows(result, manifest)],
+        ),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _verdict(result: Result) -> str:
+def as_html(result: Result, manifest: Manifest) -> str:
+    """The content of report.html."""
+    return html_report.page(
+        result,
+        title=_title(manifest),
+        scope=_scope(result, manifest),
+        perturbations=_perturbations(result.threat_model),
+        verdict=_verdict(result),
+        attack_header=_ATTACK_HEADER,
+        attack_rows=_attack_rows(result),
+        attack_note=_ATTACK_NOTE,
+        manifest_rows=_manifest_rows(result, manifest),
+    )
+
+
+def _title(manifest: Manifest) -> str:
+    return f"Robustness of {manifest.model}"
+
+
+def _scope(result: Result, manifest: Manifest) -> str:
+    """What the worst-case accuracy is a share of, and how sure it is."""
+    low, high = result.confidence_interval_95
+    return (
+        f"of {result.num_examples} images ({manifest.dataset}, {manifest.split}) are classified "
+        f"correctly under every attack (95% interval {low:.1%} to {high:.1%})"
+    )
+
+
+def _perturbations(threat_model: ThreatModel) -> str:
+    return (
+        f"Perturbations: {threat_model.norm} norm at most {threat_model.epsilon:.5g} "
+        f"({255 * threat_model.epsilon:.3g}/255), pixels in "
+        f"[{threat_model.lower:g}, {threat_model.upper:g}]."
+    )
+
+
+def _verdict(result: Result) -> tuple[str, str]:
+    """The checks' most serious verdict, and what it means for the figure."""
     failed = [check.name for check in result.checks if check.verdict == "fail"]
     warned = [check.name for check in result.checks if check.verdict == "warn"]
     if failed:
-        return f"**Do not trust this figure: failed {', '.join(failed)}.**"
+        return "fail", f"Do not trust this figure: failed {', '.join(failed)}."
     if warned:
-        return f"**Read this figure with care: warned by {', '.join(warned)}.**"
-    return "No check speaks against the figure."
+        return "warn", f"Read this figure with care: warned by {', '.join(warned)}."
+    return "pass", "No check speaks against the figure."
 
 
-def _attack_table(result: Result) -> str:
-    rows = [
+def _attack_rows(result: Result) -> list[tuple[str, ...]]:
+    return [
         (
             attack.name,
             f"{attack.accuracy:.1%}",
@@ -146,14 +194,13 @@ def _attack_table(result: Result) -> str:
         )
         for attack in result.attacks
     ]
-    return _table(("attack", "accuracy", "stand-alone", "seconds", "parameters"), rows)
 
 
 def _manifest_rows(result: Result, manifest: Manifest) -> list[tuple[str, str]]:
     return [
-        ("command", f"`{manifest.command}`"),
+        ("command", manifest.command),
         ("seed", str(result.seed)),
-        ("classifier sha256", f"`{manifest.classifier_sha256}`"),
+        ("classifier sha256", manifest.classifier_sha256),
         *_versions().items(),
     ]
 

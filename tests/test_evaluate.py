@@ -107,7 +107,8 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert results["command"].startswith("python -m fsgan_tf.evaluate")
     printed = capsys.readouterr().out
     assert "worst case" in printed
-    assert str(run / "evaluation" / "report.md") in printed
+    for report in ("report.md", "report.html"):
+        assert str(run / "evaluation" / report) in printed
 
 
 def test_flags_win_over_the_run(run, test_set, tmp_path):

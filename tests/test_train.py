@@ -36,6 +36,7 @@ def test_the_run_directory_is_complete(run):
     assert len(list(run.checkpoints.glob("*.npz"))) == 2
     assert (run.saved_model / "saved_model.pb").is_file()
     assert (run.evaluation / "report.md").is_file()
+    assert (run.evaluation / "report.html").is_file()
     results = json.loads((run.evaluation / "results.json").read_text())
     assert results["num_examples"] == 8
     assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd20", "cw20"]

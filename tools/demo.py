@@ -31,7 +31,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     print(_table(run_dirs))
     print(f"\n{'':10} SavedModel, report, checkpoints, metrics:")
     for name, run_dir in run_dirs.items():
-        print(f"{name:10} {run_dir / 'saved_model'}  {run_dir / 'evaluation' / 'report.md'}")
+        print(f"{name:10} {run_dir / 'saved_model'}  {run_dir / 'evaluation' / 'report.html'}")
     print(f"\nwatch:     .venv/bin/tensorboard --logdir={flag_values.runs}")
     print(f"{time.monotonic() - start:.0f} seconds")
 
