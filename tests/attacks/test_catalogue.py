@@ -3,9 +3,10 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings
-from fsgan_tf.attacks import by_names, catalogue, suite
+from fsgan_tf.attacks import by_names, catalogue, evaluate, suite
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.errors import UserError
+from fsgan_tf.threat_model import ThreatModel
 
 EPSILON = 8 / 255
 ALL_ATTACKS = {
@@ -55,6 +56,35 @@ def test_contract_of_every_attack(name, network, network_labels, images, threat_
     assert attack.cost >= 1
     assert attack.parameters["restarts"] == attack.restarts
     assert "name" not in attack.parameters
+
+
+ITERATIVE = ["pgd20", "cw20", "apgd_ce", "apgd_t", "fab_t", "square", "spsa20"]
+GRADIENT_FREE = ["square", "spsa20"]
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_an_undefended_network_falls_to_0(name, network, images):
+    labels = network(images, training=False).numpy().argmax(axis=1).astype(np.int32)
+    result = evaluate(network, images, labels, ThreatModel(0.1), by_names([name], 0.1))
+    assert result.clean_accuracy == 1
+    assert result.worst_case_accuracy == 0
+
+
+@pytest.mark.parametrize("name", ITERATIVE[2:])
+def test_as_strong_as_pgd_where_gradients_are_honest(name, honest, images, labels, threat_model):
+    attacks = by_names([name, "pgd20"], threat_model.epsilon)
+    result = evaluate(honest, images, labels, threat_model, attacks, standalone=True)
+    assert 0 < result.accuracy(name) <= result.accuracy("pgd20") < result.clean_accuracy
+
+
+@pytest.mark.parametrize("name", GRADIENT_FREE)
+def test_stronger_than_pgd_where_gradients_lie(name, honest, images, labels, threat_model):
+    def rounding(pixels):
+        return honest(tf.round(pixels * 50) / 50)
+
+    attacks = by_names([name, "pgd20"], threat_model.epsilon)
+    result = evaluate(rounding, images, labels, threat_model, attacks, standalone=True)
+    assert result.accuracy(name) < result.accuracy("pgd20")
 
 
 def test_suites_are_those_of_the_flag():

@@ -6,7 +6,6 @@ import tensorflow as tf
 from cleverhans.tf2.attacks import spsa as cleverhans
 
 from fsgan_tf import draws
-from fsgan_tf.attacks import by_names, evaluate
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.projected_gradient import random_start
 from fsgan_tf.attacks.spsa import SPSA, _largest_divisor
@@ -235,28 +234,6 @@ def test_one_chunk_at_a_time(max_batch, colourful):
     _run(attack, watched, ThreatModel(0.02), images, labels)
     assert len(most) == 1 + 6 * 16 // max_batch + 1
     assert max(most) == 1
-
-
-def test_an_undefended_network_breaks(network, images, threat_model):
-    labels = network(images, training=False).numpy().argmax(axis=1).astype(np.int32)
-    result = evaluate(network, images, labels, threat_model, [_spsa(20)])
-    assert result.clean_accuracy == 1
-    assert result.worst_case_accuracy == 0
-
-
-def test_as_strong_as_pgd_where_gradients_are_honest(honest, images, labels, threat_model):
-    attacks = [_spsa(20), *by_names(["pgd20"], threat_model.epsilon)]
-    result = evaluate(honest, images, labels, threat_model, attacks, standalone=True)
-    assert 0 < result.accuracy("spsa20") <= result.accuracy("pgd20") < result.clean_accuracy
-
-
-def test_stronger_than_pgd_where_gradients_lie(honest, images, labels, threat_model):
-    def rounding(pixels):
-        return honest(tf.round(pixels * 50) / 50)
-
-    attacks = [_spsa(20), *by_names(["pgd20"], threat_model.epsilon)]
-    result = evaluate(rounding, images, labels, threat_model, attacks, standalone=True)
-    assert result.accuracy("spsa20") < result.accuracy("pgd20")
 
 
 def test_feasible_and_the_same_bits_by_seed_in_any_company(colourful):

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import draws
-from fsgan_tf.attacks import by_names, evaluate
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.square import Square, _signs_in_squares, schedule
 from fsgan_tf.threat_model import ThreatModel
@@ -160,28 +159,6 @@ def test_squares_are_everywhere_they_fit_with_one_sign_a_channel():
         assert (square == square[0]).all()
         assert np.count_nonzero(example) == 18
     assert 0.4 < np.mean(uniform[:, 2:] > 0.5) < 0.6
-
-
-def test_an_undefended_network_breaks(network, images, threat_model):
-    labels = network(images, training=False).numpy().argmax(axis=1).astype(np.int32)
-    result = evaluate(network, images, labels, threat_model, [_square(300)])
-    assert result.clean_accuracy == 1
-    assert result.worst_case_accuracy == 0
-
-
-def test_as_strong_as_pgd_where_gradients_are_honest(honest, images, labels, threat_model):
-    attacks = [_square(1000), *by_names(["pgd20"], threat_model.epsilon)]
-    result = evaluate(honest, images, labels, threat_model, attacks, standalone=True)
-    assert 0 < result.accuracy("square") <= result.accuracy("pgd20") < result.clean_accuracy
-
-
-def test_stronger_than_pgd_where_gradients_lie(honest, images, labels, threat_model):
-    def rounding(pixels):
-        return honest(tf.round(pixels * 50) / 50)
-
-    attacks = [_square(1000), *by_names(["pgd20"], threat_model.epsilon)]
-    result = evaluate(rounding, images, labels, threat_model, attacks, standalone=True)
-    assert result.accuracy("square") < result.accuracy("pgd20")
 
 
 def test_the_start_is_vertical_stripes_of_each_example(colourful):
