@@ -9,7 +9,7 @@ def _row(one_step=0.8, multi_step=0.7, **more):
     return {
         "one_step_accuracy": one_step,
         "robust_accuracy": multi_step,
-        "accuracy_one_step": 0.8,
+        "accuracy_on_adversarial": 0.8,
         **more,
     }
 

@@ -28,7 +28,7 @@ from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
 class FeatureScatter(TrainingMethod):
     """Trains on images that scatter the batch's logits."""
 
-    reports = ("loss", "start_ot", "accuracy_one_step")
+    reports = ("loss", "start_ot", "accuracy_on_adversarial")
 
     def __init__(
         self,
@@ -84,7 +84,9 @@ class FeatureScatter(TrainingMethod):
             logits = self.classifier(adversarial_images, training=True)
             loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits, self.label_smoothing))
         self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(loss=loss, start_ot=start_ot, accuracy_one_step=accuracy(labels, logits))
+        return self.track(
+            loss=loss, start_ot=start_ot, accuracy_on_adversarial=accuracy(labels, logits)
+        )
 
     def scatter(self, images: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Sign ascent on the optimal-transport distance to the clean logits.

@@ -67,7 +67,7 @@ class FSGAN(TrainingMethod):
         "start_ot",
         "diversity",
         "perturbation_size",
-        "accuracy_one_step",
+        "accuracy_on_adversarial",
     )
 
     def __init__(
@@ -195,7 +195,7 @@ class FSGAN(TrainingMethod):
             "loss": loss,
             "cross_entropy": cross_entropy,
             "classifier_ot": classifier_ot,
-            "accuracy_one_step": accuracy(labels, logits),
+            "accuracy_on_adversarial": accuracy(labels, logits),
         }
 
     def scatter_gradient(
