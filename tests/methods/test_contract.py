@@ -160,7 +160,10 @@ def test_the_seed_decides_everything(name):
 
 
 def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monkeypatch):
-    """Losses are scaled by the number of replicas, once: equal halves give the whole's step."""
+    """Losses are scaled by the number of replicas, once: equal halves give the whole's step.
+
+    Not bit for bit: the order of sums may differ, and with it the sign of a gradient near zero.
+    """
 
     def same_on_every_replica(method, count):
         step = tf.cast(method.classifier_optimizer.iterations, tf.int32)
@@ -168,15 +171,20 @@ def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monk
 
     monkeypatch.setattr(TrainingMethod, "step_seeds", same_on_every_replica)
     one = build(name)
+    before = _weights(one)
     fit(one, dataset(1), 1)
     with mirrored_strategy.scope():
         two = build(name)
     halves = dataset(1).map(lambda data: {k: tf.concat([v, v], 0) for k, v in data.items()})
     fit(two, halves, 1)
-    expected = _weights(one)
-    for path, value in _weights(two).items():
-        np.testing.assert_allclose(value, expected[path], rtol=1e-3, atol=1e-5, err_msg=path)
-    for variable in two.classifier.variables:
+    for network in one.networks:
+        start, expected, found = (
+            np.concatenate([w.ravel() for path, w in weights.items() if path.startswith(network)])
+            for weights in (before, _weights(one), _weights(two))
+        )
+        assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected - start), network
+    # The moving statistics are each replica's own; these are one for all.
+    for variable in two.classifier.trainable_variables:
         np.testing.assert_array_equal(*(copy.numpy() for copy in variable.value.values))
 
 
