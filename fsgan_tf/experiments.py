@@ -1,4 +1,7 @@
-"""Series of trainings and evaluations, a process each; what is done is not done again."""
+"""Series of trainings and evaluations, a process each; what is done is not done again.
+
+Importing it imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import Any
 
 from fsgan_tf import settings
 from fsgan_tf.errors import RunError, UserError
-from fsgan_tf.run_dir import RunDirectory
 
 
 def train(run_dir: Path, arguments: Sequence[str]) -> None:
@@ -25,6 +27,8 @@ def train(run_dir: Path, arguments: Sequence[str]) -> None:
       UserError: `run_dir` holds a run of other flags.
       RunError: the training failed.
     """
+    from fsgan_tf.run_dir import RunDirectory
+
     where = [*arguments, f"--run_dir={run_dir}"]
     values = settings.training_flags()
     values(["fsgan_tf.train", *where])
@@ -81,6 +85,8 @@ def accuracies(results: dict[str, Any]) -> dict[str, float]:
 
 def training_minutes(run_dir: Path) -> float:
     """Minutes in training steps, without validation, as metrics.jsonl has them."""
+    from fsgan_tf.run_dir import RunDirectory
+
     seconds, steps_before = 0.0, 0
     flags = RunDirectory(run_dir).read_flags()
     for row in RunDirectory(run_dir).read_metrics():

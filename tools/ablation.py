@@ -17,7 +17,6 @@ from absl import flags
 
 from fsgan_tf import cli, experiments
 from fsgan_tf.errors import UserError
-from fsgan_tf.run_dir import RunDirectory
 
 _SCALE = (
     "--flagfile=configs/cifar10.flags",
@@ -112,6 +111,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]:
     """Trains and attacks what is not there yet."""
+    from fsgan_tf.run_dir import RunDirectory
+
     run_dir = runs / f"{variant}_seed{seed}"
     data = [f"--data_dir={data_dir}"] if data_dir else []
     experiments.train(run_dir, [*_SCALE, *_VARIANTS[variant], f"--seed={seed}", *data])

@@ -16,7 +16,6 @@ from absl import flags
 
 from fsgan_tf import cli, experiments, settings
 from fsgan_tf.errors import UserError
-from fsgan_tf.run_dir import write_atomically
 
 _SCALE = (
     "--classifier_depth=10 --classifier_width=2 --generator_width=16 --batch_size=64 "
@@ -34,6 +33,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     unknown = [name for name in flag_values.methods if name not in settings.method_names()]
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {', '.join(_METHODS)}")
+    from fsgan_tf.run_dir import write_atomically
+
     runs = Path(flag_values.runs)
     rows: list[list[str]] = []
     for seed in flag_values.seeds:
