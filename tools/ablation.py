@@ -32,6 +32,8 @@ _SCALE = (
     "--generator_update=accumulate",
     "--classifier_ot_weight=0",
 )
+# As the configurations have it.
+_CHOSEN = ("--generator_update=replace", "--classifier_ot_weight=0.1")
 _VARIANTS: dict[str, tuple[str, ...]] = {
     "accumulate": (),
     "letter": (
@@ -50,12 +52,12 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
         "--generator_learning_rate=1e-3",
     ),
     "replace": ("--generator_update=replace",),
-    "replace_ot_0.1": ("--generator_update=replace", "--classifier_ot_weight=0.1"),
-    "replace_ot_0.1_adversarial": (
-        "--generator_update=replace",
-        "--classifier_ot_weight=0.1",
-        "--classifier_ot_branch=adversarial",
-    ),
+    "replace_ot_0.1": _CHOSEN,
+    "replace_ot_0.1_adversarial": (*_CHOSEN, "--classifier_ot_branch=adversarial"),
+    "wide": (*_CHOSEN, "--generator_width=32"),
+    "two_updates": (*_CHOSEN, "--attack_iterations=2"),
+    "diversity_1": (*_CHOSEN, "--diversity_weight=1"),
+    "fast_generator": (*_CHOSEN, "--generator_learning_rate=0.078"),
     "replace_adam": (
         "--generator_update=replace",
         "--generator_optimizer=adam",
