@@ -40,13 +40,13 @@ def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path,
     command = (
         f"--runs={tmp_path}",
         f"--scale={SCALE}",
-        "--methods=standard,l2l_da",
+        "--methods=standard,feature_scatter",
         "--num_examples=8",
     )
     assert _compare(*command) == 0
     assert processes == ["fsgan_tf.train", "fsgan_tf.evaluate"] * 2
     table = (tmp_path / "table.md").read_text()
-    for method in ("standard", "l2l_da"):
+    for method in ("standard", "feature_scatter"):
         run = tmp_path / f"{method}_seed0"
         results = json.loads((run / "evaluation" / "results.json").read_text())
         assert results["split"] == "test"
@@ -55,13 +55,18 @@ def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path,
         accuracies = [attack["accuracy"] for attack in results["attacks"]]
         shares = [results["clean_accuracy"], *accuracies, results["worst_case_accuracy"]]
         assert [f"{share:.3f}" for share in shares] == row.split(" | ")[2:-1]
-    flags = (tmp_path / "l2l_da_seed0" / "flags.txt").read_text()
-    assert f"--init_from={tmp_path / 'standard_seed0'}" in flags
 
     processes.clear()
     assert _compare(*command) == 0
     assert not processes
     assert (tmp_path / "table.md").read_text() == table
+
+
+def test_l2l_da_alone_starts_from_the_standard_classifier_of_its_seed(tmp_path):
+    (tmp_path / "standard_seed3").mkdir()
+    flags = compare._initialisation(tmp_path, "l2l_da", "3")
+    assert flags == [f"--init_from={tmp_path / 'standard_seed3'}"]
+    assert compare._initialisation(tmp_path, "l2l", "3") == []
 
 
 @pytest.mark.parametrize(
