@@ -140,7 +140,7 @@ class Quantity:
 
 def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     """l2 norm of the difference over the l2 norm of `theirs`."""
-    ours, theirs = np.float64(ours), np.float64(theirs)
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
