@@ -1,5 +1,6 @@
 """What every attack is: a name, its parameters and one attempt on one batch."""
 
+import dataclasses
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -19,6 +20,12 @@ class Attempt(NamedTuple):
 
     images: tf.Tensor
     success: tf.Tensor
+
+
+def parameters_of(attack: Any, *left_out: str) -> dict[str, Any]:
+    """The fields of an attack's dataclass but its name and those left out, for results.json."""
+    fields = dataclasses.asdict(attack)
+    return {name: value for name, value in fields.items() if name not in ("name", *left_out)}
 
 
 class Attack(Protocol):

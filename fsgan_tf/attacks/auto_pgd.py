@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from fsgan_tf import draws
 from fsgan_tf.attacks import losses
-from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
@@ -62,9 +62,7 @@ class AutoPGD:
     @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
-        parameters = dataclasses.asdict(self)
-        del parameters["name"]
-        return parameters
+        return parameters_of(self)
 
     def run(
         self,
@@ -82,7 +80,7 @@ class AutoPGD:
             num_classes = logits.shape[1]
             if restart >= num_classes - 1:
                 return Attempt(images, tf.zeros_like(labels, tf.bool))
-            loss_fn = targeted_dlr if num_classes >= 4 else targeted_margin
+            loss_fn = targeted_dlr if num_classes >= 4 else losses.targeted_margin
             targets = likeliest_wrong_class(logits, labels, restart)
         end = _climb(
             classifier,
@@ -114,21 +112,9 @@ def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf
       float32 `[b]`, no unit; above 0 where the target's logit is above the true class's.
     """
     first, _, third, fourth = tf.unstack(tf.math.top_k(logits, 4).values, axis=1)
-    return targeted_margin(logits, labels, targets) / (first - 0.5 * (third + fourth) + 1e-12)
-
-
-def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """z_t - z_y.
-
-    Args:
-      logits: float32 `[b, k]`.
-      labels: int32 `[b]`.
-      targets: int32 `[b]`, wrong classes.
-
-    Returns:
-      float32 `[b]`, in logits.
-    """
-    return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
+    return losses.targeted_margin(logits, labels, targets) / (
+        first - 0.5 * (third + fourth) + 1e-12
+    )
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

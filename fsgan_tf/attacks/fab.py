@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.losses import targeted_margin
 from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
@@ -75,9 +76,7 @@ class FastAdaptiveBoundary:
     @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
-        parameters = dataclasses.asdict(self)
-        del parameters["name"]
-        return parameters
+        return parameters_of(self)
 
     def run(
         self,
@@ -217,10 +216,7 @@ def _search(
         """z_t - z_y and its gradient."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
-            logits = logits_of(points)
-            lead = tf.gather(logits, targets, batch_dims=1) - tf.gather(
-                logits, labels, batch_dims=1
-            )
+            lead = targeted_margin(logits_of(points), labels, targets)
         zero = tf.UnconnectedGradients.ZERO
         return lead, tape.gradient(lead, points, unconnected_gradients=zero)
 

@@ -47,3 +47,17 @@ def true_class_lead(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
     others = tf.where(is_true_class, logits.dtype.min, logits)
     return tf.gather(logits, labels, batch_dims=1) - tf.reduce_max(others, axis=1)
+
+
+def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """By how much the target leads the true class: z_t - z_y.
+
+    Args:
+      logits: float32 `[b, k]`.
+      labels: int32 `[b]`.
+      targets: int32 `[b]`, wrong classes.
+
+    Returns:
+      float32 `[b]`, in logits.
+    """
+    return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)

@@ -10,7 +10,7 @@ from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from cleverhans.tf2.utils import clip_eta
 
 from fsgan_tf.attacks import losses
-from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.threat_model import ThreatModel
 
@@ -60,9 +60,7 @@ class ProjectedGradient:
     @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
-        parameters = dataclasses.asdict(self)
-        del parameters["name"]
-        return parameters
+        return parameters_of(self)
 
     def run(
         self,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fsgan_tf import draws
-from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.attacks.projected_gradient import Path, random_start
@@ -64,9 +64,7 @@ class SPSA:
     @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
-        parameters = dataclasses.asdict(self)
-        del parameters["name"], parameters["max_batch"]
-        return parameters
+        return parameters_of(self, "max_batch")
 
     def run(
         self,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fsgan_tf import draws
-from fsgan_tf.attacks.attack import Attempt
+from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.threat_model import ThreatModel
@@ -55,9 +55,7 @@ class Square:
     @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
-        parameters = dataclasses.asdict(self)
-        del parameters["name"]
-        return parameters
+        return parameters_of(self)
 
     def run(
         self,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import draws
-from fsgan_tf.attacks import Evaluator, auto_pgd, by_names
+from fsgan_tf.attacks import Evaluator, auto_pgd, by_names, losses
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.auto_pgd import AutoPGD
 from fsgan_tf.attacks.targets import likeliest_wrong_class
@@ -80,7 +80,7 @@ def test_equal_logits_have_a_finite_loss():
 
 
 def test_targeted_margin_by_hand():
-    loss = auto_pgd.targeted_margin(
+    loss = losses.targeted_margin(
         tf.constant([[5.0, 2.0, 1.0]] * 2), tf.constant([0, 2]), tf.constant([1, 0])
     )
     np.testing.assert_array_equal(loss, [-3, 4])
