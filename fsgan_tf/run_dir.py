@@ -148,6 +148,10 @@ class RunDirectory:
         for old in self._checkpoint_files()[_KEPT_CHECKPOINTS:]:
             old.unlink()
 
+    def has_checkpoint(self) -> bool:
+        """Whether a training has saved one here, readable or not."""
+        return bool(self._checkpoint_files())
+
     def restore_checkpoint(self, method: keras.Model) -> Progress | None:
         """Loads the newest readable checkpoint into the method; None where there is none yet.
 

@@ -58,9 +58,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     )
     with strategy.scope():
         method = build_method(flag_values, dataset.num_classes, dataset.image_shape)
-    initial = _initial_classifier(flag_values, method, dataset)
-    # Only now is every flag known to be good.
     run = RunDirectory(flag_values.run_dir)
+    # A run that goes on has its own weights, and needs no other run for them.
+    initial = None if run.has_checkpoint() else _initial_classifier(flag_values, method, dataset)
+    # Only now is every flag known to be good.
     run.prepare(flag_values)
     progress = run.restore_checkpoint(method)
     if progress is None:
