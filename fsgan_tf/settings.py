@@ -279,6 +279,14 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         "fs_gan: of the gradient given to the generator; unit RMS a sample, unit l2 norm a sample "
         "and channel (L2L-DA), or the batch's largest entry 1 (L2L).",
     )
+    flags.DEFINE_integer(
+        "classifier_latents",
+        1,
+        "fs_gan: the classifier trains on the images of the first latent (1), or of both (2).",
+        lower_bound=1,
+        upper_bound=2,
+        flag_values=values,
+    )
     _float(
         values,
         "classifier_ot_weight",

@@ -58,6 +58,17 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
     "two_updates": (*_CHOSEN, "--attack_iterations=2"),
     "diversity_1": (*_CHOSEN, "--diversity_weight=1"),
     "fast_generator": (*_CHOSEN, "--generator_learning_rate=0.078"),
+    "both_latents": (*_CHOSEN, "--classifier_latents=2"),
+    # The classifier starts from one trained without defence, as L2L-DA's does.
+    "standard": ("--method=standard",),
+    "from_standard": (*_CHOSEN, "--init_from={runs}/standard_seed{seed}"),
+    # Twice the epochs, and Feature-Scatter at about the wall time of these.
+    "long": (*_CHOSEN, "--epochs=12", "--lr_decay_epochs=8,10"),
+    "feature_scatter_20_epochs": (
+        "--method=feature_scatter",
+        "--epochs=20",
+        "--lr_decay_epochs=14,18",
+    ),
     "replace_adam": (
         "--generator_update=replace",
         "--generator_optimizer=adam",
@@ -117,7 +128,8 @@ def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]
 
     run_dir = runs / f"{variant}_seed{seed}"
     data = [f"--data_dir={data_dir}"] if data_dir else []
-    experiments.train(run_dir, [*_SCALE, *_VARIANTS[variant], f"--seed={seed}", *data])
+    settings = [flag.format(runs=runs, seed=seed) for flag in _VARIANTS[variant]]
+    experiments.train(run_dir, [*_SCALE, *settings, f"--seed={seed}", *data])
     results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
     accuracies = experiments.accuracies(results)
     last = RunDirectory(run_dir).read_metrics()[-1]

@@ -14,7 +14,8 @@ brackets; docs/ablation.md has what each choice costs):
    plus it, clipped ("accumulate", the prose and every ancestor's code).
 3. x' is clipped to the ball, then to [0, 1], after the noise and after G.
 4. L_ot is taken on logits (section IV-B and Feature-Scatter's code), not on probabilities (eq. 4).
-5. z_1 makes the perturbation that both losses see; z_2 serves L_ms alone, from the same inputs.
+5. [classifier_latents] z_1 makes the perturbation that both losses see; z_2 serves L_ms alone,
+   from the same inputs. With 2 the classifier trains on the images of both, as L2L-DA's does.
 6. The classifier trains on the images made before the generator's update, held constant.
 7. Batch statistics: the classifier's are frozen while it is attacked; its clean and perturbed
    batches pass separately when it trains. The generator normalises by its batch throughout.
@@ -33,7 +34,7 @@ and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -54,6 +55,22 @@ from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
 
 # Pixels of natural images have a standard deviation of about a quarter.
 _PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
+
+
+class Generated(NamedTuple):
+    """What one generator pass over two latents an image made.
+
+    Attributes:
+      perturbations: `[b, h, w, c]` from z_1, pixel units.
+      adversarial_images: feasible, `[b, h, w, c]`, from z_1.
+      second_images: feasible, `[b, h, w, c]`, from z_2.
+      diversity: mean diversity ratio, scalar.
+    """
+
+    perturbations: tf.Tensor
+    adversarial_images: tf.Tensor
+    second_images: tf.Tensor
+    diversity: tf.Tensor
 
 
 class FSGAN(TrainingMethod):
@@ -83,6 +100,7 @@ class FSGAN(TrainingMethod):
         generator_inputs: str = "unit",
         generator_gradient_skip: float = 2.0,
         gradient_normalization: str = "rms",
+        classifier_latents: int = 1,
         classifier_ot_weight: float = 1.0,
         classifier_ot_branch: str = "both",
         entropic_regularization: float = 0.01,
@@ -101,6 +119,7 @@ class FSGAN(TrainingMethod):
         self.unit_inputs = generator_inputs == "unit"
         self.gradient_skip = generator_gradient_skip
         self.normalise_gradient = NORMALIZATIONS[gradient_normalization]
+        self.classifier_latents = classifier_latents
         self.classifier_ot_weight = classifier_ot_weight
         self.stop_clean_branch = classifier_ot_branch == "adversarial"
         self.entropic_regularization = entropic_regularization
@@ -128,6 +147,7 @@ class FSGAN(TrainingMethod):
             generator_inputs=values.generator_inputs,
             generator_gradient_skip=values.generator_gradient_skip,
             gradient_normalization=values.gradient_normalization,
+            classifier_latents=values.classifier_latents,
             classifier_ot_weight=values.classifier_ot_weight,
             classifier_ot_branch=values.classifier_ot_branch,
             entropic_regularization=values.entropic_regularization,
@@ -138,7 +158,7 @@ class FSGAN(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """An iteration: gradient by x', and the generator's loss through the frozen classifier."""
-        clean, iteration, descent = 1, 2 + 2, 3
+        clean, iteration, descent = 1, 2 + 2, 3 * self.classifier_latents
         if self.classifier_ot_weight:
             descent += 1 if self.stop_clean_branch else 3
         return {
@@ -157,30 +177,35 @@ class FSGAN(TrainingMethod):
         for latent_seed in latent_seeds:
             gradients, start_ot = self.scatter_gradient(clean_logits, adversarial_images)
             with tf.GradientTape() as tape:
-                perturbations, adversarial_images, ratio = self.generate(
+                made = self.generate(
                     images, perturbations, adversarial_images, gradients, latent_seed, training=True
                 )
-                adversarial_logits = self.classifier(adversarial_images, training=False)
+                adversarial_logits = self.classifier(made.adversarial_images, training=False)
                 generator_ot = self.transport_cost(clean_logits, adversarial_logits)
-                generator_loss = -(generator_ot + self.diversity_weight * ratio)
+                generator_loss = -(generator_ot + self.diversity_weight * made.diversity)
             self.update(tape, generator_loss, self.generator_optimizer, self.generator)
-            perturbations = tf.stop_gradient(perturbations)
-            adversarial_images = tf.stop_gradient(adversarial_images)
+            perturbations = tf.stop_gradient(made.perturbations)
+            adversarial_images = tf.stop_gradient(made.adversarial_images)
+        trained_images = [adversarial_images, tf.stop_gradient(made.second_images)]
         return self.track(
-            **self.train_classifier(images, adversarial_images, labels),
+            **self.train_classifier(images, trained_images[: self.classifier_latents], labels),
             generator_ot=generator_ot,
             start_ot=start_ot,
-            diversity=ratio,
+            diversity=made.diversity,
             perturbation_size=self.relative_size(perturbations),
         )
 
     def train_classifier(
-        self, images: tf.Tensor, adversarial_images: tf.Tensor, labels: tf.Tensor
+        self, images: tf.Tensor, adversarial_images: list[tf.Tensor], labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Descends smoothed cross-entropy + L_ot on constant images; returns the loss's parts."""
+        """Descends smoothed cross-entropy + L_ot on constant images; returns the loss's parts.
+
+        `adversarial_images` has one `[b, h, w, c]` batch a latent, all of them in one pass.
+        """
         classifier_ot = tf.constant(0.0)
+        labels = tf.tile(labels, [len(adversarial_images)])
         with tf.GradientTape() as tape:
-            logits = self.classifier(adversarial_images, training=True)
+            logits = self.classifier(tf.concat(adversarial_images, axis=0), training=True)
             cross_entropy = tf.reduce_mean(
                 smoothed_cross_entropy(labels, logits, self.label_smoothing)
             )
@@ -188,7 +213,12 @@ class FSGAN(TrainingMethod):
                 clean_logits = self.classifier(images, training=True)
                 if self.stop_clean_branch:
                     clean_logits = tf.stop_gradient(clean_logits)
-                classifier_ot = self.transport_cost(clean_logits, logits)
+                classifier_ot = tf.reduce_mean(
+                    [
+                        self.transport_cost(clean_logits, of_latent)
+                        for of_latent in tf.split(logits, len(adversarial_images))
+                    ]
+                )
             loss = cross_entropy + self.classifier_ot_weight * classifier_ot
         self.update(tape, loss, self.classifier_optimizer, self.classifier)
         return {
@@ -218,7 +248,7 @@ class FSGAN(TrainingMethod):
         gradients: tf.Tensor,
         latent_seed: tf.Tensor,
         training: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> Generated:
         """One generator pass over two latents an image.
 
         Args:
@@ -230,7 +260,7 @@ class FSGAN(TrainingMethod):
           training: whether the generator normalises by this batch and keeps its statistics.
 
         Returns:
-          New perturbations and adversarial images from z_1, and the mean diversity ratio (scalar).
+          The perturbations, their images and their diversity.
         """
         features = self.generator_features(perturbations, adversarial_images, gradients)
         residual = self.gradient_skip * tf.sign(gradients)
@@ -245,7 +275,12 @@ class FSGAN(TrainingMethod):
         ratio = diversity(
             first / self.diversity_unit, second / self.diversity_unit, *tf.split(latents, 2)
         )
-        return first, self.threat_model.project(images + first, images), tf.reduce_mean(ratio)
+        return Generated(
+            first,
+            self.threat_model.project(images + first, images),
+            self.threat_model.project(images + second, images),
+            tf.reduce_mean(ratio),
+        )
 
     def generator_features(
         self, perturbations: tf.Tensor, adversarial_images: tf.Tensor, gradients: tf.Tensor
@@ -290,14 +325,15 @@ class FSGAN(TrainingMethod):
             if sign_images is None:
                 step = self.threat_model.epsilon * tf.sign(gradients)
                 sign_images = self.threat_model.project(current + step, images)
-            perturbations, current, ratio = self.generate(
+            made = self.generate(
                 images, perturbations, current, gradients, latent_seed, training=False
             )
+            perturbations, current = made.perturbations, made.adversarial_images
         return {
             "clean_logits": clean_logits,
             "generator_images": current,
             "sign_images": sign_images,
-            "ratio": ratio,
+            "ratio": made.diversity,
         }
 
     def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:

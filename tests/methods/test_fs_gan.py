@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import draws
+from fsgan_tf.losses import smoothed_cross_entropy
 from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
@@ -48,7 +49,8 @@ def test_diversity_weight_spreads_the_perturbations():
         )
         fit(method, dataset(1).repeat(), 30)
         images, noise, start, gradients, _ = _inputs(method)
-        ratios.append(float(method.generate(images, noise, start, gradients, SEED, False)[2]))
+        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        ratios.append(float(made.diversity))
     assert ratios[1] > 2 * ratios[0]
 
 
@@ -60,22 +62,22 @@ def test_a_saturated_skip_is_feature_scatters_step():
     x = images.numpy()
     step = noise.numpy() + epsilon * np.sign(gradients.numpy())
     expected = np.clip(x + np.clip(step, -epsilon, epsilon), 0, 1)
-    _, adversarial, _ = method.generate(images, noise, start, gradients, SEED, training=False)
-    np.testing.assert_allclose(adversarial, expected, atol=1e-6)
+    made = method.generate(images, noise, start, gradients, SEED, training=False)
+    np.testing.assert_allclose(made.adversarial_images, expected, atol=1e-6)
 
 
 def test_replaced_perturbations_forget_the_start_noise():
     method = build(generator_update="replace", generator_gradient_skip=1e4)
     images, noise, start, gradients, _ = _inputs(method)
-    perturbations, _, _ = method.generate(images, noise, start, gradients, SEED, training=False)
+    made = method.generate(images, noise, start, gradients, SEED, training=False)
     expected = method.threat_model.epsilon * np.sign(gradients.numpy())
-    np.testing.assert_allclose(perturbations, expected, atol=1e-6)
+    np.testing.assert_allclose(made.perturbations, expected, atol=1e-6)
 
 
 def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
     method = build(generator_update="replace", generator_gradient_skip=0)
     images, noise, start, gradients, _ = _inputs(method)
-    first, adversarial, ratio = method.generate(images, noise, start, gradients, SEED, False)
+    made = method.generate(images, noise, start, gradients, SEED, False)
     latents = tf.split(draws.normal([2 * BATCH_SIZE, 3], SEED), 2)
     features = method.generator_features(noise, start, gradients)
     zeros = tf.zeros_like(images)
@@ -83,11 +85,12 @@ def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
     deltas = [
         epsilon * method.generator([features, z, zeros], training=False).numpy() for z in latents
     ]
-    np.testing.assert_allclose(first, deltas[0], atol=1e-7)
-    np.testing.assert_allclose(adversarial, np.clip(images + deltas[0], 0, 1), atol=1e-6)
+    np.testing.assert_allclose(made.perturbations, deltas[0], atol=1e-7)
+    for found, delta in zip((made.adversarial_images, made.second_images), deltas, strict=True):
+        np.testing.assert_allclose(found, np.clip(images + delta, 0, 1), atol=1e-6)
     z_distance = np.abs(latents[0] - latents[1]).mean(axis=1)
     expected = (np.abs(deltas[0] - deltas[1]).mean(axis=(1, 2, 3)) / z_distance).mean()
-    assert float(ratio) == pytest.approx(expected, rel=1e-4)
+    assert float(made.diversity) == pytest.approx(expected, rel=1e-4)
 
 
 def test_diversity_scale_divides_by_epsilon():
@@ -95,7 +98,8 @@ def test_diversity_scale_divides_by_epsilon():
     for scale in ("pixel", "epsilon"):
         method = build(diversity_scale=scale)
         images, noise, start, gradients, _ = _inputs(method)
-        ratios[scale] = float(method.generate(images, noise, start, gradients, SEED, False)[2])
+        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        ratios[scale] = float(made.diversity)
     assert ratios["epsilon"] == pytest.approx(
         ratios["pixel"] / build().threat_model.epsilon, rel=1e-4
     )
@@ -148,6 +152,20 @@ def test_ot_branches_differ_in_gradient_alone():
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-6
 
 
+def test_the_classifier_may_train_on_the_images_of_both_latents():
+    """Its loss is then the mean of both halves', in one pass; the generator's step is the same."""
+    method = build(classifier_latents=2, classifier_ot_weight=0.7, generator_gradient_skip=0)
+    images, labels = batch()["image"], batch()["label"]
+    halves = [images + 0.01, images - 0.01]
+    logits = method.classifier(tf.concat(halves, axis=0), training=True)
+    clean = method.classifier(images, training=True)
+    cross_entropy = np.mean(smoothed_cross_entropy(tf.tile(labels, [2]), logits, 0.5))
+    ot = np.mean([float(method.transport_cost(clean, half)) for half in tf.split(logits, 2)])
+    reports = method.train_classifier(images, halves, labels)
+    assert float(reports["loss"]) == pytest.approx(cross_entropy + 0.7 * ot, rel=1e-5)
+    assert method.forward_equivalents["classifier"] == build().forward_equivalents["classifier"] + 3
+
+
 def test_the_classifier_trains_on_images_from_before_the_generators_update():
     """Its first step is the same whatever the generator's learning rate is."""
     kernels = []
@@ -166,7 +184,7 @@ def test_the_classifiers_statistics_see_the_perturbed_batch_alone():
     original = method.train_classifier
 
     def spy(images, adversarial_images, labels):
-        stem = method.classifier.get_layer("stem")(2 * adversarial_images - 1)
+        stem = method.classifier.get_layer("stem")(2 * adversarial_images[0] - 1)
         seen.append(tf.reduce_mean(stem, [0, 1, 2]))
         return original(images, adversarial_images, labels)
 
