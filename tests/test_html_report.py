@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fsgan_tf import report
-from fsgan_tf.attacks.result import AttackResult, Check, Result
+from fsgan_tf.attacks.result import AttackResult, Check, Diagnosis, Result
 from fsgan_tf.threat_model import ThreatModel
+from tests.attacks.test_result import no_examples
 
 HOSTILE = "<script>alert('&')</script>\"><img src=x>"
 MANIFEST = report.Manifest(
@@ -72,9 +73,11 @@ def _attack(name, fooled, accuracy, standalone):
         name=name,
         parameters={"num_steps": 20, "step_size": 2 / 255},
         accuracy=accuracy,
+        accuracy_8bit=accuracy,
         standalone=standalone,
         seconds=1.25,
         fooled=fooled,
+        fooled_8bit=fooled,
         refused=0,
     )
 
@@ -90,9 +93,12 @@ def _result(*verdicts):
             _attack("pgd20", index >= 30, 0.75, standalone=True),
             _attack("square", (index >= 25) & (index < 30), 0.625, standalone=False),
         ),
-        checks=tuple(
-            Check(f"check_{number}", verdict, f"Detail {number}.")
-            for number, verdict in enumerate(verdicts)
+        examples=no_examples(),
+        diagnosis=Diagnosis(
+            tuple(
+                Check(f"check_{number}", verdict, f"Detail {number}.")
+                for number, verdict in enumerate(verdicts)
+            )
         ),
     )
 
@@ -210,7 +216,7 @@ def test_words_from_outside_are_words():
     result = _result()
     result = dataclasses.replace(
         result,
-        checks=(Check(HOSTILE, "fail", HOSTILE),),
+        diagnosis=Diagnosis((Check(HOSTILE, "fail", HOSTILE),)),
         attacks=(
             dataclasses.replace(
                 result.attacks[0], name=HOSTILE, parameters={HOSTILE: HOSTILE, "source": HOSTILE}

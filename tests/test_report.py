@@ -7,8 +7,9 @@ import pytest
 
 import fsgan_tf
 from fsgan_tf import report
-from fsgan_tf.attacks.result import AttackResult, Check, Result
+from fsgan_tf.attacks.result import AttackResult, Check, Diagnosis, Result
 from fsgan_tf.threat_model import ThreatModel
+from tests.attacks.test_result import no_examples
 
 MANIFEST = report.Manifest(
     model="runs/a|b",
@@ -25,9 +26,11 @@ def _result(*verdicts):
         name="pgd20",
         parameters={"num_steps": 20, "step_size": 2 / 255, "restarts": 1},
         accuracy=0.7,
+        accuracy_8bit=0.7,
         standalone=True,
         seconds=1.25,
         fooled=fooled,
+        fooled_8bit=fooled,
         refused=0,
     )
     checks = tuple(
@@ -39,7 +42,8 @@ def _result(*verdicts):
         seed=3,
         clean_correct=np.arange(40) < 38,
         attacks=(attack,),
-        checks=checks,
+        examples=no_examples(),
+        diagnosis=Diagnosis(checks),
     )
 
 
@@ -73,8 +77,8 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
         ],
         "worst_case_accuracy": 0.7,
         "checks": [
-            {"name": "check_0", "verdict": "pass", "detail": "Detail 0."},
-            {"name": "check_1", "verdict": "skipped", "detail": "Detail 1."},
+            {"name": "check_0", "verdict": "pass", "detail": "Detail 0.", "advice": ""},
+            {"name": "check_1", "verdict": "skipped", "detail": "Detail 1.", "advice": ""},
         ],
         "seed": 3,
         "classifier_sha256": "ab" * 32,

@@ -4,6 +4,7 @@ import dataclasses
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,9 +12,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from fsgan_tf.attacks import checks
-from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.attack import Attack, Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, is_misclassified
-from fsgan_tf.attacks.result import AttackResult, Result
+from fsgan_tf.attacks.result import AdversarialExamples, AttackResult, Diagnosis, Result
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
@@ -55,9 +56,28 @@ def evaluate(
     result = evaluator.evaluate(
         images, labels, attacks, seed=seed, standalone=standalone, progress=progress
     )
-    return dataclasses.replace(
-        result, checks=tuple(checks.run(evaluator, images, labels, attacks, result))
-    )
+    diagnosis = Diagnosis(tuple(checks.run(evaluator, images, labels, attacks, result)))
+    return dataclasses.replace(result, diagnosis=diagnosis)
+
+
+class Outcome(NamedTuple):
+    """What one run of an attack did to the m examples of a batch, v of which it fooled.
+
+    Attributes:
+      indices: int64 `[m]`, the examples' positions.
+      claimed: bool `[m]`, claimed successes.
+      fooled: bool `[m]`, verified ones, claimed or not.
+      fooled_8bit: bool `[m]`, those still verified once their pixels are rounded to 8 bits.
+      images: float32 `[v, h, w, c]`, the verified images.
+      predictions: int32 `[v]`, what the classifier says of them.
+    """
+
+    indices: np.ndarray
+    claimed: np.ndarray
+    fooled: np.ndarray
+    fooled_8bit: np.ndarray
+    images: np.ndarray
+    predictions: np.ndarray
 
 
 class Evaluator:
@@ -88,27 +108,40 @@ class Evaluator:
         """
         labels = _validated(images, labels)
         correct = self.correct(images, labels)
-        robust = correct.copy()
+        robust, robust_8bit = correct.copy(), correct.copy()
+        found = _FirstFound()
         results: list[AttackResult] = []
         for attack in sorted(attacks, key=lambda attack: attack.cost):
             candidates = correct if standalone else robust
+            fooled, fooled_8bit = np.zeros_like(correct), np.zeros_like(correct)
+            refused = 0
             start = time.monotonic()
             with _Progress(attack, shown=progress) as bar:
-                fooled, refused = self._attack(attack, images, labels, candidates, seed, bar)
-            withstood = candidates & ~fooled
-            robust = robust & withstood
+                for outcome in self._attack(attack, images, labels, candidates, seed, bar):
+                    fooled[outcome.indices] |= outcome.fooled
+                    fooled_8bit[outcome.indices] |= outcome.fooled_8bit
+                    refused += int(np.sum(outcome.claimed & ~outcome.fooled))
+                    found.add(attack.name, outcome)
+            robust = robust & ~fooled
+            robust_8bit = robust_8bit & ~fooled_8bit
             results.append(
                 AttackResult(
                     name=attack.name,
                     parameters=attack.parameters,
-                    accuracy=float(np.mean(withstood)),
+                    accuracy=float(np.mean(candidates & ~fooled)),
+                    accuracy_8bit=float(
+                        np.mean(correct & ~fooled_8bit if standalone else robust_8bit)
+                    ),
                     standalone=standalone or not results,
                     seconds=time.monotonic() - start,
                     fooled=fooled,
+                    fooled_8bit=fooled_8bit,
                     refused=refused,
                 )
             )
-        return Result(self.threat_model, seed, correct, tuple(results))
+        return Result(
+            self.threat_model, seed, correct, tuple(results), found.collected(images, labels)
+        )
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
@@ -142,31 +175,48 @@ class Evaluator:
         candidates: np.ndarray,
         seed: int,
         bar: "_Progress",
-    ) -> tuple[np.ndarray, int]:
-        """Runs all restarts. Returns bool `[n]`, verified successes, and the number refused."""
-        fooled = np.zeros(len(labels), bool)
-        refused = 0
+    ) -> Iterator[Outcome]:
+        """Runs all restarts on the candidates, each on what those before it have not fooled."""
+        standing = candidates.copy()
         for restart in range(attack.restarts):
-            standing = np.flatnonzero(candidates & ~fooled)
-            bar.begin(restart, len(standing))
+            bar.begin(restart, int(standing.sum()))
             key = _random_key(seed, attack.name, restart)
-            for batch in self.batches(standing):
+            for batch in self.batches(np.flatnonzero(standing)):
                 pixels, targets = self.take(images, labels, batch)
                 seeds = tf.stack([tf.fill([len(batch)], key), tf.constant(batch, tf.int64)], axis=1)
                 attempt = attack.run(
                     self.classifier, self.threat_model, pixels, targets, seeds, restart
                 )
-                verified = self._verify(attempt.images, pixels, targets)
-                fooled[batch[verified]] = True
-                refused += len(set(batch[attempt.success.numpy() & ~verified]))
-                bar.advance(len(set(batch)), int(np.sum(candidates & ~fooled)))
-        return fooled, refused
+                outcome = self._outcome(batch, attempt, pixels, targets)
+                standing[outcome.indices[outcome.fooled]] = False
+                bar.advance(len(outcome.indices), int(standing.sum()))
+                yield outcome
 
-    def _verify(self, found: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
-        """Which found images are feasible and misclassified by a fresh call, bool `[b]`."""
-        feasible = self.threat_model.is_feasible(found, images)
-        wrong = is_misclassified(self.classifier.logits(found), labels)
-        return (feasible & wrong).numpy()
+    def _outcome(
+        self, batch: np.ndarray, attempt: Attempt, images: tf.Tensor, labels: tf.Tensor
+    ) -> Outcome:
+        """Verifies the images found, as they are and rounded; leaves out the padding."""
+        fooled, predictions = self._verify(attempt.images, images, labels)
+        rounded = tf.round(attempt.images * 255) / 255
+        fooled_8bit = fooled & self._verify(rounded, images, labels)[0]
+        count = len(np.unique(batch))
+        verified = np.flatnonzero(fooled[:count])
+        return Outcome(
+            indices=batch[:count],
+            claimed=attempt.success.numpy()[:count],
+            fooled=fooled[:count],
+            fooled_8bit=fooled_8bit[:count],
+            images=attempt.images.numpy()[verified],
+            predictions=predictions[verified],
+        )
+
+    def _verify(
+        self, found: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which images are feasible and misclassified by a fresh call, and as what; `[b]` each."""
+        logits = self.classifier.logits(found)
+        verified = self.threat_model.is_feasible(found, images) & is_misclassified(logits, labels)
+        return verified.numpy(), tf.argmax(logits, axis=1, output_type=tf.int32).numpy()
 
     @staticmethod
     def _require_known_labels(logits: tf.Tensor, labels: np.ndarray) -> None:
@@ -175,6 +225,37 @@ class Evaluator:
                 f"the classifier's output has shape {tuple(logits.shape)}, but the labels go up to "
                 f"{labels.max()}; it must return one logit for each class"
             )
+
+
+class _FirstFound:
+    """Collects the first verified image of each example."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[str, np.ndarray, int]] = {}
+
+    def add(self, attack_name: str, outcome: Outcome) -> None:
+        """Keeps the images of examples that had none before."""
+        indices = outcome.indices[outcome.fooled]
+        for index, image, prediction in zip(
+            indices.tolist(), outcome.images, outcome.predictions.tolist(), strict=True
+        ):
+            self._found.setdefault(index, (attack_name, image, prediction))
+
+    def collected(self, images: np.ndarray, labels: np.ndarray) -> AdversarialExamples:
+        """The images by rising index, beside the clean ones they were made from."""
+        indices = sorted(self._found)
+        found = [self._found[index] for index in indices]
+        pixels = np.zeros((len(found), *images.shape[1:]), np.float32)
+        for row, (_, image, _) in enumerate(found):
+            pixels[row] = image
+        return AdversarialExamples(
+            indices=np.array(indices, np.int64),
+            attacks=tuple(name for name, _, _ in found),
+            images=pixels,
+            clean_images=images[indices],
+            labels=labels[indices],
+            predictions=np.array([prediction for _, _, prediction in found], np.int32),
+        )
 
 
 class _Progress:

@@ -18,12 +18,59 @@ class Check:
     Attributes:
       name: what was checked.
       verdict: `pass`, `warn`, `fail` or `skipped`.
-      detail: one sentence: what was seen and, unless it passed, what to do.
+      detail: one sentence: what was seen.
+      advice: one sentence: what to do about it, or what a pass lets one conclude.
     """
 
     name: str
     verdict: str
     detail: str
+    advice: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class EpsilonCurve:
+    """Robust accuracy against the radius, of one white-box attack on a sample.
+
+    Attributes:
+      attack: name and strength of the attack, for the reader.
+      epsilons: rising, from 0, pixel units.
+      accuracies: share of the sample that withstands the attack at each radius.
+      num_examples: size of the sample.
+    """
+
+    attack: str
+    epsilons: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    num_examples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LossCurve:
+    """How the loss of an iterative attack rises over its steps, on a sample.
+
+    Attributes:
+      attack: the attack's name.
+      losses: mean over the sample of the best loss so far, at the start and after each step.
+    """
+
+    attack: str
+    losses: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What the checks measured, for the report to show.
+
+    Attributes:
+      checks: verdicts on the figures.
+      epsilon_curve: None where no check needed it.
+      loss_curves: of the iterative white-box attacks.
+    """
+
+    checks: tuple[Check, ...] = ()
+    epsilon_curve: EpsilonCurve | None = None
+    loss_curves: tuple[LossCurve, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +82,46 @@ class AttackResult:
       parameters: the attack's.
       accuracy: share of all examples that are classified cleanly and withstand it; unless
         `standalone`, those that also withstand every attack run before it.
+      accuracy_8bit: the same with every adversarial image's pixels rounded to 8 bits.
       standalone: whether `accuracy` speaks of this attack alone.
       seconds: wall-clock time.
       fooled: bool `[n]`, examples of which this attack has a verified adversarial image. Examples
         it never saw are False.
+      fooled_8bit: bool `[n]`, those whose image still fools, and lies in the ball, once its pixels
+        are rounded to 8 bits.
       refused: claimed successes that verification refused.
     """
 
     name: str
     parameters: dict[str, Any]
     accuracy: float
+    accuracy_8bit: float
     standalone: bool
     seconds: float
     fooled: np.ndarray
+    fooled_8bit: np.ndarray
     refused: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialExamples:
+    """One verified adversarial image for each example that was fooled, by rising index.
+
+    Attributes:
+      indices: int `[m]`, positions among the evaluated examples.
+      attacks: m names, the attack that found the image first.
+      images: float32 `[m, h, w, c]` in the pixel range.
+      clean_images: `[m, h, w, c]`, as they were given: float32 in [0, 1] or uint8.
+      labels: int32 `[m]`, the true classes.
+      predictions: int32 `[m]`, what the classifier says of `images`.
+    """
+
+    indices: np.ndarray
+    attacks: tuple[str, ...]
+    images: np.ndarray
+    clean_images: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +133,21 @@ class Result:
       seed: of the random starts.
       clean_correct: bool `[n]`, examples classified correctly without attack.
       attacks: in the order in which they ran.
-      checks: verdicts on the figures.
+      examples: the adversarial images found.
+      diagnosis: whether the figures can be believed, and what speaks for and against it.
     """
 
     threat_model: ThreatModel
     seed: int
     clean_correct: np.ndarray
     attacks: tuple[AttackResult, ...]
-    checks: tuple[Check, ...] = ()
+    examples: AdversarialExamples
+    diagnosis: Diagnosis = Diagnosis()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Verdicts on the figures."""
+        return self.diagnosis.checks
 
     @property
     def num_examples(self) -> int:
@@ -91,6 +171,17 @@ class Result:
     def worst_case_accuracy(self) -> float:
         """Share of examples robust to every attack; never the smallest accuracy of the attacks."""
         return float(np.mean(self.robust))
+
+    @property
+    def worst_case_accuracy_8bit(self) -> float:
+        """Share of examples robust to every attack once adversarial pixels are rounded to 8 bits.
+
+        At least `worst_case_accuracy`: no attack searched among rounded images.
+        """
+        robust = self.clean_correct.copy()
+        for attack in self.attacks:
+            robust &= ~attack.fooled_8bit
+        return float(np.mean(robust))
 
     @property
     def confidence_interval_95(self) -> tuple[float, float]:

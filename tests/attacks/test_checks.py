@@ -10,7 +10,7 @@ from fsgan_tf.attacks import by_names, checks, evaluate, suite
 from fsgan_tf.attacks.result import Result
 from fsgan_tf.threat_model import ThreatModel
 
-from .test_result import attack_result
+from .test_result import attack_result, no_examples
 
 
 def _verdicts(logits_fn, images, labels, threat_model, attacks=None, **options):
@@ -123,6 +123,7 @@ def test_gap_between_margin_and_cross_entropy(points, verdict):
         seed=0,
         clean_correct=~nothing,
         attacks=(attack_result("pgd20", nothing), attack_result("cw20", np.arange(100) < points)),
+        examples=no_examples(),
     )
     assert checks._margin_agrees_with_cross_entropy(result).verdict == verdict
 
@@ -131,5 +132,7 @@ def test_gap_between_margin_and_cross_entropy(points, verdict):
 def test_refused_successes(refused, verdict):
     nothing = np.zeros(100, bool)
     attack = dataclasses.replace(attack_result("pgd20", nothing), refused=refused)
-    result = Result(ThreatModel(0.1), seed=0, clean_correct=~nothing, attacks=(attack,))
+    result = Result(
+        ThreatModel(0.1), seed=0, clean_correct=~nothing, attacks=(attack,), examples=no_examples()
+    )
     assert checks._successes_verified(result).verdict == verdict
