@@ -1,150 +1,104 @@
-"""How fast each method trains here, and how near that is to what the machine can multiply.
+"""How fast training and attacks run here, beside other code and beside what the machine can do.
 
-    python tools/benchmark.py [--methods=...] [--training_flags="--classifier_depth=16 ..."]
+    python tools/benchmark.py train [--data_dir=FOLDER --feature_scatter=FOLDER]
+    python tools/benchmark.py attack --run_dir=RUN [--data_dir=FOLDER]
+    python tools/benchmark.py all ...
 
-Times whole training steps on random images, the methods in turn within every round, so that other
-work on the machine meets all of them; a figure is the median of the rounds. Arithmetic is counted
-(`--dry_run`'s); the peak is that of a matrix product of the step's precision, timed in every round.
+Prints Markdown tables and writes them, with every timing, to RESULTS/benchmark.json. What is
+compared takes turns within every round (A B A B), so that other work on the machine meets all of
+it alike; a figure is the median of the rounds. Arithmetic is counted (`--dry_run`'s), and only what
+the algorithm needs; the peak is that of a matrix product of the same precision, timed in every
+round. Peers come from requirements-peers.txt, and the authors' code of Feature-Scatter from
+--feature_scatter; one that is missing is a line in the table.
 """
 
 import dataclasses
-import shlex
-import statistics
+import json
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
+import benchmark_attacks
+import benchmark_training
 from absl import flags
+from benchmark_timing import Section
 
 from fsgan_tf import cli, experiments, quiet, settings
 from fsgan_tf.errors import UserError
 
-_COLUMNS = ("method", "images/s", "GFLOP an image", "GFLOP/s", "of the peak")
-_CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
-_MATRIX_SIZE = 2048
-# A timing is of as many calls as take this long.
-_SECONDS = 2.0
-
-
-@dataclasses.dataclass
-class _Timed:
-    """Something to time.
-
-    Attributes:
-      call: runs once and returns when it is done.
-      units: how much of it one call does.
-      rates: units a second, one a round.
-    """
-
-    call: Callable[[], None]
-    units: float
-    rates: list[float] = dataclasses.field(default_factory=list)
-
-    def time(self) -> None:
-        """Adds a round."""
-        calls, start = 0, time.perf_counter()
-        while calls == 0 or time.perf_counter() - start < _SECONDS:
-            self.call()
-            calls += 1
-        self.rates.append(calls * self.units / (time.perf_counter() - start))
-
-    @property
-    def rate(self) -> float:
-        """The median over the rounds."""
-        return statistics.median(self.rates)
+_WORDS = ("train", "attack", "all")
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
-    """Builds every step, times them in turn and prints the table."""
-    del words
-    unknown = [name for name in flag_values.methods if name not in settings.method_names()]
+    """Times what the words name, prints the tables as they come and writes the JSON."""
+    if len(words) != 1 or words[0] not in _WORDS:
+        raise UserError(f"say what to time: python tools/benchmark.py {'|'.join(_WORDS)}")
+    sections = [*_training_sections(flag_values)] if words[0] != "attack" else []
+    if words[0] != "train":
+        sections += _attack_sections(flag_values)
+    quiet.start_tensorflow()
+    from fsgan_tf.run_dir import make_folder, write_atomically
+
+    results = Path(flag_values.results)
+    make_folder(results, "results")
+    done: list[Section] = []
+    for section in sections:
+        done.append(section())
+        print(f"\n## {done[-1].title}\n\n{_text(done[-1])}", flush=True)
+        content = json.dumps([dataclasses.asdict(section) for section in done], indent=2)
+        write_atomically(results / "benchmark.json", content.encode())
+
+
+def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
+    methods = values.methods
+    unknown = [name for name in methods if name not in settings.method_names()]
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {settings.method_names()}")
-    trainings = {
-        name: _training_flags(name, flag_values.training_flags) for name in flag_values.methods
+    scale, rounds = values.training_flags, values.rounds
+    steps = benchmark_training.parse(methods, scale)
+    available: dict[str, Callable[[], Section]] = {
+        "steps": lambda: benchmark_training.steps(steps, rounds),
+        "peer": lambda: benchmark_training.peer(values.feature_scatter, scale, rounds),
+        "epoch": lambda: benchmark_training.epoch(
+            values.epoch_methods, scale, values.data_dir, Path(values.results)
+        ),
+        "start": lambda: benchmark_training.start(values.data_dir, Path(values.results)),
+        "growth": lambda: benchmark_training.growth(methods, scale, rounds),
     }
-    quiet.start_tensorflow()
-    from fsgan_tf import hardware
-
-    precision = hardware.resolve_precision(next(iter(trainings.values())).precision)
-    peak = _matrix_product(precision)
-    steps, operations = {}, {}
-    for name, values in trainings.items():
-        print(f"building {name}", flush=True)
-        steps[name], operations[name] = _training_step(values)
-        steps[name].call()
-    for _ in range(flag_values.rounds):
-        for timed in (peak, *steps.values()):
-            timed.time()
-    print(f"matrix product, {precision}: {peak.rate:.0f} GFLOP/s\n")
-    print(experiments.table(_COLUMNS, _rows(steps, operations, peak.rate)))
+    return _chosen(available, values.training_parts, "training_parts")
 
 
-def _rows(steps: dict[str, _Timed], operations: dict[str, float], peak: float) -> list[list[str]]:
-    rows = []
-    for name, timed in steps.items():
-        reached = timed.rate * operations[name]
-        rows.append(
-            [
-                name,
-                f"{timed.rate:.1f}",
-                f"{operations[name]:.2f}",
-                f"{reached:.0f}",
-                f"{reached / peak:.0%}",
-            ]
-        )
-    return rows
-
-
-def _training_flags(method: str, text: str) -> flags.FlagValues:
-    values = settings.training_flags()
-    try:
-        words = values(["train", f"--method={method}", *shlex.split(text)])[1:]
-    except flags.Error as error:
-        raise UserError(f"--training_flags: {error}") from error
-    if words:
-        raise UserError(f"--training_flags holds {' '.join(words)}, which is no flag")
-    settings.complete(values)
-    return values
-
-
-def _training_step(values: flags.FlagValues) -> tuple[_Timed, float]:
-    """A whole step of the method, and its arithmetic: GFLOP an image."""
-    import tensorflow as tf
-
-    from fsgan_tf import cost, train
-
-    method = train.build_method(values, _CLASSES, _IMAGE_SHAPE)
-    generator = tf.random.Generator.from_seed(values.seed)
-    batch = {
-        "image": generator.uniform([values.batch_size, *_IMAGE_SHAPE]),
-        "label": generator.uniform([values.batch_size], 0, _CLASSES, tf.int32),
-    }
-    step = tf.function(method.train_step, autograph=False, jit_compile=values.jit_compile)
-
-    def run() -> None:
-        step(batch)["loss"].numpy()
-
-    multiply_adds = sum(
-        cost.multiply_adds(network) * method.forward_equivalents[name]
-        for name, network in method.networks.items()
+def _attack_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
+    if values.run_dir is None:
+        raise UserError("--run_dir is missing: name a trained run to attack")
+    task = benchmark_attacks.Task(
+        values.run_dir,
+        values.data_dir,
+        values.num_examples,
+        values.steps,
+        values.restarts,
+        values.rounds,
     )
-    return _Timed(run, values.batch_size), 2 * multiply_adds / 1e9
+    available: dict[str, Callable[[], Section]] = {
+        "pgd": lambda: benchmark_attacks.pgd(task),
+        "strong": lambda: benchmark_attacks.strong(task),
+        "growth": lambda: benchmark_attacks.growth(task),
+    }
+    return _chosen(available, values.attack_parts, "attack_parts")
 
 
-def _matrix_product(precision: str) -> _Timed:
-    """A square matrix product of the precision's multiplications, in GFLOP."""
-    import tensorflow as tf
+def _chosen(
+    available: dict[str, Callable[[], Section]], names: list[str], flag: str
+) -> list[Callable[[], Section]]:
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        raise UserError(f"--{flag} knows {', '.join(available)}, not {', '.join(unknown)}")
+    return [available[name] for name in names]
 
-    dtype = tf.as_dtype(precision.removeprefix("mixed_"))
-    matrix = tf.cast(tf.random.Generator.from_seed(0).normal([_MATRIX_SIZE] * 2), dtype)
-    multiply = tf.function(lambda x: tf.reduce_sum(tf.cast(tf.matmul(x, x), tf.float32)))
 
-    def run() -> None:
-        multiply(matrix).numpy()
-
-    run()
-    return _Timed(run, 2 * _MATRIX_SIZE**3 / 1e9)
+def _text(section: Section) -> str:
+    table = experiments.table(section.columns, section.rows)
+    return "\n\n".join([table, *section.notes])
 
 
 def _flags() -> flags.FlagValues:
@@ -159,9 +113,37 @@ def _flags() -> flags.FlagValues:
         "Training flags that all methods get.",
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "training_parts",
+        ["steps", "peer", "epoch", "start", "growth"],
+        "Parts of train: steps (of every method), peer (Feature-Scatter's authors' code), epoch "
+        "(of the whole command), start (to the first step of WRN-28-10), growth.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "epoch_methods",
+        ["feature_scatter", "fs_gan"],
+        "Methods of the part epoch.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "feature_scatter", None, "Checkout of Haichao-Zhang/FeatureScatter.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "attack_parts",
+        ["pgd", "strong", "growth"],
+        "Parts of attack: pgd (restarts, beside other libraries), strong (AutoAttack's), growth.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("run_dir", None, "Trained run that is attacked.", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
+    flags.DEFINE_integer("num_examples", 256, "Test images attacked.", 1, flag_values=values)
+    flags.DEFINE_integer("steps", 100, "Of PGD.", 1, flag_values=values)
+    flags.DEFINE_integer("restarts", 10, "Of PGD.", 1, flag_values=values)
     flags.DEFINE_integer("rounds", 5, "Timings of each.", 1, flag_values=values)
+    flags.DEFINE_string("results", "runs/benchmark", "Folder of the results.", flag_values=values)
     return values
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(cli.run(main, _flags(), description=__doc__ or "", takes_words=True))

@@ -43,7 +43,7 @@ _CLASSES = 10
 _EPSILON = 1 / 32
 _NOISE_UNIT = 2.0**-20
 # Their settings (fs_main.py and fs_train.sh), in their pixel range [-1, 1], twice as wide.
-_ATTACK = {
+ATTACK = {
     "train": True,
     "epsilon": 2 * _EPSILON,
     "num_steps": 1,
@@ -51,7 +51,7 @@ _ATTACK = {
     "random_start": True,
     "ls_factor": 0.5,
 }
-_SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 2e-4}
+SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 2e-4}
 _LAYERS = {"stem": "conv1", "final_bn": "bn1", "logits": "fc"}
 _BLOCK_LAYERS = {
     "pre_bn": "bn1",
@@ -187,7 +187,7 @@ _QUANTITIES = (
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Runs both codes, prints the table and judges it."""
     del words
-    torch, code = _reference(flag_values.reference)
+    torch, code = reference_code(flag_values.reference)
     quiet.start_tensorflow()
     import tensorflow as tf
 
@@ -337,7 +337,7 @@ def reference_step(
     before = _values(classifier.weights)
     state = {reference_name(name): torch.tensor(_outputs_first(v)) for name, v in before.items()}
     _load(network, state)
-    optimizer = torch.optim.SGD(network.parameters(), **_SGD)
+    optimizer = torch.optim.SGD(network.parameters(), **SGD)
     inputs, noise = (
         torch.tensor(_channels_first(pixels), dtype=getattr(torch, dtype))
         for pixels in (2 * batch.images - 1, 2 * batch.noise)
@@ -346,7 +346,7 @@ def reference_step(
         contextlib.redirect_stdout(io.StringIO()),
         _recorded(torch, code, noise) as calls,
     ):
-        _, loss = code.Attack_FeaScatter(network, _ATTACK)(
+        _, loss = code.Attack_FeaScatter(network, ATTACK)(
             inputs, torch.tensor(batch.labels).long()
         )
         optimizer.zero_grad()
@@ -439,11 +439,15 @@ def _load(network: Any, state: dict[str, Any]) -> None:
         raise RunError(f"the two networks differ: {left} only theirs, {unexpected} only ours")
 
 
-def _reference(folder: str | None) -> tuple[Any, Any]:
-    """PyTorch and the authors' `attack_methods`, imported from their folder."""
+def reference_code(folder: str | None, flag: str = "reference") -> tuple[Any, Any]:
+    """PyTorch and the authors' `attack_methods`, imported from the folder that `flag` names.
+
+    Raises:
+      UserError: one of them is not there.
+    """
     if folder is None or not (Path(folder) / "attack_methods.py").is_file():
         raise UserError(
-            f"--reference={folder or ''} is no checkout of FeatureScatter; get one by `git clone "
+            f"--{flag}={folder or ''} is no checkout of FeatureScatter; get one by `git clone "
             "https://github.com/Haichao-Zhang/FeatureScatter FOLDER && git -C FOLDER checkout "
             "77e9140`"
         )
@@ -461,8 +465,8 @@ def _reference(folder: str | None) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _recorded(torch: Any, code: Any, noise: Any) -> Iterator[dict[str, mock.Mock]]:
-    """Their code on the CPU with this start noise; yields its calls by name."""
+def on_cpu(torch: Any) -> Iterator[None]:
+    """Lets their code, which names CUDA, run on the CPU."""
     to = torch.Tensor.to
 
     def to_cpu(tensor: Any, *arguments: Any, **options: Any) -> Any:
@@ -471,6 +475,15 @@ def _recorded(torch: Any, code: Any, noise: Any) -> Iterator[dict[str, mock.Mock
     with (
         mock.patch.object(torch.Tensor, "to", to_cpu),
         mock.patch.object(torch.cuda, "FloatTensor", torch.FloatTensor),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _recorded(torch: Any, code: Any, noise: Any) -> Iterator[dict[str, mock.Mock]]:
+    """Their code on the CPU with this start noise; yields its calls by name."""
+    with (
+        on_cpu(torch),
         mock.patch.object(torch.Tensor, "uniform_", lambda tensor, *_: tensor.copy_(noise)),
         mock.patch.object(torch, "sign", wraps=torch.sign) as sign,
         mock.patch.object(torch, "clamp", wraps=torch.clamp) as clamp,

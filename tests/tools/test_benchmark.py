@@ -1,6 +1,8 @@
-"""The benchmark's table: its arithmetic, not its speed."""
+"""The benchmark's tables: their arithmetic, not their speed."""
 
+import json
 import re
+import sys
 
 import pytest
 
@@ -10,13 +12,27 @@ from tools import benchmark
 TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4 --precision=float32"
 
 
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["benchmark_timing"], "SECONDS", 0.0)
+    return tmp_path / "results"
+
+
 def _benchmark(*arguments: str) -> int:
-    return cli.run(benchmark.main, benchmark._flags(), description="", argv=arguments)
+    return cli.run(
+        benchmark.main, benchmark._flags(), description="", argv=arguments, takes_words=True
+    )
 
 
-def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "_SECONDS", 0.0)
-    command = ("--methods=standard,feature_scatter", f"--training_flags={TINY}", "--rounds=1")
+def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, results):
+    command = (
+        "train",
+        "--training_parts=steps",
+        "--methods=standard,feature_scatter",
+        f"--training_flags={TINY}",
+        "--rounds=1",
+        f"--results={results}",
+    )
     assert _benchmark(*command) == 0
     printed = capsys.readouterr().out
     peak = float(re.search(r"float32: (\d+) GFLOP/s", printed)[1])
@@ -29,14 +45,33 @@ def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, monkeypatch
         assert arithmetic == pytest.approx(2 * passes * 12_501_632 / 1e9, abs=0.0051)
         assert reached == pytest.approx(rate * arithmetic, rel=0.1, abs=1)
         assert share == pytest.approx(100 * reached / peak, rel=0.3, abs=1)
+    (section,) = json.loads((results / "benchmark.json").read_text())
+    assert len(section["timings"]["standard"]) == 1
+
+
+def test_a_missing_peer_is_a_line(capsys, results):
+    command = (
+        "train",
+        "--training_parts=peer",
+        f"--training_flags={TINY}",
+        "--rounds=1",
+        f"--results={results}",
+    )
+    assert _benchmark(*command) == 0
+    printed = capsys.readouterr().out
+    assert "| ours, float32 |" in printed
+    assert "The authors' code did not run: --feature_scatter" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--methods=gan"], "feature_scatter"),
-        (["--training_flags=--epohcs=3"], "epochs"),
-        (["--training_flags=now"], "now"),
+        ([], "train|attack|all"),
+        (["train", "--methods=gan"], "feature_scatter"),
+        (["train", "--training_flags=--epohcs=3"], "epochs"),
+        (["train", "--training_flags=now"], "now"),
+        (["train", "--training_parts=speed"], "growth"),
+        (["attack"], "--run_dir"),
     ],
 )
 def test_bad_flags_are_one_line(arguments, word, capsys):

@@ -103,7 +103,7 @@ def test_our_step_is_theirs(capsys):
         ),
         (
             tool,
-            "_SGD",
+            "SGD",
             lambda right: {**right, "weight_decay": 0.0},
             "gradient by the weights, plus L2",
         ),

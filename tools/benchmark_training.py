@@ -1,0 +1,361 @@
+"""Timings of training: steps, a peer, whole epochs, the start, growth."""
+
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import benchmark_timing
+import compare_feature_scatter
+from absl import flags
+from benchmark_timing import Section, Timed
+
+from fsgan_tf import experiments, settings
+from fsgan_tf.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from fsgan_tf.methods.base import TrainingMethod
+
+_CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
+_PRECISIONS = ("float32", "mixed_bfloat16")
+_GROWTH = {
+    "batch_size": (16, 32, 64, 128, 256),
+    "classifier_width": (1, 2, 4, 8),
+}
+_PAPER = "configs/cifar10.flags"
+_EPOCH_EXAMPLES, _EPOCHS = 4000, 3
+_GIB = 2**30
+
+
+def parse(methods: Sequence[str], text: str) -> dict[str, flags.FlagValues]:
+    """The training flags of each method at one scale; `text` as on a command line.
+
+    Raises:
+      UserError: the text holds something else than training flags.
+    """
+    return {method: _training_flags(method, text) for method in methods}
+
+
+def steps(trainings: dict[str, flags.FlagValues], rounds: int) -> Section:
+    """A whole step of each method on random images, and how near the peak it comes."""
+    from fsgan_tf import hardware
+
+    precision = hardware.resolve_precision(next(iter(trainings.values())).precision)
+    peak = benchmark_timing.matrix_product(precision)
+    operations, timed = {}, {}
+    for name, values in trainings.items():
+        print(f"building {name}", file=sys.stderr, flush=True)
+        method = _method(values)
+        operations[name] = gigaflops(method)
+        timed[name] = _step(method, values)
+    benchmark_timing.in_turn([peak, *timed.values()], rounds)
+    rows = [[name, *_against_peak(timed[name].rate, operations[name], peak.rate)] for name in timed]
+    return Section(
+        "Training steps",
+        ("method", "images/s", "GFLOP an image", "GFLOP/s", "of the peak"),
+        rows,
+        [f"matrix product, {precision}: {peak.rate:.0f} GFLOP/s"],
+        {"peak": peak.rates, **{name: one.rates for name, one in timed.items()}},
+    )
+
+
+def peer(folder: str | None, text: str, rounds: int) -> Section:
+    """Our Feature-Scatter step in each precision, in turn with its authors' code."""
+    from fsgan_tf import hardware
+
+    precisions = [name for name in _PRECISIONS if name == "float32" or hardware.has_bfloat16()]
+    timed, peaks, notes = {}, {}, []
+    for precision in precisions:
+        values = _training_flags("feature_scatter", f"{text} --precision={precision}")
+        method = _method(values)
+        peaks[precision] = benchmark_timing.matrix_product(precision)
+        timed[f"ours, {precision}"] = _step(method, values)
+    operations = gigaflops(method)
+    try:
+        timed["authors', float32"] = _authors_step(folder, values)
+    except UserError as error:
+        notes.append(f"The authors' code did not run: {error}")
+    benchmark_timing.in_turn([*peaks.values(), *timed.values()], rounds)
+    theirs = timed.get("authors', float32")
+    rows = [
+        [
+            name,
+            *_against_peak(one.rate, operations, peaks[name.split(", ")[1]].rate),
+            f"{one.rate / theirs.rate:.2f}" if theirs else "",
+        ]
+        for name, one in timed.items()
+    ]
+    return Section(
+        f"A Feature-Scatter step beside its authors' ({method.classifier.name}, "
+        f"batch {values.batch_size})",
+        ("code", "images/s", "GFLOP an image", "GFLOP/s", "of the peak", "times theirs"),
+        rows,
+        notes,
+        {
+            **{name: one.rates for name, one in timed.items()},
+            **{f"peak, {name}": one.rates for name, one in peaks.items()},
+        },
+    )
+
+
+def epoch(methods: Sequence[str], text: str, data_dir: str | None, results: Path) -> Section:
+    """Whole epochs of the command, data, metrics and TensorBoard included.
+
+    The rate is metrics.jsonl's of the epochs after the first, which also compiles.
+    """
+    from fsgan_tf import hardware
+
+    precisions = [name for name in _PRECISIONS if name == "float32" or hardware.has_bfloat16()]
+    dataset = _dataset_flags(data_dir)
+    rows, timings = [], {}
+    for precision in precisions:
+        for method in methods:
+            run_dir = results / f"epoch_{method}_{precision}"
+            shutil.rmtree(run_dir, ignore_errors=True)
+            scale = f"{text} --method={method} --precision={precision}"
+            peak = benchmark_timing.matrix_product(precision)
+            peak.time()
+            experiments.run_module(
+                "fsgan_tf.train",
+                [
+                    *shlex.split(scale),
+                    *dataset,
+                    f"--train_examples={_EPOCH_EXAMPLES}",
+                    f"--epochs={_EPOCHS}",
+                    "--validation_examples=64",
+                    "--eval_examples=0",
+                    f"--run_dir={run_dir}",
+                ],
+            )
+            peak.time()
+            rates = _epoch_rates(run_dir)
+            operations = gigaflops(_method(_training_flags(method, scale)))
+            rows.append(
+                [
+                    method,
+                    precision,
+                    *_against_peak(statistics.median(rates), operations, peak.rate),
+                ]
+            )
+            timings[f"{method}, {precision}"] = {"images/s": rates, "peak": peak.rates}
+    return Section(
+        "Whole epochs of the command",
+        ("method", "precision", "images/s", "GFLOP an image", "GFLOP/s", "of the peak"),
+        rows,
+        [
+            f"{_EPOCH_EXAMPLES} images an epoch, median of epochs 2 to {_EPOCHS}; {text}; the peak "
+            "timed before and after."
+        ],
+        timings,
+    )
+
+
+def start(data_dir: str | None, results: Path) -> Section:
+    """From the command to `--help`, and to the first step and its checkpoint of WRN-28-10."""
+    help_seconds = _seconds([sys.executable, "-m", "fsgan_tf.train", "--help"])
+    rows = [["--help", f"{help_seconds:.2f}", "", ""]]
+    timings: dict[str, Any] = {"--help": help_seconds}
+    for method in ("fs_gan", "feature_scatter"):
+        run_dir = results / f"start_{method}"
+        shutil.rmtree(run_dir, ignore_errors=True)
+        begun, ended, peak_bytes = _first_step(
+            [
+                f"--flagfile={_PAPER}",
+                f"--method={method}",
+                *_dataset_flags(data_dir),
+                f"--run_dir={run_dir}",
+            ]
+        )
+        shutil.rmtree(run_dir, ignore_errors=True)
+        rows.append([method, f"{begun:.1f}", f"{ended:.1f}", f"{peak_bytes / _GIB:.1f}"])
+        timings[method] = {"begun": begun, "first step": ended, "peak bytes": peak_bytes}
+    return Section(
+        "Starting: WRN-28-10 as configs/cifar10.flags has it",
+        ("command", "seconds to the training", "to the first step's checkpoint", "peak GiB"),
+        rows,
+        ["Stopped by SIGTERM when the training begins: it completes one step and saves."],
+        timings,
+    )
+
+
+def growth(methods: Sequence[str], text: str, rounds: int) -> Section:
+    """Images a second against batch size and classifier width, one method after the other."""
+    rows: list[list[str]] = []
+    timings: dict[str, Any] = {}
+    for flag, sizes in _GROWTH.items():
+        for name in methods:
+            values = {size: _training_flags(name, f"{text} --{flag}={size}") for size in sizes}
+            timed = {size: _step(_method(one), one) for size, one in values.items()}
+            benchmark_timing.in_turn(timed.values(), rounds)
+            rates = {size: one.rate for size, one in timed.items()}
+            cells = ", ".join(f"{size}: {rate:.1f}" for size, rate in rates.items())
+            rows.append([name, flag, cells])
+            timings[f"{name}, {flag}"] = {size: one.rates for size, one in timed.items()}
+    for name in methods:
+        rates = {replicas: _replicated(name, text, replicas) for replicas in (1, 2)}
+        cells = ", ".join(f"{replicas}: {rate:.1f}" for replicas, rate in rates.items())
+        rows.append([name, "replicas", cells])
+        timings[f"{name}, replicas"] = rates
+    return Section("Growth", ("method", "what grows", "images/s at each size"), rows, [], timings)
+
+
+def gigaflops(method: "TrainingMethod") -> float:
+    """Operations a step needs, in 10^9 an image: two a multiply-add of the counted passes."""
+    from fsgan_tf import cost
+
+    return (
+        sum(
+            2 * cost.multiply_adds(network) * method.forward_equivalents[name]
+            for name, network in method.networks.items()
+        )
+        / 1e9
+    )
+
+
+def _training_flags(method: str, text: str) -> flags.FlagValues:
+    values = settings.training_flags()
+    try:
+        words = values(["train", f"--method={method}", *shlex.split(text)])[1:]
+    except flags.Error as error:
+        raise UserError(f"--training_flags: {error}") from error
+    if words:
+        raise UserError(f"--training_flags holds {' '.join(words)}, which is no flag")
+    settings.complete(values)
+    return values
+
+
+def _dataset_flags(data_dir: str | None) -> list[str]:
+    return ["--dataset=cifar10", *([f"--data_dir={data_dir}"] if data_dir else [])]
+
+
+def _method(values: flags.FlagValues) -> "TrainingMethod":
+    from fsgan_tf import train
+
+    return train.build_method(values, _CLASSES, _IMAGE_SHAPE)
+
+
+def _step(method: "TrainingMethod", values: flags.FlagValues) -> Timed:
+    """A whole step on random images, in images."""
+    import tensorflow as tf
+
+    generator = tf.random.Generator.from_seed(values.seed)
+    batch = {
+        "image": generator.uniform([values.batch_size, *_IMAGE_SHAPE]),
+        "label": generator.uniform([values.batch_size], 0, _CLASSES, tf.int32),
+    }
+    step = tf.function(method.train_step, autograph=False, jit_compile=values.jit_compile)
+
+    def run() -> None:
+        step(batch)["loss"].numpy()
+
+    return Timed(run, values.batch_size)
+
+
+def _authors_step(folder: str | None, values: flags.FlagValues) -> Timed:
+    """A step of Feature-Scatter's authors, as `fs_main.py` takes it, on the CPU; in images."""
+    torch, code = compare_feature_scatter.reference_code(folder, "feature_scatter")
+    network = code.WideResNet(
+        depth=values.classifier_depth,
+        num_classes=_CLASSES,
+        widen_factor=values.classifier_width,
+    )
+    optimizer = torch.optim.SGD(network.parameters(), **compare_feature_scatter.SGD)
+    images = 2 * torch.rand(values.batch_size, _IMAGE_SHAPE[-1], *_IMAGE_SHAPE[:2]) - 1
+    labels = torch.randint(_CLASSES, [values.batch_size])
+    with contextlib.redirect_stdout(io.StringIO()):
+        attack = code.Attack_FeaScatter(network, compare_feature_scatter.ATTACK)
+
+    def run() -> None:
+        with compare_feature_scatter.on_cpu(torch):
+            _, loss = attack(images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return Timed(run, values.batch_size)
+
+
+def _against_peak(rate: float, operations: float, peak: float) -> list[str]:
+    reached = rate * operations
+    return [f"{rate:.1f}", f"{operations:.2f}", f"{reached:.0f}", f"{reached / peak:.0%}"]
+
+
+def _epoch_rates(run_dir: Path) -> list[float]:
+    from fsgan_tf.run_dir import RunDirectory
+
+    return [row["images_per_second"] for row in RunDirectory(run_dir).read_metrics()[1:]]
+
+
+def _seconds(command: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def _first_step(arguments: list[str]) -> tuple[float, float, int]:
+    """Seconds to the line that announces the training and to its end, and the peak memory."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsgan_tf.train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = iter(process.stdout or ())
+    begun = next((time.perf_counter() for line in lines if "epochs 0 to" in line), None)
+    process.send_signal(signal.SIGTERM)
+    _, status, usage = os.wait4(process.pid, 0)
+    if begun is None or os.waitstatus_to_exitcode(status) != 130:
+        raise RunError(f"the training did not begin: {(process.stderr or io.StringIO()).read()}")
+    return begun - begin, time.perf_counter() - begin, 1024 * usage.ru_maxrss
+
+
+def _replicated(method: str, text: str, replicas: int) -> float:
+    """Images a second with replicas on logical CPUs, in a process of their own."""
+    command = [sys.executable, __file__, method, text, str(replicas)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunError(f"{replicas} replicas of {method} failed: {done.stderr[-500:]}")
+    return float(done.stdout.split()[-1])
+
+
+def _time_replicas(method_name: str, text: str, replicas: int) -> float:
+    import tensorflow as tf
+
+    from fsgan_tf import hardware
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * replicas,
+    )
+    values = _training_flags(method_name, text)
+    strategy = hardware.make_strategy("mirrored" if replicas > 1 else "one_device")
+    with strategy.scope():
+        method = _method(values)
+    count = values.batch_size * replicas
+    random = tf.random.Generator.from_seed(values.seed)
+    batch = {
+        "image": random.uniform([count, *_IMAGE_SHAPE]),
+        "label": random.uniform([count], 0, _CLASSES, tf.int32),
+    }
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
+
+    def run() -> None:
+        method.fit(batches, steps_per_epoch=10, shuffle=False, verbose=0)
+
+    timed = Timed(run, 10 * count)
+    benchmark_timing.in_turn([timed], 3)
+    return timed.rate
+
+
+if __name__ == "__main__":
+    print(_time_replicas(sys.argv[1], sys.argv[2], int(sys.argv[3])))
