@@ -15,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
 from fsgan_tf import cli, quiet, settings
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.untrusted import check_saved_model
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 16
 _MAX_FILE_BYTES = 128 * 2**20
 
-_INPUTS = {"image_bytes": "string"}
-_OUTPUTS = {"probabilities": "float32", "label": "int32"}
+# Data type and rank of each tensor of a signature.
+_Tensors = dict[str, tuple[str, int | None]]
+_INPUTS: _Tensors = {"image_bytes": ("string", 1)}
+_OUTPUTS: _Tensors = {"probabilities": ("float32", 2), "label": ("int32", 1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ class SavedClassifier:
     """A classifier that `fsgan_tf.export` wrote."""
 
     def __init__(self, saved_model: Path):
-        """Loads the SavedModel.
+        """Loads the SavedModel, once it is known to do nothing but compute.
 
         Args:
           saved_model: its folder.
@@ -57,13 +61,19 @@ class SavedClassifier:
         Raises:
           UserError: the folder is no SavedModel, or one of another kind.
         """
+        self._path = saved_model
         loaded = _load(saved_model)
-        _require_export(loaded, saved_model)
+        _require_signature(loaded, saved_model)
         self._signature = loaded.signatures["serving_bytes"]
-        self._class_names = [name.decode() for name in loaded.class_names().numpy()]
+        num_classes = self._signature.structured_outputs["probabilities"].shape[-1]
+        self._class_names = _class_names(loaded, saved_model, num_classes)
 
     def predict(self, images: Sequence[bytes]) -> list[Prediction | None]:
-        """Labels encoded PNG and JPEG images; None where one cannot be decoded."""
+        """Labels encoded PNG and JPEG images; None where one cannot be decoded.
+
+        Raises:
+          UserError: the answer is not one label and K probabilities an image.
+        """
         import tensorflow as tf
 
         if not images:
@@ -75,6 +85,13 @@ class SavedClassifier:
                 return [None]
             return [self.predict([image])[0] for image in images]
         labels, probabilities = answer["label"].numpy(), answer["probabilities"].numpy()
+        count, num_classes = len(images), len(self._class_names)
+        fits = labels.shape == (count,) and probabilities.shape == (count, num_classes)
+        if not fits or not np.isin(labels, range(num_classes)).all():
+            raise UserError(
+                f"--saved_model={self._path}: does not answer {count} images with as many labels "
+                f"below {num_classes} and as many rows of {num_classes} probabilities"
+            )
         return [
             Prediction(self._class_names[label], float(row[label]))
             for label, row in zip(labels, probabilities, strict=True)
@@ -98,14 +115,19 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     # The decoders would log a damaged file without its name; this command names it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     quiet.start_tensorflow()
+    import tensorflow as tf
+
     classifier = SavedClassifier(Path(flag_values.saved_model))
     num_failed = 0
-    for path, result in zip(words, predict_files(classifier, words), strict=True):
-        if isinstance(result, UserError):
-            num_failed += 1
-            print(f"error: {result}", file=sys.stderr)
-        else:
-            print(f"{_printable(path)}  {result.class_name}  {result.probability:.3f}")
+    try:
+        for path, result in zip(words, predict_files(classifier, words), strict=True):
+            if isinstance(result, UserError):
+                num_failed += 1
+                print(f"error: {result}", file=sys.stderr)
+            else:
+                print(f"{_printable(path)}  {result.class_name}  {result.probability:.3f}")
+    except tf.errors.OpError as error:
+        raise RunError(f"--saved_model={flag_values.saved_model} failed: {error}") from error
     if num_failed:
         raise UserError(f"{num_failed} of {len(words)} files could not be labelled")
 
@@ -139,52 +161,64 @@ def _read(path: str) -> bytes | UserError:
 def _load(saved_model: Path) -> tf.Module:
     import tensorflow as tf
 
-    if not saved_model.is_dir():
-        raise UserError(f"--saved_model={saved_model}: no such folder")
-    if not (saved_model / "saved_model.pb").is_file():
-        raise UserError(f"--saved_model={saved_model}: no SavedModel (it holds no saved_model.pb)")
+    check_saved_model(saved_model)
     try:
         return tf.saved_model.load(str(saved_model))
     except Exception as error:  # a damaged file can raise almost anything
         raise UserError(f"--saved_model={saved_model}: cannot be loaded: {error}") from error
 
 
-def _require_export(loaded: tf.Module, saved_model: Path) -> None:
-    """Raises `UserError` unless the SavedModel is one that `fsgan_tf.export` wrote."""
-    signature = loaded.signatures.get("serving_bytes")
+def _require_signature(loaded: tf.Module, saved_model: Path) -> None:
+    """Raises `UserError` unless there is a signature as `fsgan_tf.export` writes it."""
+    signatures = getattr(loaded, "signatures", {})
+    signature = signatures.get("serving_bytes")
     if signature is None or not _fits(signature):
-        found = "; ".join(
-            f"{name}: {_describe(loaded.signatures[name])}" for name in loaded.signatures
-        )
+        found = "; ".join(f"{name}: {_describe(signatures[name])}" for name in signatures)
         raise UserError(
-            f"--saved_model={saved_model}: needs a signature serving_bytes from {_INPUTS} to "
-            f"{_OUTPUTS}, as fsgan_tf.export writes it; it has {found or 'no signature'}"
+            f"--saved_model={saved_model}: needs a signature serving_bytes from {_text(_INPUTS)} "
+            f"to {_text(_OUTPUTS)}, as fsgan_tf.export writes it; it has {found or 'none'}"
         )
-    num_classes = signature.structured_outputs["probabilities"].shape[-1]
-    if not hasattr(loaded, "class_names") or len(loaded.class_names()) != num_classes:
+
+
+def _class_names(loaded: tf.Module, saved_model: Path, num_classes: int | None) -> list[str]:
+    """The names that travel with the classifier; a `UserError` unless they fit it."""
+    try:
+        names = [name.decode() for name in loaded.class_names().numpy()]
+    except Exception:  # no such function, or one that returns something else
+        names = []
+    # What is printed must not steer the terminal.
+    if len(names) != num_classes or not all(name.isprintable() for name in names):
         raise UserError(
-            f"--saved_model={saved_model}: has no names for its {num_classes} classes; export the "
-            "classifier with fsgan_tf.export"
+            f"--saved_model={saved_model}: has no printable names for its {num_classes} classes; "
+            "export the classifier with fsgan_tf.export"
         )
+    return names
 
 
 def _fits(signature: ConcreteFunction) -> bool:
-    inputs, outputs = _dtypes(signature)
+    inputs, outputs = _tensors(signature)
     return inputs == _INPUTS and outputs.items() >= _OUTPUTS.items()
 
 
 def _describe(signature: ConcreteFunction) -> str:
-    inputs, outputs = _dtypes(signature)
-    return f"from {inputs} to {outputs}"
+    inputs, outputs = _tensors(signature)
+    return f"from {_text(inputs)} to {_text(outputs)}"
 
 
-def _dtypes(signature: ConcreteFunction) -> tuple[dict[str, str], dict[str, str]]:
-    """Data types of a signature's inputs and outputs by name."""
+def _tensors(signature: ConcreteFunction) -> tuple[_Tensors, _Tensors]:
+    """Data type and rank of a signature's inputs and outputs by name."""
     _, inputs = signature.structured_input_signature
     return (
-        {name: spec.dtype.name for name, spec in inputs.items()},
-        {name: spec.dtype.name for name, spec in signature.structured_outputs.items()},
+        {name: (spec.dtype.name, spec.shape.rank) for name, spec in inputs.items()},
+        {
+            name: (spec.dtype.name, spec.shape.rank)
+            for name, spec in signature.structured_outputs.items()
+        },
     )
+
+
+def _text(tensors: _Tensors) -> str:
+    return ", ".join(f"{name} ({dtype}, rank {rank})" for name, (dtype, rank) in tensors.items())
 
 
 def _printable(path: str) -> str:
