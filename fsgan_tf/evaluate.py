@@ -1,48 +1,24 @@
 """Measures the robust accuracy of a classifier: a run's, a SavedModel's or a Keras file's."""
 
-import dataclasses
-import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import classifiers, cli, quiet, settings
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    import tensorflow as tf
 
     from fsgan_tf.attacks.attack import Attack
     from fsgan_tf.attacks.result import Result
     from fsgan_tf.data import Split
     from fsgan_tf.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
-
-_MODEL_FLAGS = ("run_dir", "saved_model", "keras_model")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Classifier:
-    """A loaded classifier, and what it says of itself.
-
-    Attributes:
-      logits_fn: float32 images in [0, 1] to logits, or a Keras model.
-      image_shape: `(h, w, c)`; None for a dimension that may be any.
-      num_classes: width of its output; None if it does not say.
-      sha256: hash of its weights or files.
-      settings: the flags it was trained with, where it comes from a run.
-    """
-
-    logits_fn: Any
-    image_shape: tuple[int | None, ...]
-    num_classes: int | None
-    sha256: str
-    settings: flags.FlagValues | None = None
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -57,7 +33,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
       RunError: the batch does not fit in memory.
     """
     del words
-    model_flag = _model_flag(flag_values)
+    model_flag = classifiers.model_flag(flag_values)
     path = flag_values[model_flag].value
     if model_flag != "run_dir" and not flag_values.output_dir:
         raise UserError(f"--{model_flag} needs --output_dir, a folder for the results")
@@ -69,12 +45,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf.run_dir import RunDirectory, make_folder
     from fsgan_tf.threat_model import ThreatModel
 
-    classifier = _LOADERS[model_flag](path)
+    classifier = classifiers.from_flags(flag_values)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
     attacks = _attacks(flag_values, threat_model.epsilon)
     split, class_names = _examples(flag_values, classifier, dataset)
-    _require_fit(classifier, path, dataset, split.images.shape[1:], len(class_names))
+    classifiers.require_fit(classifier, path, dataset, split.images.shape[1:], len(class_names))
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
     # Before the attacks, so that hours of them do not end in a refusal.
     make_folder(output_dir, "output_dir")
@@ -155,7 +131,7 @@ def evaluate_classifier(
 
 
 def _examples(
-    flag_values: flags.FlagValues, classifier: _Classifier, dataset: str
+    flag_values: flags.FlagValues, classifier: classifiers.Classifier, dataset: str
 ) -> "tuple[Split, tuple[str, ...]]":
     from fsgan_tf import data
 
@@ -167,18 +143,9 @@ def _examples(
     return loaded.validation, loaded.class_names
 
 
-def _model_flag(flag_values: flags.FlagValues) -> str:
-    given = [name for name in _MODEL_FLAGS if flag_values[name].value]
-    if len(given) != 1:
-        raise UserError(
-            "name one classifier: give exactly one of --run_dir, --saved_model and --keras_model"
-        )
-    return given[0]
-
-
 def _setting(
     flag_values: flags.FlagValues,
-    classifier: _Classifier,
+    classifier: classifiers.Classifier,
     name: str,
     required_with: str | None = None,
 ) -> Any:
@@ -198,106 +165,6 @@ def _attacks(flag_values: flags.FlagValues, epsilon: float) -> "list[Attack]":
     if flag_values.attacks is not None:
         return by_names(flag_values.attacks, epsilon, restarts=restarts or 1, step_size=step_size)
     return suite(flag_values.suite, epsilon, restarts=restarts, step_size=step_size)
-
-
-def _load_run(path: str) -> _Classifier:
-    from fsgan_tf.run_dir import restore_classifier
-
-    restored = restore_classifier(path)
-    return _Classifier(
-        restored.model,
-        tuple(restored.model.input_shape[1:]),
-        len(restored.class_names),
-        restored.sha256,
-        restored.settings,
-    )
-
-
-def _load_keras(path: str) -> _Classifier:
-    import keras
-
-    if not Path(path).is_file():
-        raise UserError(f"--keras_model={path} is not a file; give a .keras file")
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds, all about what is in the file.
-        raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
-    input_shape, output_shape = model.input_shape, model.output_shape
-    if not (_is_batch(input_shape, rank=4) and _is_batch(output_shape, rank=2)):
-        raise UserError(
-            f"{path} takes {input_shape} and returns {output_shape}; it must take images "
-            "(None, height, width, channels) and return logits (None, classes)"
-        )
-    return _Classifier(model, input_shape[1:], output_shape[1], _sha256([Path(path)]))
-
-
-def _load_saved_model(path: str) -> _Classifier:
-    import tensorflow as tf
-
-    if not (Path(path) / "saved_model.pb").is_file():
-        raise UserError(f"--saved_model={path} holds no saved_model.pb; give a SavedModel's folder")
-    try:
-        loaded = tf.saved_model.load(path)
-    except Exception as error:  # Whatever TensorFlow raises is about what is in the folder.
-        raise UserError(f"{path} cannot be loaded as a SavedModel: {error}") from error
-    signature = loaded.signatures.get("serving_default")
-    inputs = signature.structured_input_signature[1] if signature else {}
-    outputs = signature.structured_outputs if signature else {}
-    shapes = [tuple(spec.shape) for spec in inputs.values() if spec.dtype == tf.float32]
-    if len(inputs) != 1 or not shapes or "logits" not in outputs or not _is_batch(shapes[0], 4):
-        raise UserError(
-            f"{path} needs a signature serving_default of one float32 input (None, height, width, "
-            f"channels) with an output named logits; it has inputs {inputs} and outputs "
-            f"{sorted(outputs)}"
-        )
-    (input_name,) = inputs
-
-    def logits_fn(images: "tf.Tensor") -> "tf.Tensor":
-        # Through `loaded`: a signature alone does not keep its variables alive.
-        return loaded.signatures["serving_default"](**{input_name: images})["logits"]
-
-    files = sorted(file for file in Path(path).rglob("*") if file.is_file())
-    num_classes = outputs["logits"].shape[-1]
-    return _Classifier(logits_fn, shapes[0][1:], num_classes, _sha256(files))
-
-
-def _is_batch(shape: Any, rank: int) -> bool:
-    """Whether a shape is of that rank and takes any number of examples."""
-    return isinstance(shape, tuple) and len(shape) == rank and shape[0] is None
-
-
-_LOADERS: dict[str, Callable[[str], _Classifier]] = {
-    "run_dir": _load_run,
-    "saved_model": _load_saved_model,
-    "keras_model": _load_keras,
-}
-
-
-def _require_fit(
-    classifier: _Classifier,
-    path: str,
-    dataset: str,
-    image_shape: tuple[int, ...],
-    num_classes: int,
-) -> None:
-    fits = all(
-        expected in (None, actual)
-        for expected, actual in zip(classifier.image_shape, image_shape, strict=True)
-    )
-    if not fits or classifier.num_classes not in (None, num_classes):
-        raise UserError(
-            f"{path} takes images of shape {classifier.image_shape} and has "
-            f"{classifier.num_classes} classes; {dataset} has images of shape "
-            f"{tuple(image_shape)} and {num_classes} classes (see --dataset and --image_size)"
-        )
-
-
-def _sha256(files: list[Path]) -> str:
-    """Hash of the files' contents, in order."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":
