@@ -1,6 +1,7 @@
 """What every source of images gives, and what is asked of all of them."""
 
 import dataclasses
+import hashlib
 import os
 from typing import Protocol
 
@@ -29,6 +30,12 @@ class Split:
     def first(self, count: int | None) -> "Split":
         """The first `count` examples; all of them when `count` is None or larger."""
         return Split(self.images[:count], self.labels[:count])
+
+    def sha256(self) -> str:
+        """Hash of the images, then the labels: whether two evaluations saw the same examples."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels))
+        return digest.hexdigest()
 
 
 class Source(Protocol):

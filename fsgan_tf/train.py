@@ -287,9 +287,10 @@ def _finish(
     print(f"exported: {run.saved_model}")
     if not values.eval_examples:
         return
+    examples = dataset.test.first(values.eval_examples)
     result = evaluate.evaluate_classifier(
         restored.model,
-        dataset.test.first(min(values.eval_examples, len(dataset.test))),
+        examples,
         threat_model=ThreatModel(values.epsilon),
         attacks=suite("quick", values.epsilon),
         batch_size=128,
@@ -300,6 +301,8 @@ def _finish(
             model=str(run.path),
             dataset=values.dataset,
             split="test",
+            dataset_sha256=examples.sha256(),
+            class_names=restored.class_names,
             classifier_sha256=restored.sha256,
             command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
         ),
