@@ -12,5 +12,15 @@ As a library:
 from fsgan_tf.attacks.catalogue import by_names, suite
 from fsgan_tf.attacks.engine import Evaluator, evaluate
 from fsgan_tf.attacks.result import AttackResult, Check, Result
+from fsgan_tf.attacks.transfer import Source
 
-__all__ = ["AttackResult", "Check", "Evaluator", "Result", "by_names", "evaluate", "suite"]
+__all__ = [
+    "AttackResult",
+    "Check",
+    "Evaluator",
+    "Result",
+    "Source",
+    "by_names",
+    "evaluate",
+    "suite",
+]

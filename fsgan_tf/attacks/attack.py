@@ -68,8 +68,9 @@ class Attack(Protocol):
           threat_model: what a perturbation may be.
           images: float32 `[b, h, w, c]` clean images within the pixel range.
           labels: int32 `[b]` true labels.
-          seeds: int64 `[b, 2]`, the stateless seed of each example and restart; the only source of
-            chance.
+          seeds: int64 `[b, 2]`, the stateless seed of each example and restart, the only source of
+            chance: a key of the attack and restart, and the example's position among those
+            evaluated.
           restart: which of `restarts` runs this is, from 0.
 
         Returns:

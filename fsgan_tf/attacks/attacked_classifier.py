@@ -1,5 +1,6 @@
 """The classifier as attacks see it."""
 
+import contextlib
 from collections.abc import Callable
 
 import keras
@@ -20,16 +21,20 @@ class AttackedClassifier:
       recording_logits_fn: the same, not compiled, for `fast_gradient_method`; it stores what it
         returns in `recorded_logits`, and has a gradient, if only zero.
       recorded_logits: float32 `[b, k]` variable, logits of the last recording call.
+      device: where it runs; None leaves that to TensorFlow.
     """
 
-    def __init__(self, logits_fn: LogitsFn | keras.Model):
+    def __init__(self, logits_fn: LogitsFn | keras.Model, device: str | None = None):
         """Wraps a classifier.
 
         Args:
           logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, in inference mode
             and differentiable; or a Keras model, which is then called with `training=False`.
+          device: that holds its variables, to run it there.
         """
-        recorded = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
+        self.device = device
+        with self.on_its_device():
+            recorded = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
 
         @tf.autograph.experimental.do_not_convert
         def float32_logits(images: tf.Tensor) -> tf.Tensor:
@@ -48,6 +53,10 @@ class AttackedClassifier:
         self.logits = tf.function(float32_logits, autograph=False)
         self.recording_logits_fn = recording
         self.recorded_logits = recorded
+
+    def on_its_device(self) -> contextlib.AbstractContextManager:
+        """A scope of which TensorFlow's operations run on `device`."""
+        return tf.device(self.device) if self.device else contextlib.nullcontext()
 
 
 def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

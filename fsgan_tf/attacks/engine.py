@@ -1,26 +1,30 @@
 """Runs attacks on the examples that still stand, and counts what is verified."""
 
 import dataclasses
+import queue
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from fsgan_tf.attacks import checks
-from fsgan_tf.attacks.attack import Attack, Attempt
+from fsgan_tf.attacks.attack import Attack
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, is_misclassified
-from fsgan_tf.attacks.result import AdversarialExamples, AttackResult, Diagnosis, Result
+from fsgan_tf.attacks.evaluation_state import EvaluationState
+from fsgan_tf.attacks.outcome import FirstFound, Outcome, Task
+from fsgan_tf.attacks.progress import Progress
+from fsgan_tf.attacks.result import AttackResult, Diagnosis, Result
+from fsgan_tf.attacks.transfer import Source
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
 
 def evaluate(
-    logits_fn: LogitsFn | keras.Model,
+    logits_fn: LogitsFn | keras.Model | Sequence[AttackedClassifier],
     images: np.ndarray,
     labels: np.ndarray,
     threat_model: ThreatModel,
@@ -29,13 +33,16 @@ def evaluate(
     batch_size: int = 128,
     seed: int = 0,
     standalone: bool = False,
+    sources: Sequence[Source] = (),
+    state: EvaluationState | None = None,
     progress: bool = False,
 ) -> Result:
     """Measures a classifier's robust accuracy and checks whether the figure can be believed.
 
     Args:
       logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, differentiable and in
-        inference mode; or a Keras model.
+        inference mode; or a Keras model; or copies of one classifier, each on a device of its own,
+        which share the batches.
       images: `[n, h, w, c]`, float32 in [0, 1] or uint8 in [0, 255].
       labels: integer `[n]`.
       threat_model: what a perturbation may be.
@@ -44,6 +51,8 @@ def evaluate(
       seed: of the random starts.
       standalone: run every attack on every cleanly classified example, for accuracies to compare
         between papers; otherwise an attack sees what withstood those before it.
+      sources: other classifiers, for the checks to compare with.
+      state: finished batches of this very evaluation, which are not run again; new ones join them.
       progress: show a progress bar, or a line an attack where the output is no terminal.
 
     Returns:
@@ -54,40 +63,34 @@ def evaluate(
     """
     evaluator = Evaluator(logits_fn, threat_model, min(batch_size, max(len(images), 1)))
     result = evaluator.evaluate(
-        images, labels, attacks, seed=seed, standalone=standalone, progress=progress
+        images,
+        labels,
+        attacks,
+        seed=seed,
+        standalone=standalone,
+        state=state,
+        progress=progress,
     )
     diagnosis = Diagnosis(tuple(checks.run(evaluator, images, labels, attacks, result)))
     return dataclasses.replace(result, diagnosis=diagnosis)
 
 
-class Outcome(NamedTuple):
-    """What one run of an attack did to the m examples of a batch, v of which it fooled.
-
-    Attributes:
-      indices: int64 `[m]`, the examples' positions.
-      claimed: bool `[m]`, claimed successes.
-      fooled: bool `[m]`, verified ones, claimed or not.
-      fooled_8bit: bool `[m]`, those still verified once their pixels are rounded to 8 bits.
-      images: float32 `[v, h, w, c]`, the verified images.
-      predictions: int32 `[v]`, what the classifier says of them.
-    """
-
-    indices: np.ndarray
-    claimed: np.ndarray
-    fooled: np.ndarray
-    fooled_8bit: np.ndarray
-    images: np.ndarray
-    predictions: np.ndarray
+_Run = Callable[[Task, AttackedClassifier], Outcome]
 
 
 class Evaluator:
     """A classifier, wrapped and compiled once, to evaluate as often as its weights change."""
 
     def __init__(
-        self, logits_fn: LogitsFn | keras.Model, threat_model: ThreatModel, batch_size: int
+        self,
+        logits_fn: LogitsFn | keras.Model | Sequence[AttackedClassifier],
+        threat_model: ThreatModel,
+        batch_size: int,
     ):
         """See `evaluate` for the arguments. Batches are padded to `batch_size`."""
-        self.classifier = AttackedClassifier(logits_fn)
+        copies = logits_fn if isinstance(logits_fn, Sequence) else [AttackedClassifier(logits_fn)]
+        self.copies = tuple(copies)
+        self.classifier = self.copies[0]
         self.threat_model = threat_model
         self.batch_size = batch_size
 
@@ -99,28 +102,38 @@ class Evaluator:
         *,
         seed: int = 0,
         standalone: bool = False,
+        state: EvaluationState | None = None,
         progress: bool = False,
     ) -> Result:
         """Attacks the examples; see the function `evaluate`, which adds the checks.
 
         What happens to an example depends on the seed, the attack's name and the example's index,
-        never on the batch size or on which other examples still stand.
+        never on the batch size, on which other examples still stand, or on the number of devices.
         """
         labels = _validated(images, labels)
+
+        def run(task: Task, classifier: AttackedClassifier) -> Outcome:
+            outcome = state.read(task, images.shape[1:]) if state else None
+            if outcome is None:
+                outcome = self._run(task, classifier, images, labels, seed)
+                if state:
+                    state.write(task, outcome)
+            return outcome
+
         correct = self.correct(images, labels)
         robust, robust_8bit = correct.copy(), correct.copy()
-        found = _FirstFound()
+        found = FirstFound()
         results: list[AttackResult] = []
         for attack in sorted(attacks, key=lambda attack: attack.cost):
             candidates = correct if standalone else robust
             fooled, fooled_8bit = np.zeros_like(correct), np.zeros_like(correct)
-            refused = 0
-            start = time.monotonic()
-            with _Progress(attack, shown=progress) as bar:
-                for outcome in self._attack(attack, images, labels, candidates, seed, bar):
+            refused, seconds = 0, 0.0
+            with Progress(attack, shown=progress) as bar:
+                for outcome in self._outcomes(run, attack, candidates, bar):
                     fooled[outcome.indices] |= outcome.fooled
                     fooled_8bit[outcome.indices] |= outcome.fooled_8bit
                     refused += int(np.sum(outcome.claimed & ~outcome.fooled))
+                    seconds += outcome.seconds / len(self.copies)
                     found.add(attack.name, outcome)
             robust = robust & ~fooled
             robust_8bit = robust_8bit & ~fooled_8bit
@@ -133,7 +146,7 @@ class Evaluator:
                         np.mean(correct & ~fooled_8bit if standalone else robust_8bit)
                     ),
                     standalone=standalone or not results,
-                    seconds=time.monotonic() - start,
+                    seconds=seconds,
                     fooled=fooled,
                     fooled_8bit=fooled_8bit,
                     refused=refused,
@@ -167,54 +180,85 @@ class Evaluator:
             pixels = pixels.astype(np.float32) / np.float32(255)
         return tf.constant(pixels), tf.constant(labels[batch], tf.int32)
 
-    def _attack(
-        self,
-        attack: Attack,
-        images: np.ndarray,
-        labels: np.ndarray,
-        candidates: np.ndarray,
-        seed: int,
-        bar: "_Progress",
+    def _outcomes(
+        self, run: _Run, attack: Attack, candidates: np.ndarray, bar: Progress
     ) -> Iterator[Outcome]:
         """Runs all restarts on the candidates, each on what those before it have not fooled."""
         standing = candidates.copy()
         for restart in range(attack.restarts):
             bar.begin(restart, int(standing.sum()))
-            key = _random_key(seed, attack.name, restart)
-            for batch in self.batches(np.flatnonzero(standing)):
-                pixels, targets = self.take(images, labels, batch)
-                seeds = tf.stack([tf.fill([len(batch)], key), tf.constant(batch, tf.int64)], axis=1)
-                attempt = attack.run(
-                    self.classifier, self.threat_model, pixels, targets, seeds, restart
-                )
-                outcome = self._outcome(batch, attempt, pixels, targets)
+            batches = self.batches(np.flatnonzero(standing))
+            tasks = [Task(attack, restart, *numbered) for numbered in enumerate(batches)]
+            for outcome in self._spread(run, tasks):
                 standing[outcome.indices[outcome.fooled]] = False
                 bar.advance(len(outcome.indices), int(standing.sum()))
                 yield outcome
 
-    def _outcome(
-        self, batch: np.ndarray, attempt: Attempt, images: tf.Tensor, labels: tf.Tensor
+    def _spread(self, run: _Run, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Hands the tasks to the classifier's copies as these get free; yields in order."""
+        if len(self.copies) == 1:
+            yield from (run(task, self.classifier) for task in tasks)
+            return
+        free: queue.SimpleQueue[AttackedClassifier] = queue.SimpleQueue()
+        for copy in self.copies:
+            free.put(copy)
+
+        def run_where_free(task: Task) -> Outcome:
+            copy = free.get()
+            try:
+                return run(task, copy)
+            finally:
+                free.put(copy)
+
+        pool = ThreadPoolExecutor(len(self.copies))
+        try:
+            yield from pool.map(run_where_free, tasks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _run(
+        self,
+        task: Task,
+        classifier: AttackedClassifier,
+        images: np.ndarray,
+        labels: np.ndarray,
+        seed: int,
     ) -> Outcome:
-        """Verifies the images found, as they are and rounded; leaves out the padding."""
-        fooled, predictions = self._verify(attempt.images, images, labels)
-        rounded = tf.round(attempt.images * 255) / 255
-        fooled_8bit = fooled & self._verify(rounded, images, labels)[0]
-        count = len(np.unique(batch))
+        """Attacks one batch on the classifier's device and verifies what is found."""
+        attack, batch = task.attack, task.batch
+        start = time.monotonic()
+        key = _random_key(seed, attack.name, task.restart)
+        with classifier.on_its_device():
+            pixels, targets = self.take(images, labels, batch)
+            seeds = tf.stack([tf.fill([len(batch)], key), tf.constant(batch, tf.int64)], axis=1)
+            attempt = attack.run(
+                classifier, self.threat_model, pixels, targets, seeds, task.restart
+            )
+            fooled, predictions = self._verify(classifier, attempt.images, pixels, targets)
+            rounded = tf.round(attempt.images * 255) / 255
+            fooled_8bit = fooled & self._verify(classifier, rounded, pixels, targets)[0]
+        # What pads the batch repeats examples.
+        count = len(task.examples)
         verified = np.flatnonzero(fooled[:count])
         return Outcome(
-            indices=batch[:count],
+            indices=task.examples,
             claimed=attempt.success.numpy()[:count],
             fooled=fooled[:count],
             fooled_8bit=fooled_8bit[:count],
             images=attempt.images.numpy()[verified],
             predictions=predictions[verified],
+            seconds=time.monotonic() - start,
         )
 
     def _verify(
-        self, found: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
+        self,
+        classifier: AttackedClassifier,
+        found: tf.Tensor,
+        images: tf.Tensor,
+        labels: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Which images are feasible and misclassified by a fresh call, and as what; `[b]` each."""
-        logits = self.classifier.logits(found)
+        logits = classifier.logits(found)
         verified = self.threat_model.is_feasible(found, images) & is_misclassified(logits, labels)
         return verified.numpy(), tf.argmax(logits, axis=1, output_type=tf.int32).numpy()
 
@@ -225,68 +269,6 @@ class Evaluator:
                 f"the classifier's output has shape {tuple(logits.shape)}, but the labels go up to "
                 f"{labels.max()}; it must return one logit for each class"
             )
-
-
-class _FirstFound:
-    """Collects the first verified image of each example."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, tuple[str, np.ndarray, int]] = {}
-
-    def add(self, attack_name: str, outcome: Outcome) -> None:
-        """Keeps the images of examples that had none before."""
-        indices = outcome.indices[outcome.fooled]
-        for index, image, prediction in zip(
-            indices.tolist(), outcome.images, outcome.predictions.tolist(), strict=True
-        ):
-            self._found.setdefault(index, (attack_name, image, prediction))
-
-    def collected(self, images: np.ndarray, labels: np.ndarray) -> AdversarialExamples:
-        """The images by rising index, beside the clean ones they were made from."""
-        indices = sorted(self._found)
-        found = [self._found[index] for index in indices]
-        pixels = np.zeros((len(found), *images.shape[1:]), np.float32)
-        for row, (_, image, _) in enumerate(found):
-            pixels[row] = image
-        return AdversarialExamples(
-            indices=np.array(indices, np.int64),
-            attacks=tuple(name for name, _, _ in found),
-            images=pixels,
-            clean_images=images[indices],
-            labels=labels[indices],
-            predictions=np.array([prediction for _, _, prediction in found], np.int32),
-        )
-
-
-class _Progress:
-    """A bar with survivors and time left on a terminal; one line an attack elsewhere."""
-
-    def __init__(self, attack: Attack, *, shown: bool):
-        self._attack = attack
-        self._shown = shown
-        self._standing = 0
-
-    def __enter__(self) -> "_Progress":
-        # disable=None: no bar where standard error is no terminal.
-        self._bar = tqdm(desc=self._attack.name, unit="img", disable=None if self._shown else True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        without_bar = self._bar.disable
-        self._bar.close()
-        if self._shown and without_bar:
-            print(f"{self._attack.name}: {self._standing} images withstood it", flush=True)
-
-    def begin(self, restart: int, standing: int) -> None:
-        """A restart begins with `standing` images; those to come have as many at most."""
-        self._standing = standing
-        self._bar.total = self._bar.n + standing * (self._attack.restarts - restart)
-
-    def advance(self, attacked: int, standing: int) -> None:
-        """`attacked` images are done; `standing` withstand the attack so far."""
-        self._standing = standing
-        self._bar.set_postfix(standing=standing, refresh=False)
-        self._bar.update(attacked)
 
 
 def _random_key(seed: int, attack_name: str, restart: int) -> int:

@@ -14,7 +14,7 @@ from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.threat_model import ThreatModel
 
-_LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
+LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
 
 
 class Path(NamedTuple):
@@ -22,7 +22,7 @@ class Path(NamedTuple):
 
     Attributes:
       best: float32 `[b, h, w, c]`, of each example's iterates the first misclassified one, else
-        that of the highest loss.
+        that of the highest loss; always the latter where the climb keeps no first success.
       success: bool `[b]`, whether `best` is misclassified.
       last: float32 `[b, h, w, c]`, the last iterate, which is what CleverHans returns.
     """
@@ -73,18 +73,35 @@ class ProjectedGradient:
     ) -> Attempt:
         """Climbs once from a fresh start; see `Attack.run`."""
         del restart  # The seeds already tell it.
-        start = random_start(threat_model, images, seeds) if self.random_start else images
-        path = climb(
+        path = self.path(classifier, threat_model, images, labels, seeds)
+        return Attempt(path.best, path.success)
+
+    def path(
+        self,
+        classifier: AttackedClassifier,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        *,
+        to_the_end: bool = False,
+    ) -> Path:
+        """The path of one run; `to_the_end` also goes on from what is misclassified.
+
+        For the other arguments see `Attack.run`.
+        """
+        return climb(
             classifier,
             threat_model,
             images,
-            start,
+            random_start(threat_model, images, seeds) if self.random_start else images,
             labels,
             loss=self.loss,
             num_steps=self.num_steps,
             step_size=self.step_size,
+            stop_when_fooled=not to_the_end,
+            keep_first_success=not to_the_end,
         )
-        return Attempt(path.best, path.success)
 
 
 @tf.function(autograph=False)
@@ -118,6 +135,7 @@ def climb(
     num_steps: int,
     step_size: float,
     stop_when_fooled: bool = True,
+    keep_first_success: bool = True,
 ) -> Path:
     """Takes `num_steps` steps of CleverHans' `fast_gradient_method`, each projected to the ball.
 
@@ -134,13 +152,14 @@ def climb(
       num_steps: number of gradient steps.
       step_size: pixel units.
       stop_when_fooled: stop once every example is misclassified; the best iterate is then decided.
+      keep_first_success: an example's first misclassified iterate stays its best one.
 
     Returns:
       The path.
     """
     return _climb(
         classifier,
-        _LOSSES[loss],
+        LOSSES[loss],
         (threat_model.lower, threat_model.upper),
         images,
         start,
@@ -149,6 +168,7 @@ def climb(
         tf.constant(step_size),
         tf.constant(threat_model.epsilon),
         tf.constant(stop_when_fooled),
+        tf.constant(keep_first_success),
     )
 
 
@@ -174,12 +194,25 @@ def _climb(
     step_size: tf.Tensor,
     epsilon: tf.Tensor,
     stop_when_fooled: tf.Tensor,
+    keep_first_success: tf.Tensor,
 ) -> Path:
     lower, upper = pixel_range
 
     def goes_on(state: _State) -> tf.Tensor:
         fooled = stop_when_fooled & tf.reduce_all(state.success)
         return (state.step < num_steps) & ~fooled
+
+    def judge(state: _State, logits: tf.Tensor) -> _State:
+        """Keeps the iterate where it beats the best one so far."""
+        loss = loss_fn(labels=labels, logits=logits)
+        wrong = is_misclassified(logits, labels)
+        higher = loss > state.best_loss
+        better = tf.where(keep_first_success, ~state.success & (wrong | higher), higher)
+        return state._replace(
+            best=tf.where(better[:, None, None, None], state.iterate, state.best),
+            best_loss=tf.where(better, loss, state.best_loss),
+            success=tf.where(better, wrong, state.success),
+        )
 
     def step(state: _State) -> tuple[_State]:
         stepped = fast_gradient_method(
@@ -195,7 +228,7 @@ def _climb(
         )
         # The variable's shape is open, so that one serves any batch size and number of classes.
         logits = tf.ensure_shape(classifier.recorded_logits.read_value(), [labels.shape[0], None])
-        judged = _judge(state, logits, labels, loss_fn)
+        judged = judge(state, logits)
         perturbation = clip_eta(stepped - images, np.inf, epsilon)
         projected = tf.clip_by_value(images + perturbation, lower, upper)
         return (judged._replace(step=state.step + 1, iterate=projected),)
@@ -208,19 +241,5 @@ def _climb(
         success=tf.zeros_like(labels, tf.bool),
     )
     (end,) = tf.while_loop(goes_on, step, [first])
-    end = _judge(end, classifier.logits(end.iterate), labels, loss_fn)
+    end = judge(end, classifier.logits(end.iterate))
     return Path(end.best, end.success, end.iterate)
-
-
-def _judge(
-    state: _State, logits: tf.Tensor, labels: tf.Tensor, loss_fn: Callable[..., tf.Tensor]
-) -> _State:
-    """Keeps the iterate where it beats the best one so far; a first success is kept for good."""
-    loss = loss_fn(labels=labels, logits=logits)
-    wrong = is_misclassified(logits, labels)
-    better = ~state.success & (wrong | (loss > state.best_loss))
-    return state._replace(
-        best=tf.where(better[:, None, None, None], state.iterate, state.best),
-        best_loss=tf.where(better, loss, state.best_loss),
-        success=state.success | wrong,
-    )
