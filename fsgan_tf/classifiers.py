@@ -75,6 +75,19 @@ def from_flags(flag_values: flags.FlagValues) -> Classifier:
     return load(flag_values[name].value, **given)
 
 
+def load(path: str) -> Classifier:
+    """A classifier by what its path holds: a `.keras` file, a SavedModel or a run directory.
+
+    Raises:
+      UserError: it holds none of them, or it cannot be loaded.
+    """
+    if Path(path).is_file():
+        return load_keras_model(path)
+    if (Path(path) / "saved_model.pb").is_file():
+        return load_saved_model(path)
+    return load_run(path)
+
+
 def load_run(path: str) -> Classifier:
     """The newest classifier of a run directory; see `run_dir.restore_classifier`."""
     from fsgan_tf.run_dir import restore_classifier

@@ -1,9 +1,11 @@
 """Measures the robust accuracy of a classifier: a run's, a SavedModel's or a Keras file's."""
 
+import contextlib
+import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,17 @@ from fsgan_tf import classifiers, cli, quiet, settings
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
-
     from fsgan_tf.attacks.attack import Attack
+    from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
     from fsgan_tf.attacks.result import Result
+    from fsgan_tf.attacks.transfer import Source
     from fsgan_tf.data import Split
     from fsgan_tf.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
+
+# Of a model of others, what decides its outcome beside its files.
+_MODEL_OPTIONS = ("input_range", "output", "signature", "input_name", "output_name")
+_STATE_FOLDER = ".state"
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -41,23 +48,36 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     quiet.start_tensorflow()
     import tensorflow as tf
 
-    from fsgan_tf import report
+    from fsgan_tf import hardware, report
+    from fsgan_tf.attacks import saved_examples
     from fsgan_tf.run_dir import RunDirectory, make_folder
     from fsgan_tf.threat_model import ThreatModel
 
-    classifier = classifiers.from_flags(flag_values)
+    devices = hardware.replica_devices(flag_values.strategy)
+    classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), devices)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
-    attacks = _attacks(flag_values, threat_model.epsilon)
+    loaded_sources = [_source(source_path, devices) for source_path in flag_values.source]
+    sources = _named([source for _, source in loaded_sources])
+    attacks = _attacks(flag_values, threat_model.epsilon, sources)
     split, class_names = _examples(flag_values, classifier, dataset)
-    classifiers.require_fit(classifier, path, dataset, split.images.shape[1:], len(class_names))
+    image_shape = split.images.shape[1:]
+    fitting = [(classifier, path), *((loaded, source.path) for loaded, source in loaded_sources)]
+    for loaded, loaded_from in fitting:
+        classifiers.require_fit(loaded, loaded_from, dataset, image_shape, len(class_names))
+    examples = split.first(flag_values.num_examples)
+    dataset_sha256 = examples.sha256()
+    if flag_values.verify_examples:
+        attacks.append(
+            saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
+        )
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
     # Before the attacks, so that hours of them do not end in a refusal.
     make_folder(output_dir, "output_dir")
     try:
         result = evaluate_classifier(
-            classifier.logits_fn,
-            split.first(flag_values.num_examples or len(split)),
+            copies,
+            examples,
             threat_model=threat_model,
             attacks=attacks,
             batch_size=flag_values.batch_size,
@@ -68,9 +88,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
                 model=path,
                 dataset=dataset,
                 split=flag_values.split,
+                dataset_sha256=dataset_sha256,
+                class_names=class_names,
                 classifier_sha256=classifier.sha256,
                 command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
+                sources=tuple(map(str, sources)),
             ),
+            sources=sources,
+            model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
+            save_examples=flag_values.save_examples,
             progress=True,
         )
     except tf.errors.ResourceExhaustedError as error:
@@ -78,7 +104,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             f"out of memory; give a smaller --batch_size than {flag_values.batch_size}"
         ) from error
     print(report.as_table(result))
-    names = ("results.json", "report.md", "report.html")
+    names = ["results.json", "report.md", "report.html"]
+    if flag_values.save_examples:
+        names.append(saved_examples.FILE_NAME)
     print("written:", *(output_dir / name for name in names))
 
 
@@ -93,12 +121,19 @@ def evaluate_classifier(
     standalone: bool,
     output_dir: str | os.PathLike[str],
     manifest: "Manifest",
+    sources: "Sequence[Source]" = (),
+    model_options: Mapping[str, Any] | None = None,
+    save_examples: bool = False,
     progress: bool = False,
 ) -> "Result":
     """Attacks a classifier, checks the figures and writes results.json and the reports.
 
+    Finished batches are kept under the output folder until the reports are written: called again
+    with the same arguments after a kill, it goes on there and ends with the same result.
+
     Args:
-      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, or a Keras model.
+      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, or a Keras model, or
+        copies of one classifier, each on its device.
       split: uint8 images and labels.
       threat_model: what a perturbation may be.
       attacks: from `fsgan_tf.attacks.suite` or `by_names`.
@@ -107,6 +142,9 @@ def evaluate_classifier(
       standalone: run every attack on every cleanly classified image.
       output_dir: where the files go.
       manifest: what is evaluated, for the report.
+      sources: other classifiers, for the checks to compare with.
+      model_options: how the classifier is read, where its hash does not tell.
+      save_examples: also write the adversarial images.
       progress: show a progress bar.
 
     Returns:
@@ -114,20 +152,106 @@ def evaluate_classifier(
     """
     from fsgan_tf import attacks as attack_package
     from fsgan_tf import report
+    from fsgan_tf.attacks import saved_examples
+    from fsgan_tf.attacks.evaluation_state import EvaluationState, fingerprint
 
-    result = attack_package.evaluate(
-        logits_fn,
-        split.images,
-        split.labels,
-        threat_model,
-        attacks,
-        batch_size=batch_size,
-        seed=seed,
-        standalone=standalone,
-        progress=progress,
+    output_dir = Path(output_dir)
+    state = EvaluationState(
+        output_dir / _STATE_FOLDER,
+        fingerprint(
+            attacks,
+            threat_model,
+            classifier_sha256=manifest.classifier_sha256,
+            dataset_sha256=manifest.dataset_sha256,
+            model_options=model_options or {},
+            batch_size=batch_size,
+            seed=seed,
+            standalone=standalone,
+        ),
     )
+    with _stoppable(state.folder):
+        result = attack_package.evaluate(
+            logits_fn,
+            split.images,
+            split.labels,
+            threat_model,
+            attacks,
+            batch_size=batch_size,
+            seed=seed,
+            standalone=standalone,
+            sources=sources,
+            state=state,
+            progress=progress,
+        )
     report.write(output_dir, result, manifest)
+    if save_examples:
+        saved_examples.save(
+            output_dir / saved_examples.FILE_NAME,
+            result,
+            dataset_sha256=manifest.dataset_sha256,
+            classifier_sha256=manifest.classifier_sha256,
+        )
+    state.remove()
     return result
+
+
+@contextlib.contextmanager
+def _stoppable(state_folder: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what runs within, with a line that says how to go on."""
+    from fsgan_tf.callbacks import StopRequest
+
+    try:
+        with StopRequest():
+            yield
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {state_folder}", file=sys.stderr)
+        raise
+
+
+def _copies(
+    load: Callable[[], classifiers.Classifier], devices: Sequence[str]
+) -> "tuple[classifiers.Classifier, tuple[AttackedClassifier, ...]]":
+    """Loads a classifier once on each device, or where TensorFlow likes if none is named."""
+    import tensorflow as tf
+
+    from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+
+    if not devices:
+        classifier = load()
+        return classifier, (AttackedClassifier(classifier.logits_fn),)
+    loaded = []
+    for device in devices:
+        with tf.device(device):
+            loaded.append(load())
+    return loaded[0], tuple(
+        AttackedClassifier(classifier.logits_fn, device)
+        for classifier, device in zip(loaded, devices, strict=True)
+    )
+
+
+def _source(path: str, devices: Sequence[str]) -> "tuple[classifiers.Classifier, Source]":
+    """Loads a classifier of `--source`, whatever its kind."""
+    from fsgan_tf.attacks.transfer import Source
+
+    classifier, copies = _copies(lambda: classifiers.load(path), devices)
+    training = classifier.settings
+    return classifier, Source(
+        name=Path(path).resolve().name,
+        copies=copies,
+        path=path,
+        sha256=classifier.sha256,
+        method=training.method if training else None,
+        seed=training.seed if training else None,
+    )
+
+
+def _named(sources: "Sequence[Source]") -> "list[Source]":
+    """Gives those whose folders are called alike their paths as names."""
+    names = [source.name for source in sources]
+    return [
+        dataclasses.replace(source, name=source.path) if names.count(source.name) > 1 else source
+        for source in sources
+    ]
 
 
 def _examples(
@@ -158,13 +282,16 @@ def _setting(
     return value
 
 
-def _attacks(flag_values: flags.FlagValues, epsilon: float) -> "list[Attack]":
+def _attacks(
+    flag_values: flags.FlagValues, epsilon: float, sources: "Sequence[Source]"
+) -> "list[Attack]":
     from fsgan_tf.attacks import by_names, suite
 
-    restarts, step_size = flag_values.restarts, flag_values.step_size
+    restarts = flag_values.restarts
+    options: dict[str, Any] = {"step_size": flag_values.step_size, "sources": sources}
     if flag_values.attacks is not None:
-        return by_names(flag_values.attacks, epsilon, restarts=restarts or 1, step_size=step_size)
-    return suite(flag_values.suite, epsilon, restarts=restarts, step_size=step_size)
+        return by_names(flag_values.attacks, epsilon, restarts=restarts or 1, **options)
+    return suite(flag_values.suite, epsilon, restarts=restarts, **options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-SUITES = ("quick", "strong", "paper_white_box")
+SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 INPUT_RANGES = ("0,1", "0,255", "-1,1")
 OUTPUTS = ("logits", "probabilities")
@@ -326,8 +326,28 @@ def evaluation_flags() -> flags.FlagValues:
         "attacks",
         None,
         "Attacks by name instead of --suite: fgsm; pgdN, cwN, spsaN for N steps; apgd_ce, apgd_t, "
-        "fab_t, square.",
+        "fab_t, square; transfer_ before fgsm, pgdN or cwN.",
         flag_values=values,
+    )
+    flags.DEFINE_list(
+        "source",
+        [],
+        "Classifiers that transfer attacks make their images against, and the checks compare with: "
+        "run directories, SavedModels or .keras files. A run of --method=standard is the "
+        "undefended twin.",
+        flag_values=values,
+    )
+    _string(
+        values,
+        "verify_examples",
+        None,
+        "Also propose the images of this file of --save_examples, before every attack.",
+    )
+    _boolean(
+        values,
+        "save_examples",
+        False,
+        "Write the adversarial images to OUTPUT_DIR/adversarial_examples.npz.",
     )
     _integer(values, "restarts", None, "Random restarts of pgdN and cwN.", lower=1)
     _positive(values, "step_size", None, "Step of pgdN and cwN; epsilon/4 by default.")
@@ -346,7 +366,15 @@ def evaluation_flags() -> flags.FlagValues:
         "Examples to attack; choose settings on validation, held out of the training set.",
     )
     _integer(values, "num_examples", None, "First N examples; all by default.", lower=1)
-    _integer(values, "batch_size", 128, "Images attacked together.", lower=1)
+    _integer(values, "batch_size", 128, "Images attacked together on a device.", lower=1)
+    _enum(
+        values,
+        "strategy",
+        "auto",
+        [name for name in STRATEGIES if name != "multi_worker"],
+        "Devices that share the batches: auto is all GPUs, else one device; mirrored is all GPUs, "
+        "or all logical CPUs.",
+    )
     _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
     _epsilon(values, None)
     _integer(values, "seed", 0, "Of random starts.", lower=0)

@@ -71,6 +71,7 @@ def evaluate(
         state=state,
         progress=progress,
     )
+    del sources
     diagnosis = Diagnosis(tuple(checks.run(evaluator, images, labels, attacks, result)))
     return dataclasses.replace(result, diagnosis=diagnosis)
 

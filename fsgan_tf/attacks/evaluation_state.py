@@ -4,35 +4,72 @@ One small file a batch, written whole or not at all. What an attack does to a ba
 fingerprint and the batch's examples alone, so that a batch read back is the batch run again.
 """
 
+import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import tensorflow as tf
 
+import fsgan_tf
+from fsgan_tf.attacks.attack import Attack
 from fsgan_tf.attacks.outcome import Outcome, Task
 from fsgan_tf.errors import RunError
 from fsgan_tf.run_dir import write_atomically
+from fsgan_tf.threat_model import ThreatModel
+
+
+def fingerprint(
+    attacks: Sequence[Attack],
+    threat_model: ThreatModel,
+    *,
+    classifier_sha256: str,
+    dataset_sha256: str,
+    model_options: Mapping[str, Any],
+    batch_size: int,
+    seed: int,
+    standalone: bool,
+) -> dict[str, Any]:
+    """All that decides what an evaluation finds, by name, as JSON takes it.
+
+    For the arguments see `fsgan_tf.evaluate.evaluate_classifier`; the hashes are of the classifier
+    and of the images and labels.
+    """
+    return {
+        "classifier": [classifier_sha256, dict(model_options)],
+        "examples": dataset_sha256,
+        "attacks": [[attack.name, attack.parameters] for attack in attacks],
+        "threat model": dataclasses.asdict(threat_model),
+        "batch size": batch_size,
+        "seed": seed,
+        "standalone": standalone,
+        "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
+    }
 
 
 class EvaluationState:
-    """The folder of one evaluation's finished batches."""
+    """Finished batches of one evaluation.
+
+    Attributes:
+      folder: where they are.
+    """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]):
         """Opens the folder; what another evaluation left there is dropped, and a line says so.
 
         Args:
           folder: made if it is not there.
-          fingerprint: all that decides the outcome, as JSON takes it: model, data, attacks, seed.
+          fingerprint: of the evaluation, from the function of that name.
 
         Raises:
           RunError: the folder cannot be written.
         """
-        self._folder = folder
+        self.folder = folder
         self._fingerprint = folder / "fingerprint.json"
         # As it will be read back: JSON knows no tuples.
         asked = json.loads(json.dumps(fingerprint))
@@ -72,11 +109,11 @@ class EvaluationState:
 
     def remove(self) -> None:
         """Removes the folder, once the results are written or cannot be used."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _differing(self, asked: dict[str, Any]) -> list[str]:
         """Names of what differs from the fingerprint in the folder; none where there is none."""
-        if not self._folder.exists():
+        if not self.folder.exists():
             return []
         try:
             found = json.loads(self._fingerprint.read_text())
@@ -86,16 +123,16 @@ class EvaluationState:
 
     def _file(self, task: Task) -> Path:
         attack = quote(task.attack.name, safe="@")
-        return self._folder / f"{attack}_{task.restart}_{task.number}.npz"
+        return self.folder / f"{attack}_{task.restart}_{task.number}.npz"
 
     def _write(self, file: Path, content: bytes) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, content)
         except OSError as error:
             raise RunError(
                 f"cannot write {file} ({error.strerror}); the same command goes on from "
-                f"{self._folder} once there is room"
+                f"{self.folder} once there is room"
             ) from error
 
 
