@@ -13,7 +13,8 @@ from fsgan_tf.example_pictures import ExamplePicture, pictures
 
 # Tells this log from a training's, should both lie in one folder.
 _SUFFIX = ".evaluation"
-_SMALLEST_TILE = 96  # Pixels; TensorBoard shows pictures as large as they are.
+# Pixels; TensorBoard shows a picture of few pixels small.
+_SMALLEST_TILE, _FRAME = 96, 3
 
 
 def write(folder: Path, result: Result, class_names: Sequence[str], markdown: str) -> None:
@@ -44,23 +45,17 @@ def _write_curves(diagnosis: Diagnosis) -> None:
     """Radii are steps of 255ths; of those that share one, the smallest stands for it."""
     curve = diagnosis.epsilon_curve
     if curve is not None:
-        by_step = dict(
-            reversed([*zip(map(_in_255ths, curve.epsilons), curve.accuracies, strict=True)])
-        )
-        _write_series(
-            "evaluation_curves/accuracy_against_epsilon",
-            by_step,
-            f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths.",
-        )
-    for loss_curve in diagnosis.loss_curves:
-        _write_series(
-            f"evaluation_curves/loss_{loss_curve.attack}",
-            dict(enumerate(loss_curve.losses)),
-            report_text.LOSS_NOTE,
-        )
+        points = zip(curve.epsilons, curve.accuracies, strict=True)
+        by_step = {round(255 * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
+        note = f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths."
+        _write_series("evaluation_curves/accuracy_against_epsilon", by_step, note)
+    for losses in diagnosis.loss_curves:
+        name = f"evaluation_curves/loss_{losses.attack}"
+        _write_series(name, dict(enumerate(losses.losses)), report_text.LOSS_NOTE)
 
 
-def _write_series(name: str, values: dict[int, float], description: str) -> None:
+def _write_series(name: str, values: dict[int, float], note: str) -> None:
+    description = f"{note} Without smoothing, the curve is what was measured."
     for step in sorted(values):
         if math.isfinite(values[step]):
             tf.summary.scalar(name, values[step], step=step, description=description)
@@ -70,22 +65,20 @@ def _write_pictures(examples: Sequence[ExamplePicture]) -> None:
     """A column an example; rows of clean images, adversarial ones, and perturbations."""
     if not examples:
         return
-    grid = [
-        [_enlarged(example.clean), _enlarged(example.adversarial), _enlarged(example.perturbation)]
-        for example in examples
-    ]
-    picture = np.concatenate([np.concatenate(column, axis=0) for column in grid], axis=1)
-    columns = "; ".join(
+    grid = np.concatenate([_column(example) for example in examples], axis=1)
+    names = "; ".join(
         f"{example.true_class} → {example.predicted_class} by {example.attack}"
         for example in examples
     )
-    tf.summary.image("evaluation/examples", picture[np.newaxis], description=columns)
+    tf.summary.image("evaluation/examples", grid[np.newaxis], description=f"Columns: {names}.")
 
 
-def _enlarged(picture: np.ndarray) -> np.ndarray:
-    factor = math.ceil(_SMALLEST_TILE / max(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _in_255ths(epsilon: float) -> int:
-    return round(255 * epsilon)
+def _column(example: ExamplePicture) -> np.ndarray:
+    """The example's three pictures, enlarged by a whole factor, each in a white frame."""
+    tiles = np.stack([example.clean, example.adversarial, example.perturbation])
+    factor = math.ceil(_SMALLEST_TILE / max(tiles.shape[1:3]))
+    large = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    framed = np.pad(
+        large, [(0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME), (0, 0)], constant_values=255
+    )
+    return np.concatenate(framed)

@@ -44,15 +44,17 @@ code { font: .875em ui-monospace, monospace; }
 .pass { --verdict: var(--pass); } .warn { --verdict: var(--warn); }
 .fail { --verdict: var(--fail); } .skipped { --verdict: var(--skipped); }
 
-svg { display: block; width: 100%; font-size: .9375rem; font-variant-numeric: tabular-nums; }
+svg {
+  display: block; width: 100%; overflow: visible;
+  font-size: .9375rem; font-variant-numeric: tabular-nums;
+}
 svg text { fill: var(--ink); }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
 text.worst { font-weight: 700; } .track { fill: var(--line); }
 rect.clean { fill: var(--clean); } rect.attack { fill: var(--attack); }
 rect.worst { fill: var(--worst); } .interval { stroke: var(--ink); stroke-width: 2; }
 .plot {
-  margin: .5rem 0 1.75rem 3.5rem; width: calc(100% - 4.25rem);
-  overflow: visible; font-size: .8125rem;
+  margin: .5rem 0 1.75rem 3.5rem; width: calc(100% - 4.25rem); font-size: .8125rem;
 }
 .plot.tall { margin: 1.75rem 0 3.25rem 3.5rem; }
 .plot text { fill: var(--soft); } .plot text.evaluated { fill: var(--worst); font-weight: 600; }
@@ -81,7 +83,8 @@ th, td { padding: .5rem .75rem .5rem 0; text-align: left; vertical-align: top; }
 tr { border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-size: .875rem; font-weight: 600; }
 td { font-variant-numeric: tabular-nums; }
-td:first-child { font-weight: 600; }
+td:first-child { min-width: 6rem; font-weight: 600; }
+td:first-child, td:last-child { overflow-wrap: anywhere; }
 summary { color: var(--soft); font-size: .875rem; cursor: pointer; }
 ul { margin: 0; padding: 0; list-style: none; }
 ul.pass, ul.skipped {

@@ -15,7 +15,7 @@ from fsgan_tf.attacks.result import EpsilonCurve, LossCurve, Result
 _ROW_HEIGHT, _BAR_TOP, _BAR_HEIGHT, _TEXT_BASELINE = 46, 22, 12, 15
 _LONGEST_NAME = 28  # Characters: what fits beside a percentage in 300 pixels.
 _EPSILON_HEIGHT, _LOSS_HEIGHT = 220, 110
-_TICK_GAP = 0.13  # Of the width: a label of five digits at 300 pixels.
+_TICK_GAP = 0.16  # Of the width: a label of five characters at 250 pixels.
 
 
 def accuracy_bars(result: Result) -> str:
@@ -78,8 +78,8 @@ def loss_chart(curve: LossCurve, number: int) -> str:
     finite = [(step, loss) for step, loss in enumerate(curve.losses) if math.isfinite(loss)]
     low = min((loss for _, loss in finite), default=math.nan)
     high = max((loss for _, loss in finite), default=math.nan)
-    steps = max(len(curve.losses) - 1, 1)
-    points = [(step / steps, 1 - _share(loss, low, high)) for step, loss in finite]
+    steps = len(curve.losses) - 1
+    points = [(step / max(steps, 1), 1 - _share(loss, low, high)) for step, loss in finite]
     parts = [
         _gridline(0, f"{high:.3g}"),
         _gridline(1, f"{low:.3g}"),

@@ -25,7 +25,7 @@ EPSILON_HEADER = ("epsilon", "in pixel units", "accuracy")
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
     "The mean over a sample of the best loss so far, each attack's own. One that still rises at "
-    "the end has not converged: more steps would lower the accuracy."
+    "the end has not converged: more steps may lower the accuracy."
 )
 
 _PACKAGES = ("tensorflow", "keras", "cleverhans", "numpy")
