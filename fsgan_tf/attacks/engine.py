@@ -17,7 +17,7 @@ from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, i
 from fsgan_tf.attacks.evaluation_state import EvaluationState
 from fsgan_tf.attacks.outcome import FirstFound, Outcome, Task
 from fsgan_tf.attacks.progress import Progress
-from fsgan_tf.attacks.result import AttackResult, Diagnosis, Result
+from fsgan_tf.attacks.result import AttackResult, Result
 from fsgan_tf.attacks.transfer import Source
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
@@ -71,8 +71,7 @@ def evaluate(
         state=state,
         progress=progress,
     )
-    del sources
-    diagnosis = Diagnosis(tuple(checks.run(evaluator, images, labels, attacks, result)))
+    diagnosis = checks.diagnose(evaluator, images, labels, attacks, result, sources)
     return dataclasses.replace(result, diagnosis=diagnosis)
 
 
