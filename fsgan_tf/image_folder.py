@@ -10,10 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.image_decoding import MAX_PIXELS, is_image
 from fsgan_tf.image_source import Split, check_memory, check_sides
 
 _DEFAULT_SIZE = 32
 _EXTENSIONS = (".png", ".jpg", ".jpeg")
+_MAX_FILE_BYTES = 128 * 2**20
 _NAMED = 5  # Skipped files that the warning names.
 
 
@@ -100,7 +102,7 @@ def _list_files(
     skipped.update(path for path in _entries(root) if path.name not in class_names)
     for name in class_names:
         entries = _entries(root / name)
-        files[name] = [path for path in entries if path.suffix.lower() in _EXTENSIONS]
+        files[name] = [path for path in entries if _may_be_image(path)]
         skipped.update(set(entries) - set(files[name]))
     return files
 
@@ -113,6 +115,15 @@ def _entries(folder: Path) -> list[Path]:
             f"cannot read the folder {folder}: {error.strerror}; --dataset takes digits, a TFDS "
             "name or a folder of class folders"
         ) from error
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether it is a file, to be read without blocking, of an image's name and a sane size."""
+    return (
+        path.suffix.lower() in _EXTENSIONS
+        and path.is_file()
+        and path.stat().st_size <= _MAX_FILE_BYTES
+    )
 
 
 def _fifth(paths: list[Path], split: str) -> list[Path]:
@@ -143,10 +154,12 @@ def _decode(path: Path, size: int) -> np.ndarray | None:
 
 
 def _decode_pixels(contents: bytes) -> tf.Tensor:
-    """uint8 `[h, w, 3]`, as the exported classifier decodes it."""
+    """uint8 `[h, w, 3]`, of what the exported classifier decodes and as it does."""
+    if not is_image(contents):
+        raise tf.errors.InvalidArgumentError(None, None, "no PNG or JPEG, or too large a one")
     if tf.io.is_jpeg(contents):
         return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.io.decode_image(contents, channels=3, expand_animations=False)
+    return tf.io.decode_png(contents, channels=3)
 
 
 def _warn(skipped: set[Path]) -> None:
@@ -155,5 +168,7 @@ def _warn(skipped: set[Path]) -> None:
     named = ", ".join(str(path) for path in sorted(skipped)[:_NAMED])
     more = ", ..." if len(skipped) > _NAMED else ""
     print(
-        f"warning: skipped {len(skipped)} files that are no images: {named}{more}", file=sys.stderr
+        f"warning: skipped {len(skipped)} files that are no PNG or JPEG images of at most "
+        f"{MAX_PIXELS} pixels: {named}{more}",
+        file=sys.stderr,
     )

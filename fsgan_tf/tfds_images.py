@@ -5,6 +5,7 @@ import difflib
 import io
 import itertools
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,15 +48,16 @@ class TfdsSource:
         return [self._read_split(self._split_name(split)) for split in splits]
 
     def _split_name(self, split: str) -> str:
-        available = list(self._builder.info.splits)
-        if split == "test" and "test" not in available:
-            split = "validation"
-        if split not in available:
-            raise UserError(
-                f"{self._name} has no split {split} (it has {', '.join(available)}); a train and "
-                "a test or validation split are needed"
-            )
-        return split
+        wanted = ("test", "validation") if split == "test" else (split,)
+        splits = self._builder.info.splits
+        filled = [name for name in splits if splits[name].num_examples]
+        for name in wanted:
+            if name in filled:
+                return name
+        raise UserError(
+            f"{self._name} has no examples in a split {' or '.join(wanted)} (it has some in: "
+            f"{', '.join(filled) or 'none'}); a train and a test or validation split are needed"
+        )
 
     def _read_split(self, split: str) -> Split:
         check_memory(self._builder.info.splits[split].num_examples, self._shape)
@@ -92,6 +94,9 @@ def _builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
         with _quiet():
             return tfds.builder(name, data_dir=folder, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
+        own = folder / re.split("[:/]", name)[0]
+        if own.is_dir():
+            raise _incomplete(own) from error
         known = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, ["digits", *known])
         meant = f" (did you mean {' or '.join(close)}?)" if close else ""
@@ -109,16 +114,24 @@ def _builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
 def _prepare(name: str, builder: tfds.core.DatasetBuilder, folder: Path) -> None:
     try:
         with _quiet():
-            if builder.is_prepared():
-                return
-            print(f"preparing {name} in {folder}: downloading what is missing", file=sys.stderr)
-            builder.download_and_prepare()
+            if not builder.is_prepared():
+                print(f"preparing {name} in {folder}: downloading what is missing", file=sys.stderr)
+                builder.download_and_prepare()
     # Whatever fails here (network, disk, checksum, a module that TFDS wants) has one remedy.
     except Exception as error:
         raise UserError(
             f"{name} is not prepared in {folder} and preparing it failed ({_reason(error)}); run "
             "again with a network, or give a folder that holds it prepared with --data_dir"
         ) from error
+    if not builder.info.splits:
+        raise _incomplete(builder.data_dir)
+
+
+def _incomplete(folder: str | Path) -> UserError:
+    return UserError(
+        f"{folder} holds no complete data set, as an interrupted preparation leaves it; delete it "
+        "and prepare it anew"
+    )
 
 
 @contextlib.contextmanager
@@ -172,6 +185,7 @@ def _shape(name: str, image: tfds.features.Image, image_size: int | None) -> tup
 
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
-    # TFDS says 'Failed to construct dataset "NAME", builder_kwargs "{...}": ' before the reason.
-    reason = lines[0].rpartition('}": ')[2][:200]
+    # TFDS says 'Failed to construct dataset "NAME", builder_kwargs "{...}": ' before the reason,
+    # and TensorFlow '{{function_node NAME}} '.
+    reason = re.sub(r"\{\{\w+ .*?\}\} ", "", lines[0].rpartition('}": ')[2])[:200]
     return f"{type(error).__name__}: {reason}"

@@ -1,13 +1,11 @@
-"""The exported SavedModel, the decoding inside it, and the export command."""
+"""The exported SavedModel and the export command."""
 
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import types
-import zlib
 from pathlib import Path
 
 import keras
@@ -17,6 +15,7 @@ import tensorflow as tf
 
 from fsgan_tf import cli, export, settings
 from fsgan_tf.errors import RunError, UserError
+from tests.images import jpeg, png, random_pixels, unit
 
 CLASS_NAMES = ("cat", "dög", "ship")
 IMAGE_SHAPE = (8, 8, 3)
@@ -36,42 +35,6 @@ def make_classifier(image_shape=IMAGE_SHAPE, num_classes=3) -> keras.Model:
     x = layers.Flatten()(layers.ReLU()(x))
     logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.HeNormal(2))(x)
     return keras.Model(images, logits)
-
-
-def random_pixels(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-
-
-def unit(pixels: np.ndarray) -> np.ndarray:
-    return pixels.astype(np.float32) / np.float32(255)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    return tf.io.encode_png(pixels).numpy()
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    return tf.io.encode_jpeg(pixels, quality=100).numpy()
-
-
-def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """A PNG of 8-bit `[h, w]` indices into an `[n, 3]` palette, which TensorFlow cannot write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    height, width = indices.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in indices)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"PLTE", palette.tobytes())
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.fixture(scope="module")
@@ -165,61 +128,6 @@ def test_class_names_are_written_for_people(export_dir):
     assert (export_dir / "assets/class_names.txt").read_text("utf-8") == "cat\ndög\nship\n"
 
 
-def test_png_of_every_kind_decodes_to_the_same_image():
-    grey = random_pixels(8, 8, 1)
-    rgb = np.repeat(grey, 3, axis=2)
-    opacity = random_pixels(8, 8, 1, seed=1)
-    palette = np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], 3, axis=1)
-    encoded = [
-        png(rgb),
-        png(grey),
-        png(np.concatenate([grey, opacity], axis=2)),
-        png(np.concatenate([rgb, opacity], axis=2)),
-        png(rgb.astype(np.uint16) * 257),
-        palette_png(grey[..., 0], palette),
-    ]
-    images = export.decode_images(tf.constant(encoded), IMAGE_SHAPE)
-    for image in images:
-        np.testing.assert_array_equal(image, unit(rgb))
-    images = export.decode_images(tf.constant(encoded), (8, 8, 1))
-    np.testing.assert_allclose(images, np.repeat(unit(grey)[np.newaxis], 6, axis=0), atol=1 / 254)
-
-
-def test_an_empty_batch_decodes_to_one():
-    images = export.decode_images(tf.constant([], tf.string), IMAGE_SHAPE)
-    assert images.shape == (0, *IMAGE_SHAPE)
-
-
-def test_16_bit_png_keeps_its_depth():
-    pixels = np.random.default_rng(0).integers(0, 2**16, IMAGE_SHAPE, np.uint16)
-    image = export.decode_images(tf.constant([png(pixels)]), IMAGE_SHAPE)[0]
-    np.testing.assert_allclose(image, pixels / 65535, atol=1e-7)
-
-
-def test_jpeg_decodes_to_its_image():
-    ramp = np.linspace(0, 255, 8).astype(np.uint8)[:, np.newaxis, np.newaxis]
-    pixels = np.tile(ramp, (1, 8, 3))
-    images = export.decode_images(tf.constant([jpeg(pixels), jpeg(pixels[..., :1])]), IMAGE_SHAPE)
-    for image in images:
-        np.testing.assert_allclose(image, unit(pixels), atol=1.5 / 255)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1000, 700), (8, 9)])
-@pytest.mark.parametrize("encode", [png, jpeg])
-def test_other_sizes_are_resized(size, encode):
-    image = export.decode_images(
-        tf.constant([encode(np.full((*size, 3), 51, np.uint8))]), (8, 8, 3)
-    )
-    np.testing.assert_allclose(image, np.full((1, 8, 8, 3), 0.2, np.float32), atol=1 / 255)
-
-
-def test_resizing_is_antialiased():
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, 3::8] = stripes[:, 4::8] = 255  # where resizing without antialiasing would look
-    image = export.decode_images(tf.constant([png(stripes)]), IMAGE_SHAPE)[0]
-    np.testing.assert_allclose(image[:, 1:-1], 0.25, atol=1e-3)
-
-
 def test_a_malformed_image_is_named_by_its_index(loaded):
     good = png(random_pixels(8, 8, 3))
     photo = jpeg(random_pixels(8, 8, 3))
@@ -230,15 +138,6 @@ def test_a_malformed_image_is_named_by_its_index(loaded):
             signature(image_bytes=tf.constant([good, photo, item, good]))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes: \[0 1 2 3 4 5\]"):
         signature(image_bytes=tf.constant(malformed))
-
-
-def test_an_image_that_would_take_too_much_memory_is_malformed(monkeypatch):
-    encoded = tf.constant([encode(random_pixels(4, 6, 3)) for encode in (png, jpeg)])
-    monkeypatch.setattr(export, "MAX_PIXELS", 24)
-    export.decode_images(encoded, IMAGE_SHAPE)
-    monkeypatch.setattr(export, "MAX_PIXELS", 23)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices of image_bytes: \[0 1\]"):
-        export.decode_images(encoded, IMAGE_SHAPE)
 
 
 def test_exporting_again_replaces_the_export_whole(model, tmp_path):

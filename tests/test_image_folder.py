@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import tensorflow as tf
 
 from fsgan_tf import data
 from fsgan_tf.errors import UserError
+from tests.images import png_of_size
 
 RED, BLUE = (200, 30, 10), (10, 30, 200)
 
@@ -134,6 +136,21 @@ def test_what_is_no_image_is_skipped_with_one_warning(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: skipped 5 files")
     for name in ("README.txt", "notes.txt", "empty.png", "text.jpg", "cut.png"):
+        assert name in line
+
+
+def test_what_would_block_or_fill_the_memory_is_skipped(tmp_path, capsys):
+    class_folders(tmp_path)
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    (tmp_path / "cat" / "folder.png").mkdir()
+    (tmp_path / "cat" / "broken.png").symlink_to("nowhere")
+    (tmp_path / "dog" / "bomb.png").write_bytes(png_of_size(50_000, 50_000))
+    (tmp_path / "dog" / "heavy.png").touch()
+    os.truncate(tmp_path / "dog" / "heavy.png", 2**30)
+    data.load(str(tmp_path))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: skipped 5 files that are no PNG or JPEG images of at most")
+    for name in ("pipe.png", "folder.png", "broken.png", "bomb.png", "heavy.png"):
         assert name in line
 
 

@@ -154,8 +154,8 @@ def test_a_set_without_code_in_grey_with_a_validation_split(tmp_path):
             "of uint16",
         ),
         ({"label": tfds.features.Scalar(np.int64)}, ("train", "test"), "image-classification set"),
-        ({}, ("train",), "no split validation"),
-        ({}, ("test",), "no split train"),
+        ({}, ("train",), "no examples in a split test or validation"),
+        ({}, ("test",), "no examples in a split train"),
     ],
 )
 def test_unfit_sets_are_refused(tmp_path, changes, splits, told):
@@ -269,6 +269,29 @@ def test_damaged_records_are_told(svhn_copy, damage):
     with pytest.raises(UserError, match="cannot read svhn_cropped in .*; delete that") as error:
         data.load("svhn_cropped", data_dir=str(svhn_copy))
     assert "\n" not in str(error.value)
+
+
+def without_features(version: Path) -> None:
+    (version / "features.json").unlink()
+
+
+def unfinished(version: Path) -> None:
+    version.rename(version.with_name(f"incomplete.X2QYPO_{version.name}"))
+
+
+@pytest.mark.parametrize("interrupt", [without_features, unfinished])
+def test_what_an_interrupted_preparation_leaves_is_told(tmp_path, interrupt):
+    store(tmp_path, "tiny", GREY, train=examples(30), test=examples(10))
+    interrupt(tmp_path / "tiny" / "1.0.0")
+    with pytest.raises(UserError, match="tiny holds no complete data set.*delete it and prepare"):
+        data.load("tiny", data_dir=str(tmp_path))
+
+
+def test_a_set_with_code_and_without_metadata_is_told(svhn_copy, no_network):
+    (info,) = svhn_copy.glob("svhn_cropped/*/dataset_info.json")
+    info.unlink()
+    with pytest.raises(UserError, match="svhn_cropped/.* holds no complete data set"):
+        data.load("svhn_cropped", data_dir=str(svhn_copy))
 
 
 def test_load_test_reads_no_training_image(svhn_copy):
