@@ -102,6 +102,13 @@ def test_split_first():
     np.testing.assert_array_equal(split.first(3).labels, [0, 1, 2])
 
 
+def test_a_split_of_other_images_or_labels_has_another_hash():
+    images, labels = np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int32)
+    assert data.Split(images, labels).sha256() == data.Split(images.copy(), labels).sha256()
+    others = [(images, labels), (images + np.uint8(1), labels), (images, labels + np.int32(1))]
+    assert len({data.Split(*arrays).sha256() for arrays in others}) == 3
+
+
 def test_training_batches_are_static_and_scaled():
     stream = data.training_batches(numbered(300), batch_size=8, seed=0, augmentation="none")
     assert stream.element_spec == {

@@ -1,131 +1,136 @@
+import dataclasses
 import json
-import re
+import math
+import platform
 from importlib import metadata
 
-import numpy as np
 import pytest
 
 import fsgan_tf
 from fsgan_tf import report
-from fsgan_tf.attacks.result import AttackResult, Check, Diagnosis, Result
-from fsgan_tf.threat_model import ThreatModel
-from tests.attacks.test_result import no_examples
-
-MANIFEST = report.Manifest(
-    model="runs/a|b",
-    dataset="digits",
-    split="test",
-    classifier_sha256="ab" * 32,
-    command="python -m fsgan_tf.evaluate --run_dir='runs/a|b'",
-)
-
-
-def _result(*verdicts):
-    fooled = np.arange(40) < 10
-    attack = AttackResult(
-        name="pgd20",
-        parameters={"num_steps": 20, "step_size": 2 / 255, "restarts": 1},
-        accuracy=0.7,
-        accuracy_8bit=0.7,
-        standalone=True,
-        seconds=1.25,
-        fooled=fooled,
-        fooled_8bit=fooled,
-        refused=0,
-    )
-    checks = tuple(
-        Check(f"check_{index}", verdict, f"Detail {index}.")
-        for index, verdict in enumerate(verdicts)
-    )
-    return Result(
-        ThreatModel(8 / 255),
-        seed=3,
-        clean_correct=np.arange(40) < 38,
-        attacks=(attack,),
-        examples=no_examples(),
-        diagnosis=Diagnosis(checks),
-    )
+from fsgan_tf.attacks.result import Diagnosis, LossCurve
+from tests.reports import MANIFEST, hostile_manifest, hostile_result, result
 
 
 def _no_constant(text):
     raise AssertionError(f"{text} is not strict JSON")
 
 
+def _read(path):
+    return json.loads(path.read_text(), parse_constant=_no_constant)
+
+
 def test_results_json_is_what_the_design_fixes(tmp_path):
-    paths = report.write(tmp_path / "new" / "evaluation", _result("pass", "skipped"), MANIFEST)
-    assert [path.name for path in paths] == ["results.json", "report.md", "report.html"]
+    paths = report.write(tmp_path / "new" / "evaluation", result("pass", "skipped"), MANIFEST)
+    names = ["results.json", "report.md", "report.html", "tensorboard"]
+    assert [path.name for path in paths] == names
     assert sorted(paths[0].parent.iterdir()) == sorted(paths)
-    content = json.loads(paths[0].read_text(), parse_constant=_no_constant)
+    content = _read(paths[0])
     versions = content.pop("versions")
-    low, high = content.pop("confidence_interval_95")
-    assert 0.54 < low < 28 / 40 < high < 0.83
+    # Wilson interval of 25 in 40, worked out by hand.
+    assert content.pop("confidence_interval_95") == pytest.approx([0.470, 0.758], abs=5e-4)
+    parameters = {"num_steps": 20, "step_size": 2 / 255}
     assert content == {
-        "model": "runs/a|b",
+        "model": "runs/a",
         "dataset": "digits",
         "split": "test",
+        "dataset_sha256": "cd" * 32,
         "num_examples": 40,
         "threat_model": {"norm": "linf", "epsilon": 8 / 255},
         "clean_accuracy": 0.95,
         "attacks": [
             {
                 "name": "pgd20",
-                "accuracy": 0.7,
+                "accuracy": 0.75,
+                "accuracy_8bit": 0.775,
                 "standalone": True,
                 "seconds": 1.25,
-                "parameters": {"num_steps": 20, "step_size": 2 / 255, "restarts": 1},
-            }
+                "parameters": parameters,
+            },
+            {
+                "name": "square",
+                "accuracy": 0.625,
+                "accuracy_8bit": 0.65,
+                "standalone": False,
+                "seconds": 1.25,
+                "parameters": parameters,
+            },
         ],
-        "worst_case_accuracy": 0.7,
+        "worst_case_accuracy": 0.625,
+        "worst_case_accuracy_8bit": 0.65,
+        "epsilon_curve": {
+            "attack": "pgd20",
+            "epsilons": [0, 2 / 255, 8 / 255, 0.5],
+            "accuracies": [0.95, 0.9, 0.75, 0],
+            "num_examples": 32,
+        },
+        "loss_curves": [
+            {"attack": "pgd4", "losses": [0.5, 1.5, 2, 2.25, 2.5]},
+            {"attack": "cw2", "losses": [-3, 1, 1]},
+        ],
         "checks": [
-            {"name": "check_0", "verdict": "pass", "detail": "Detail 0.", "advice": ""},
-            {"name": "check_1", "verdict": "skipped", "detail": "Detail 1.", "advice": ""},
+            {
+                "name": "check_0",
+                "verdict": "pass",
+                "detail": "Detail 0.",
+                "advice": "Advice 0.",
+            },
+            {
+                "name": "check_1",
+                "verdict": "skipped",
+                "detail": "Detail 1.",
+                "advice": "Advice 1.",
+            },
         ],
         "seed": 3,
         "classifier_sha256": "ab" * 32,
-        "command": "python -m fsgan_tf.evaluate --run_dir='runs/a|b'",
+        "command": "python -m fsgan_tf.evaluate --run_dir='runs/a b'",
+        "sources": ["runs/b: standard, seed 1"],
     }
-    assert versions["tensorflow"] == metadata.version("tensorflow")
-    assert versions["fsgan_tf"] == fsgan_tf.__version__
-    assert set(versions) == {"tensorflow", "keras", "cleverhans", "numpy", "fsgan_tf"}
+    packages = ("tensorflow", "keras", "cleverhans", "numpy")
+    assert versions == {
+        **{name: metadata.version(name) for name in packages},
+        "fsgan_tf": fsgan_tf.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
 
 
-def test_a_figure_that_is_no_number_is_never_written(tmp_path):
-    result = _result()
-    broken = report.Manifest(**{**vars(MANIFEST), "model": float("nan")})
-    report.write(tmp_path, result, MANIFEST)
-    before = {path: path.read_text() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError):
-        report.write(tmp_path, result, broken)
-    assert {path: path.read_text() for path in tmp_path.iterdir()} == before
+def test_curves_that_were_not_measured_are_null_and_empty():
+    content = report.as_json(result(curves=False), MANIFEST)
+    assert content["epsilon_curve"] is None
+    assert content["loss_curves"] == []
 
 
-def test_markdown_has_the_headline_and_well_formed_tables():
-    text = report.as_markdown(_result("pass", "warn"), MANIFEST)
-    assert "**70.0%** of 40 images" in text
-    assert "**95.0%** without attack" in text
-    assert "(8/255)" in text
-    assert "num_steps 20, step_size 0.0078431, restarts 1" in text
-    assert "ab" * 32 in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    widths = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows]
-    assert widths == [5] * 3 + [3] * 4 + [2] * 10
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    broken = result()
+    attack = dataclasses.replace(broken.attacks[0], parameters={"a": [math.nan], "b": math.inf})
+    curves = (LossCurve("pgd2", (1.0, math.nan, -math.inf)),)
+    broken = dataclasses.replace(broken, attacks=(attack,), diagnosis=Diagnosis(loss_curves=curves))
+    content = _read(report.write(tmp_path, broken, MANIFEST)[0])
+    assert content["attacks"][0]["parameters"] == {"a": [None], "b": None}
+    assert content["loss_curves"][0]["losses"] == [1, None, None]
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (["pass", "skipped"], "No check speaks against the figure."),
-        (["pass", "warn"], "Read this figure with care: warned by check_1."),
-        (["warn", "fail"], "Do not trust this figure: failed check_1."),
-    ],
-)
-def test_the_headline_says_whether_to_believe_it(verdicts, expected):
-    assert expected in report.as_markdown(_result(*verdicts), MANIFEST)
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
+    report.write(tmp_path, result(), MANIFEST)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    broken = dataclasses.replace(MANIFEST, model=object())
+    with pytest.raises(TypeError):
+        report.write(tmp_path, result(), broken)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_hostile_words_are_written_everywhere(tmp_path):
+    manifest = hostile_manifest()
+    content = _read(report.write(tmp_path, hostile_result(), manifest)[0])
+    assert content["command"] == manifest.command
 
 
 def test_table_for_the_terminal():
-    lines = report.as_table(_result("pass", "warn")).splitlines()
-    assert [line.split()[0] for line in lines] == ["clean", "pgd20", "worst", "warn:"]
+    lines = report.as_table(result("pass", "warn", "fail")).splitlines()
+    firsts = [line.split()[0] for line in lines]
+    assert firsts == ["clean", "pgd20", "square", "worst", "fail:", "warn:"]
     assert "95.0%" in lines[0]
-    assert "95% interval" in lines[2]
-    assert lines[3] == "warn: Detail 1."
+    assert "95% interval 47.0% to 75.8%" in lines[3]
+    assert lines[5] == "warn: Detail 1. Advice 1."
