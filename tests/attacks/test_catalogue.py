@@ -3,61 +3,11 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings
-from fsgan_tf.attacks import by_names, catalogue, evaluate, suite
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks import Source, by_names, catalogue, evaluate, suite
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
 EPSILON = 8 / 255
-ALL_ATTACKS = {
-    **{attack.name: attack for name in settings.SUITES for attack in suite(name, EPSILON)},
-    "spsa5": by_names(["spsa5"], EPSILON)[0],
-}
-
-
-@pytest.mark.parametrize("name", ALL_ATTACKS)
-def test_contract_of_every_attack(name, network, network_labels, images, threat_model):
-    (attack,) = by_names([name], threat_model.epsilon)
-    classifier = AttackedClassifier(network)
-    state = [weight.copy() for weight in network.get_weights()]
-    labels = tf.constant(network_labels)
-
-    def run(key, order=None):
-        chosen = np.arange(len(images)) if order is None else order
-        seeds = tf.stack([tf.fill([len(chosen)], np.int64(key)), tf.constant(chosen)], axis=1)
-        return attack.run(
-            classifier,
-            threat_model,
-            tf.constant(images[chosen]),
-            tf.gather(labels, chosen),
-            seeds,
-            restart=0,
-        )
-
-    attempt = run(key=3)
-    assert attempt.images.shape == images.shape
-    assert attempt.images.dtype == tf.float32
-    assert threat_model.is_feasible(attempt.images, images).numpy().all()
-    wrong = is_misclassified(network(attempt.images, training=False), labels)
-    np.testing.assert_array_equal(attempt.success, wrong)
-    clean_wrong = is_misclassified(network(images, training=False), labels)
-    assert np.sum(wrong) > np.sum(clean_wrong)
-    assert not np.any(clean_wrong & ~wrong)
-
-    again = run(key=3)
-    np.testing.assert_array_equal(again.images, attempt.images)
-    order = np.arange(len(images))[::-1].copy()
-    np.testing.assert_array_equal(run(3, order).success, attempt.success.numpy()[order])
-
-    for before, after in zip(state, network.get_weights(), strict=True):
-        np.testing.assert_array_equal(before, after)
-
-    assert attack.name == name
-    assert attack.cost >= 1
-    assert attack.parameters["restarts"] == attack.restarts
-    assert "name" not in attack.parameters
-
-
 ITERATIVE = ["pgd20", "cw20", "apgd_ce", "apgd_t", "fab_t", "square", "spsa20"]
 GRADIENT_FREE = ["square", "spsa20"]
 
@@ -119,6 +69,36 @@ def test_strong_is_autoattacks_standard_version():
     assert attacks["square"].parameters["num_queries"] == 5000
     costs = [attack.cost for attack in attacks.values()]
     assert costs == sorted(costs)
+
+
+def _sources(*names):
+    return [Source(name, (), f"runs/{name}", "12" * 32, "pgd_at", 3) for name in names]
+
+
+def test_paper_black_box_is_the_papers():
+    attacks = suite("paper_black_box", EPSILON, sources=_sources("a"))
+    transferred = ["fgsm", "pgd10", "pgd20", "pgd100", "cw20"]
+    assert [a.name for a in attacks] == [*(f"transfer_{n}@a" for n in transferred), "spsa1000"]
+    white_box = {attack.name: attack for attack in suite("paper_white_box", EPSILON)}
+    for name, attack in zip(transferred, attacks, strict=False):
+        assert attack.restarts == white_box[name].restarts
+        assert attack.cost == white_box[name].cost
+        assert attack.parameters == {
+            **white_box[name].parameters,
+            "source": "runs/a",
+            "source_method": "pgd_at",
+            "source_seed": 3,
+            "source_sha256": "12" * 32,
+        }
+
+
+def test_every_source_is_transferred_from():
+    attacks = by_names(["transfer_cw5", "fgsm"], EPSILON, sources=_sources("a", "b"))
+    assert [a.name for a in attacks] == ["transfer_cw5@a", "transfer_cw5@b", "fgsm"]
+    with pytest.raises(UserError, match="--source=RUN_DIR"):
+        by_names(["transfer_cw5"], EPSILON)
+    with pytest.raises(UserError, match="unknown attack 'transfer_square'"):
+        by_names(["transfer_square"], EPSILON, sources=_sources("a"))
 
 
 def test_restarts_and_step_size_can_be_chosen():
