@@ -33,8 +33,8 @@ class Split:
 
     def sha256(self) -> str:
         """Hash of the images, then the labels: whether two evaluations saw the same examples."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.labels))
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 
