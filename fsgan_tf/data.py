@@ -82,7 +82,7 @@ def load(
     """
     source = _open(name, data_dir, image_size)
     train, test = source.read("train", "test")
-    _check_labels(name, source, train, test)
+    _check(name, source, train, test)
     held_out = max(1, min(validation_examples, len(train) // 10))
     available = len(train) - held_out
     if available < (train_examples or 1):
@@ -119,7 +119,7 @@ def load_test(
     """
     source = _open(name, data_dir, image_size)
     (test,) = source.read("test")
-    _check_labels(name, source, test)
+    _check(name, source, test)
     return test, source.class_names
 
 
@@ -185,8 +185,11 @@ def _open(name: str, data_dir: str | None, image_size: int | None) -> Source:
     return TfdsSource(name, data_dir, image_size)
 
 
-def _check_labels(name: str, source: Source, *splits: Split) -> None:
+def _check(name: str, source: Source, *splits: Split) -> None:
     classes = len(source.class_names)
+    if not all(map(str.isprintable, source.class_names)):
+        # They are written a line each, and shown on terminals.
+        raise UserError(f"{name} has class names of unprintable characters; rename its classes")
     for split in splits:
         outside = split.labels[(split.labels < 0) | (split.labels >= classes)]
         if outside.size:

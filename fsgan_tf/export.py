@@ -1,26 +1,27 @@
-"""A trained classifier as a SavedModel that needs nothing of this package.
+"""A trained classifier as a SavedModel that needs nothing of this package, or as a LiteRT file.
 
-    python -m fsgan_tf.export --run_dir=runs/digits_fs_gan
+    python -m fsgan_tf.export --run_dir=runs/digits_fs_gan [--format=litert]
 
 The SavedModel holds
   - the signature `serving_default`: `image`, float32 `[n, h, w, c]` in [0, 1];
   - the signature `serving_bytes`: `image_bytes`, string `[n]`, each an encoded PNG or JPEG;
   - `class_names()`, string `[K]`, and the same names in `assets/class_names.txt`.
 Both signatures return `logits` float32 `[n, K]`, `probabilities` float32 `[n, K]` and `label`
-int32 `[n]`, for any n from 1 up. Gradients flow through `serving_default`.
+int32 `[n]`, for any n from 1 up. Gradients flow through `serving_default`. A LiteRT file has
+`serving_default` alone.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import cli, export_folder, quiet, settings
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 CLASS_NAMES_FILE = "assets/class_names.txt"
-_ENTRIES = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
+_ENTRIES = (CLASS_NAMES_FILE, "fingerprint.pb", "saved_model.pb", "variables")
 
 _TOLERANCE = 1e-4
 
@@ -42,12 +43,22 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf.run_dir import restore_classifier
 
     run_dir = Path(flag_values.run_dir)
-    export_dir = Path(flag_values.export_dir or run_dir / "saved_model")
     classifier = restore_classifier(run_dir)
-    save_classifier(classifier.model, classifier.class_names, export_dir)
-    print(
-        f"{export_dir}: use it with python -m fsgan_tf.predict --saved_model={export_dir} IMAGE..."
-    )
+    if flag_values.format == "saved_model":
+        export_dir = Path(flag_values.export_dir or run_dir / "saved_model")
+        save_classifier(classifier.model, classifier.class_names, export_dir)
+        use = f"python -m fsgan_tf.predict --saved_model={export_dir} IMAGE..."
+        print(f"{export_dir}: use it with {use}")
+        return
+    from fsgan_tf import litert
+
+    export_dir = Path(flag_values.export_dir or run_dir / "litert")
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model = Path(folder, "saved_model")
+        save_classifier(classifier.model, classifier.class_names, saved_model)
+        float16 = flag_values.format == "litert_float16"
+        litert.convert(saved_model, classifier.class_names, export_dir, float16=float16)
+    print(f"{export_dir / litert.MODEL_FILE}: its signature is serving_default")
 
 
 def save_classifier(model: keras.Model, class_names: tuple[str, ...], export_dir: Path) -> None:
@@ -67,24 +78,11 @@ def save_classifier(model: keras.Model, class_names: tuple[str, ...], export_dir
       UserError: `export_dir` holds something else than an export, or cannot be written.
       RunError: writing failed, or the SavedModel does not answer as the model does.
     """
-    import tensorflow as tf
-
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for {model.output_shape[-1]} logits")
-    export_dir = export_dir.resolve()
-    try:
-        _require_replaceable(export_dir)
-        temporary = _make_folder_beside(export_dir)
-    except OSError as error:
-        raise UserError(f"cannot write to {export_dir}: {error.strerror}") from error
-    try:
-        _write(model, class_names, temporary)
-        _require_same_answers(model, temporary)
-        _move(temporary, export_dir)
-    except (OSError, tf.errors.OpError) as error:
-        raise RunError(f"could not export to {export_dir}: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with export_folder.replacing(export_dir, _ENTRIES) as folder:
+        _write(model, class_names, folder)
+        _require_same_answers(model, folder)
 
 
 def _write(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> None:
@@ -143,40 +141,6 @@ def _require_same_answers(model: keras.Model, folder: Path) -> None:
                 f"the exported {name} does not answer as the classifier does: logits differ by "
                 f"{difference:.2g}, where at most {allowed:.2g} is allowed; nothing was exported"
             )
-
-
-def _require_replaceable(export_dir: Path) -> None:
-    """Raises `UserError` unless `export_dir` is missing, empty or an export and nothing else."""
-    if not export_dir.exists():
-        return
-    if not export_dir.is_dir():
-        raise UserError(f"{export_dir} is a file; name another folder with --export_dir")
-    names = {entry.name for entry in export_dir.iterdir()}
-    is_export = names <= _ENTRIES and (export_dir / CLASS_NAMES_FILE).is_file()
-    if names and not is_export:
-        raise UserError(
-            f"{export_dir} is not empty and holds something else than an earlier export, which is "
-            "not deleted; name another folder with --export_dir"
-        )
-
-
-def _make_folder_beside(export_dir: Path) -> Path:
-    """An empty folder on the same file system, whose name stays the same: none pile up."""
-    folder = export_dir.with_name(f".{export_dir.name}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _move(folder: Path, export_dir: Path) -> None:
-    """Renames `folder` to `export_dir`, replacing what is there."""
-    # A folder that is not empty cannot be renamed over; the old export steps aside whole.
-    old = export_dir.with_name(f".{export_dir.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if export_dir.exists():
-        export_dir.rename(old)
-    folder.rename(export_dir)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 INPUT_RANGES = ("0,1", "0,255", "-1,1")
 OUTPUTS = ("logits", "probabilities")
+MAX_ROLLBACKS = 3
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _METHODS_DIR = Path(__file__).parent / "methods"
 
@@ -208,6 +209,22 @@ def training_flags() -> flags.FlagValues:
         "auto: mixed_bfloat16 where the hardware multiplies bfloat16, float32 otherwise.",
     )
     _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
+    _boolean(
+        values,
+        "deterministic",
+        False,
+        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
+        "costs.",
+    )
+    _enum(
+        values,
+        "on_nan",
+        "stop",
+        ("stop", "rollback"),
+        "When a loss or a weight is NaN or infinite: stop, or go back to the last checkpoint and "
+        "on from there with other random draws and another order of the data, at most "
+        f"{MAX_ROLLBACKS} times from one checkpoint.",
+    )
     return values
 
 
@@ -422,7 +439,17 @@ def export_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     _string(values, "run_dir", None, "Run whose classifier is exported.")
     _string(
-        values, "export_dir", None, "Where the SavedModel goes; RUN_DIR/saved_model by default."
+        values,
+        "export_dir",
+        None,
+        "Where the export goes; RUN_DIR/saved_model or RUN_DIR/litert by default.",
+    )
+    _enum(
+        values,
+        "format",
+        "saved_model",
+        ("saved_model", "litert", "litert_float16"),
+        "A SavedModel, or a LiteRT (TFLite) file; litert_float16 has half the size.",
     )
     return values
 

@@ -181,6 +181,10 @@ def one_class(root: Path) -> None:
     class_folders(root, classes=("cat",))
 
 
+def unprintable_class(root: Path) -> None:
+    class_folders(root, classes=("cat", "dog\nowl"))
+
+
 def other_test_classes(root: Path) -> None:
     split_folders(root)
     (root / "test" / "dog").rename(root / "test" / "fox")
@@ -198,6 +202,7 @@ def lone_image(root: Path) -> None:
         (damaged_class, "test/dog has no readable image for the test split"),
         (one_class, "has 1 class folders, at least 2"),
         (lambda root: None, "has 0 class folders, at least 2"),
+        (unprintable_class, "class names of unprintable characters"),
         (other_test_classes, "dog, fox in one of them only"),
         (lone_image, "owl has 1 image; training and test need one each"),
     ],

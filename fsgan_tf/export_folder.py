@@ -1,0 +1,76 @@
+"""The folder of an export: written beside its place, and moved there whole or not at all."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fsgan_tf.errors import RunError, UserError
+
+
+@contextlib.contextmanager
+def replacing(export_dir: Path, entries: Sequence[str]) -> Iterator[Path]:
+    """Gives an empty folder, which becomes `export_dir` when the block ends without an error.
+
+    Args:
+      export_dir: the place; an export that is there is replaced.
+      entries: paths that every such export holds, so that nothing else is ever deleted.
+
+    Yields:
+      A folder on the same file system.
+
+    Raises:
+      UserError: `export_dir` holds something else than an export, or cannot be written.
+      RunError: writing failed; `export_dir` is as it was.
+    """
+    import tensorflow as tf
+
+    export_dir = export_dir.resolve()
+    try:
+        _require_replaceable(export_dir, entries)
+        temporary = _make_folder_beside(export_dir)
+    except OSError as error:
+        raise UserError(f"cannot write to {export_dir}: {error.strerror}") from error
+    try:
+        yield temporary
+        _move(temporary, export_dir)
+    except (OSError, tf.errors.OpError) as error:
+        raise RunError(f"could not export to {export_dir}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _require_replaceable(export_dir: Path, entries: Sequence[str]) -> None:
+    """Raises `UserError` unless `export_dir` is missing, empty or an export and nothing else."""
+    if not export_dir.exists():
+        return
+    if not export_dir.is_dir():
+        raise UserError(f"{export_dir} is a file; name another folder with --export_dir")
+    names = {entry.name for entry in export_dir.iterdir()}
+    is_export = names <= {Path(entry).parts[0] for entry in entries} and all(
+        (export_dir / entry).exists() for entry in entries
+    )
+    if names and not is_export:
+        raise UserError(
+            f"{export_dir} is not empty and holds something else than an earlier export, which is "
+            "not deleted; name another folder with --export_dir"
+        )
+
+
+def _make_folder_beside(export_dir: Path) -> Path:
+    """An empty folder on the same file system, whose name stays the same: none pile up."""
+    folder = export_dir.with_name(f".{export_dir.name}.tmp")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _move(folder: Path, export_dir: Path) -> None:
+    """Renames `folder` to `export_dir`, replacing what is there."""
+    # A folder that is not empty cannot be renamed over; the old export steps aside whole.
+    old = export_dir.with_name(f".{export_dir.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if export_dir.exists():
+        export_dir.rename(old)
+    folder.rename(export_dir)
+    shutil.rmtree(old, ignore_errors=True)
