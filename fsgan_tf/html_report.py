@@ -6,6 +6,7 @@ security policy also enforces. Every word from outside (paths, commands, names) 
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -161,12 +162,16 @@ def _check_list(checks: Sequence[Check]) -> str:
 
 
 def _check(check: Check) -> str:
-    advice = f'<p class="advice">{html.escape(check.advice)}</p>' if check.advice else ""
+    advice = f'<p class="advice">{_with_flags(check.advice)}</p>' if check.advice else ""
     return (
-        f"<li>{_mark(check.verdict)}<div>"
-        f"<strong>{html.escape(check.name)}</strong>"
-        f"<p>{html.escape(check.detail)}</p>{advice}</div></li>"
+        f"<li>{_mark(check.verdict)}<div><strong>{html.escape(check.name)}</strong>"
+        f"<p>{_with_flags(check.detail)}</p>{advice}</div></li>"
     )
+
+
+def _with_flags(text: str) -> str:
+    """Flags look like code, and no line ends within one."""
+    return re.sub(r"--\w+", r"<code>\g<0></code>", html.escape(text))
 
 
 def _manifest_list(rows: Sequence[tuple[str, str]]) -> str:

@@ -94,11 +94,13 @@ ul.pass, ul.skipped {
 li { display: flex; gap: .75rem; padding: .75rem 0; border-bottom: 1px solid var(--line); }
 li p { margin: .125rem 0 0; font-size: .9375rem; }
 li .advice { color: var(--soft); }
+li code { white-space: nowrap; }
 dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .375rem 1.25rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
 @media (max-width: 40rem) {
   body { padding-top: 1.5rem; }
+  .minor { display: none; }
   table, tbody { display: block; }
   thead { display: none; }
   tr { display: flex; flex-wrap: wrap; gap: 0 1.25rem; padding: .5rem 0; }

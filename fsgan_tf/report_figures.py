@@ -15,7 +15,8 @@ from fsgan_tf.attacks.result import EpsilonCurve, LossCurve, Result
 _ROW_HEIGHT, _BAR_TOP, _BAR_HEIGHT, _TEXT_BASELINE = 46, 22, 12, 15
 _LONGEST_NAME = 28  # Characters: what fits beside a percentage in 300 pixels.
 _EPSILON_HEIGHT, _LOSS_HEIGHT = 220, 110
-_TICK_GAP = 0.16  # Of the width: a label of five characters at 250 pixels.
+# Of the width: a label of five characters, in a narrow window and in a wide one.
+_TICK_GAP, _MINOR_TICK_GAP = 0.16, 0.07
 
 
 def accuracy_bars(result: Result) -> str:
@@ -53,7 +54,9 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
     ]
     marked = place(epsilon)
-    ticks = _spread([marked, *map(place, (0.0, widest)), *(x for x, _ in points)])
+    places = [marked, *map(place, (0.0, widest)), *(x for x, _ in points)]
+    ticks = _spread(places, _TICK_GAP)
+    minor_ticks = _spread([*ticks, *places], _MINOR_TICK_GAP)[len(ticks) :]
     description = ", ".join(
         f"{report_text.in_255ths(radius)} {accuracy:.1%}"
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
@@ -61,6 +64,7 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
     parts = [
         *(_gridline(y, f"{1 - y:.0%}") for y in (0, 0.25, 0.5, 0.75, 1)),
         *(_epsilon_tick(x, widest * x**2) for x in ticks),
+        *(_epsilon_tick(x, widest * x**2, "minor") for x in minor_ticks),
         f'<line class="evaluated" x1="{marked:.2%}" x2="{marked:.2%}" y2="100%"/>',
         _text(marked, "0%", "-.6em", f"evaluated: {report_text.in_255ths(epsilon)}", "evaluated"),
         _path(points),
@@ -133,10 +137,14 @@ def _gridline(y: float, label: str) -> str:
     )
 
 
-def _epsilon_tick(x: float, radius: float) -> str:
+def _epsilon_tick(x: float, radius: float, style: str = "") -> str:
     """A radius in 255ths below the plot, and in pixel units below that."""
-    return _text(x, "100%", "1.4em", f"{255 * radius:.3g}") + _text(
-        x, "100%", "2.8em", f"{radius:.2g}", "soft"
+    in_255ths, in_pixel_units = f"{255 * radius:.3g}", f"{radius:.2g}"
+    return "\n".join(
+        [
+            _text(x, "100%", "1.4em", in_255ths, style),
+            _text(x, "100%", "2.8em", in_pixel_units, style),
+        ]
     )
 
 
@@ -155,11 +163,11 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def _spread(places: Sequence[float]) -> list[float]:
+def _spread(places: Sequence[float], gap: float) -> list[float]:
     """The places whose labels do not overlap; earlier ones win."""
     kept: list[float] = []
     for place in places:
-        if all(abs(place - other) >= _TICK_GAP for other in kept):
+        if all(abs(place - other) >= gap for other in kept):
             kept.append(place)
     return kept
 

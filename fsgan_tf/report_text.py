@@ -122,7 +122,7 @@ def epsilon_rows(curve: EpsilonCurve, epsilon: float) -> list[tuple[str, ...]]:
 
 def epsilon_note(curve: EpsilonCurve) -> str:
     """How to read the curve."""
-    return f"Share of {curve.num_examples} images that withstand {curve.attack} at each epsilon."
+    return f"Share of {curve.num_examples} images that withstand an attack of {curve.attack}."
 
 
 def loss_rows(curves: Sequence[LossCurve]) -> list[tuple[str, ...]]:

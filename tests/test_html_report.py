@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import re
 from urllib.parse import urlparse
 
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import html_report, report_text
+from fsgan_tf.attacks.result import Check, Diagnosis
 from tests.reports import (
     HOSTILE,
     MANIFEST,
@@ -122,6 +124,15 @@ def test_checks_are_grouped_the_most_serious_first():
         "✓check_0Detail 0.Advice 0.",
         "✓check_4Detail 4.Advice 4.",
     ]
+
+
+def test_flags_in_advice_look_like_code():
+    plain = result()
+    check = Check("a", "skipped", "No <source>.", "Name a run in --source, -- not here.")
+    plain = dataclasses.replace(plain, diagnosis=Diagnosis((check,)))
+    page = Page(html_report.page(plain, MANIFEST))
+    assert page.one("li").text == "–aNo <source>.Name a run in --source, -- not here."
+    assert page.all("code")[0].text == "--source"
 
 
 def test_manifest():

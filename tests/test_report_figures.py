@@ -77,8 +77,9 @@ def test_accuracy_against_epsilon_is_where_it_was_measured():
     assert page.one("text", "evaluated").text == "evaluated: 8/255"
     labels = [text.text for text in page.all("text")]
     assert labels[:5] == ["100%", "75%", "50%", "25%", "0%"]
-    # 2/255 would stand too close to 0 and to 8/255.
     assert labels[5:11] == ["8", "0.031", "0", "0", "128", "0.5"]
+    # 2/255 stands too close to 0 and to 8/255 for a narrow window.
+    assert [text.text for text in page.all("text", "minor")] == ["2", "0.0078"]
 
 
 def test_an_epsilon_beyond_the_curve_is_marked_too():
