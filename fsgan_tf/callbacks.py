@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
+from fsgan_tf.errors import NonFiniteError
+from fsgan_tf.hardware import on_all_workers
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.run_dir import Progress, RunDirectory
 
@@ -45,8 +50,15 @@ class LearningRates(keras.callbacks.Callback):
 class ProgressBar(keras.callbacks.Callback):
     """A bar over all steps of the run, with rate and time left, where the output is a terminal."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done_steps: int, images_per_step: int):
-        """Args: the run's size, the steps behind it, and images in a step over all replicas."""
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        done_steps: int,
+        images_per_step: int,
+        shown: bool = True,
+    ):
+        """Args: the run's size, steps behind it, images in a step over all replicas, `shown`."""
         super().__init__()
         self._epochs = epochs
         self._images_per_step = images_per_step
@@ -56,7 +68,7 @@ class ProgressBar(keras.callbacks.Callback):
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=None,
+            disable=None if shown else True,
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -75,13 +87,18 @@ class ProgressBar(keras.callbacks.Callback):
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM, remembered until the step in progress is complete.
+    """Ctrl-C or SIGTERM: ends what runs at once or, in a training, after the step in progress.
 
     A second signal ends the process at once.
+
+    Attributes:
+      requested: whether there was one.
+      after_step: whether a signal waits for the step's end; at first it does not.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.after_step = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -95,27 +112,76 @@ class StopRequest:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self.requested:
+        if self.requested or not self.after_step:
             raise KeyboardInterrupt
         self.requested = True
         print("\nstopping after this step; once more stops at once", file=sys.stderr)
+
+
+class FiniteReports(keras.callbacks.Callback):
+    """Ends the training at the first step that reports NaN or infinity.
+
+    A step's reports are read while the next one runs, so that a GPU need not wait for the host.
+    """
+
+    def __init__(self, method: TrainingMethod):
+        """Watches what `train_step` returns."""
+        super().__init__()
+        self._optimizer = method.classifier_optimizer
+        self._before: dict[str, Any] = {}
+        self._steps = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Counts on from the steps done."""
+        del logs
+        self._steps = int(self._optimizer.iterations.numpy())
+        self._before = {}
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Checks the step before this one."""
+        del batch
+        self._check()
+        self._before = logs or {}
+        self._steps += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Checks the last step."""
+        del epoch, logs
+        self._check()
+
+    def _check(self) -> None:
+        values = {name: float(value) for name, value in self._before.items()}
+        if not np.isfinite(list(values.values())).all():
+            parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            raise NonFiniteError(
+                f"step {self._steps} reports NaN or infinity (means of the epoch so far: {parts})"
+            )
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Saves at the end of every epoch, and after the step in which a stop was requested.
 
     It stands last among the callbacks: a checkpoint means that all else of the epoch is written.
+    Of several workers all stop at one step, and the chief saves.
     """
 
     def __init__(
-        self, method: TrainingMethod, run: RunDirectory, stop: StopRequest, progress: Progress
+        self,
+        method: TrainingMethod,
+        run: RunDirectory,
+        stop: StopRequest,
+        progress: Progress,
+        strategy: tf.distribute.Strategy,
+        saves: bool,
     ):
-        """Args: what to save and where; `progress` so far, replaced as the run goes on."""
+        """Args: what to save and where; `progress` so far; whether this process saves."""
         super().__init__()
         self._method = method
         self._run = run
         self._stop = stop
         self._progress = progress
+        self._strategy = strategy
+        self._saves = saves
         self._first_step = progress.step_in_epoch
         self._epoch = progress.epoch
 
@@ -130,7 +196,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves and stops if asked to."""
         del logs
-        if self._stop.requested:
+        if self._must_stop():
             self._save(self._epoch, self._first_step + batch + 1)
             raise KeyboardInterrupt
 
@@ -138,11 +204,18 @@ class Checkpoints(keras.callbacks.Callback):
         """Saves; stops if asked to meanwhile."""
         del logs
         self._save(epoch + 1, 0)
-        if self._stop.requested:
+        if self._must_stop():
             raise KeyboardInterrupt
 
+    def _must_stop(self) -> bool:
+        return any(on_all_workers(self._strategy, int(self._stop.requested)))
+
     def _save(self, epoch: int, step_in_epoch: int) -> None:
-        progress = Progress(
-            epoch, step_in_epoch, self._progress.class_names, self._progress.image_shape
-        )
-        self._run.save_checkpoint(self._method, progress)
+        progress = dataclasses.replace(self._progress, epoch=epoch, step_in_epoch=step_in_epoch)
+        error = None
+        try:
+            self._run.save_checkpoint(self._method, progress, self._saves)
+        except NonFiniteError as caught:
+            error = caught
+        if any(on_all_workers(self._strategy, int(error is not None))):
+            raise error or NonFiniteError("variables of another worker hold NaN or infinity")

@@ -1,4 +1,4 @@
-"""The two ways a command fails, each told in one line."""
+"""The ways a command fails, each told in one line."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A failure at run time that no input explains. The command ends with exit code 1."""
+
+
+class NonFiniteError(RunError):
+    """A loss, a report or a weight is NaN or infinite."""

@@ -1,7 +1,10 @@
-"""What the machine can do: distribution strategy and arithmetic precision."""
+"""What the machine can do: replicas, arithmetic precision, repeatable arithmetic."""
 
+import functools
+import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -25,22 +28,83 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
       The strategy; TensorFlow's default one for one device.
 
     Raises:
-      UserError: for `multi_worker` without TF_CONFIG.
+      UserError: for `multi_worker` without a usable TF_CONFIG.
+    """
+    if name == "multi_worker":
+        _require_cluster(os.environ.get("TF_CONFIG"))
+        # Before anything else asks for devices, which would start TensorFlow without the others.
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = replica_devices(name)
+    if not devices:
+        return tf.distribute.get_strategy()
+    is_cpu = "CPU" in devices[0]
+    return tf.distribute.MirroredStrategy(
+        devices, cross_device_ops=tf.distribute.HierarchicalCopyAllReduce() if is_cpu else None
+    )
+
+
+def replica_devices(name: str) -> list[str]:
+    """Names of the devices that share the work under a strategy; none where there is but one.
+
+    Args:
+      name: `auto`, `one_device` or `mirrored`, as for `make_strategy`.
     """
     gpus = tf.config.list_logical_devices("GPU")
-    if name == "multi_worker":
-        if "TF_CONFIG" not in os.environ:
-            raise UserError(
-                "--strategy=multi_worker needs TF_CONFIG in the environment, naming the workers"
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-        return tf.distribute.MirroredStrategy(
-            devices,
-            cross_device_ops=tf.distribute.HierarchicalCopyAllReduce() if not gpus else None,
-        )
-    return tf.distribute.get_strategy()
+        return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    return []
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes files: the only one, or the first worker of several."""
+    if not has_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return (resolver.task_type, resolver.task_id) == ("worker", 0)
+
+
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes train too."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and bool(
+        strategy.cluster_resolver.cluster_spec()
+    )
+
+
+def on_all_workers(strategy: tf.distribute.Strategy, number: int) -> list[int]:
+    """Every worker's number, in the workers' order; all of them wait here for each other.
+
+    Args:
+      strategy: of the training.
+      number: this process's, within int32.
+
+    Returns:
+      One number a replica; `[number]` without waiting where this process is alone.
+    """
+    if not has_workers(strategy):
+        return [number]
+    return _exchange_of(strategy)(tf.constant(number, tf.int32)).numpy().tolist()
+
+
+@functools.cache
+def _exchange_of(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traced once: a training asks after every step."""
+
+    def gather(number: tf.Tensor) -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_gather(number[tf.newaxis], axis=0)
+
+    @tf.function(autograph=False)
+    def exchange(number: tf.Tensor) -> tf.Tensor:
+        numbers = strategy.run(gather, args=(number,))
+        return strategy.experimental_local_results(numbers)[0]
+
+    return exchange
+
+
+def make_deterministic() -> None:
+    """The same bits from the same seed on the same machine; before the first operation."""
+    tf.config.experimental.enable_op_determinism()
 
 
 def resolve_precision(name: str) -> str:
@@ -73,3 +137,22 @@ def has_bfloat16() -> bool:
         return details.get("compute_capability", (0, 0)) >= _GPU_BFLOAT16_CAPABILITY
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and bool(_CPU_BFLOAT16.search(cpuinfo.read_text()))
+
+
+def _require_cluster(text: str | None) -> None:
+    """Raises `UserError` unless this is the TF_CONFIG of one of several workers."""
+    if text is None:
+        raise UserError(
+            "--strategy=multi_worker needs TF_CONFIG in the environment, naming the workers; "
+            "tools/launch_local.sh sets it for workers on one machine"
+        )
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        cluster[task["type"]][task["index"]]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(
+            'TF_CONFIG must be JSON such as {"cluster": {"worker": ["host1:12345", '
+            '"host2:12345"]}, "task": {"type": "worker", "index": 0}}, with this worker among '
+            f"them; it is {text}"
+        ) from error

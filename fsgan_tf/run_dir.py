@@ -1,19 +1,24 @@
 """The run directory: flags, metrics and checkpoints of one training.
 
 A checkpoint is one `.npz` file of every variable by its path, written to a temporary name,
-synced and renamed: it is there whole or not at all. Each array in it carries a CRC-32 that reading
-verifies, and nothing in it is code.
+synced and renamed: it is there whole or not at all. `SHA256SUMS` beside it, which `sha256sum -c`
+reads too, holds the hash of the whole file; reading verifies it. Nothing in it is code.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
+import io
 import json
 import os
+import socket
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +28,25 @@ import numpy as np
 from absl import flags
 
 from fsgan_tf import settings
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import NonFiniteError, RunError, UserError
 from fsgan_tf.networks.wide_resnet import wide_resnet
 
 _KEPT_CHECKPOINTS = 2
 _PROGRESS_KEY = "__progress__"
 # What may change when a run goes on: where things are, how far it goes, what is looked at after.
-_CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples")
-_READ_ERRORS = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
+CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples", "on_nan")
+# What damaged archives and arrays raise.
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Progress:
     Attributes:
       epoch: complete epochs.
       step_in_epoch: complete steps of the epoch after them; not 0 only after an interruption.
+      rollbacks: how often the run went back to a checkpoint to go on with other random draws.
       class_names: of the classifier's logits, in order.
       image_shape: `(h, w, c)` of the classifier's input.
     """
@@ -48,6 +65,7 @@ class Progress:
     step_in_epoch: int
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    rollbacks: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +94,36 @@ class RunDirectory:
         """Names the directory; `prepare` makes it."""
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
+        self.checksums_file = self.checkpoints / "SHA256SUMS"
         self.flags_file = self.path / "flags.txt"
         self.metrics_file = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.saved_model = self.path / "saved_model"
         self.evaluation = self.path / "evaluation"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes the directory and keeps other trainings out of it until this process is done.
+
+        The lock is the operating system's: it goes with the process, however that ends.
+
+        Raises:
+          UserError: where the directory cannot be made, or another process trains in it.
+        """
+        make_folder(self.checkpoints, "run_dir")
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise UserError(
+                    f"another training runs in {self.path} ({file.read().strip()}); wait until it "
+                    "ends, or give another --run_dir"
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
 
     def prepare(self, values: flags.FlagValues) -> None:
         """Makes the directory and records the flags, or checks them against the recorded ones.
@@ -122,7 +165,7 @@ class RunDirectory:
         differences = [
             f"--{name} was {recorded[name]} and is now {asked[name]}"
             for name in sorted(asked)
-            if name not in _CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
+            if name not in CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
         ]
         if differences:
             raise UserError(
@@ -130,16 +173,33 @@ class RunDirectory:
                 "flags to go on, or another --run_dir"
             )
 
-    def save_checkpoint(self, method: keras.Model, progress: Progress) -> None:
-        """Writes the method's variables and the progress; keeps the newest two checkpoints."""
+    def save_checkpoint(self, method: keras.Model, progress: Progress, writes: bool = True) -> None:
+        """Writes the method's variables and the progress; keeps the newest two checkpoints.
+
+        Args:
+          method: the networks; of several workers all call this, since to read a variable of one
+            value a replica takes them all.
+          progress: how far it is.
+          writes: whether this process writes; the others only read with it.
+
+        Raises:
+          NonFiniteError: a variable is NaN or infinite; nothing is written.
+          RunError: it cannot be written; the checkpoints before it are kept.
+        """
         arrays = {path: np.asarray(variable) for path, variable in _by_path(method).items()}
+        _require_finite(arrays)
+        if not writes:
+            return
         arrays[_PROGRESS_KEY] = np.frombuffer(
             json.dumps(dataclasses.asdict(progress)).encode(), dtype=np.uint8
         )
         name = f"epoch_{progress.epoch:04d}_step_{progress.step_in_epoch:06d}.npz"
+        checksums = self._checksums()
         try:
             with _atomic_file(self.checkpoints / name) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
+                checksums[name] = _sha256_of(file)
+            self._write_checksums(checksums)
         except OSError as error:
             raise RunError(
                 f"cannot write a checkpoint to {self.checkpoints} ({error.strerror}); the one "
@@ -154,6 +214,8 @@ class RunDirectory:
 
     def restore_checkpoint(self, method: keras.Model) -> Progress | None:
         """Loads the newest readable checkpoint into the method; None where there is none yet.
+
+        A newer one that is damaged or missing is named in a warning.
 
         Raises:
           UserError: where there are checkpoints and none is readable.
@@ -172,8 +234,8 @@ class RunDirectory:
         """
         values = self.read_flags()
         arrays, progress = self._newest_readable(with_optimizers=False)
-        if progress is None:
-            raise UserError(f"{self.path} has no checkpoint yet; train it first")
+        if progress is None or (progress.epoch, progress.step_in_epoch) == (0, 0):
+            raise UserError(f"{self.path} has no checkpoint of a step yet; train it first")
         model = wide_resnet(
             depth=values.classifier_depth,
             width=values.classifier_width,
@@ -187,14 +249,25 @@ class RunDirectory:
         )
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one an epoch."""
+        """The rows of metrics.jsonl, one an epoch.
+
+        Raises:
+          UserError: where it holds something else.
+        """
         if not self.metrics_file.exists():
             return []
         rows = []
-        for line in self.metrics_file.read_text().splitlines():
-            # A line cut short by a kill is of an epoch that no checkpoint holds yet.
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
+        lines = self.metrics_file.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                rows.append({**row, "epoch": int(row["epoch"])})
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                if number == len(lines):
+                    break  # Cut short by a kill: of an epoch that no checkpoint holds yet.
+                raise UserError(
+                    f"{self.metrics_file}, line {number}, is no epoch's object; remove the line"
+                ) from error
         return rows
 
     def keep_metrics_before(self, epoch: int) -> None:
@@ -203,9 +276,27 @@ class RunDirectory:
         write_atomically(self.metrics_file, "".join(_json_line(row) for row in rows).encode())
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Adds the row of an epoch."""
+        """Adds the row of an epoch, on the disk before its checkpoint is."""
         with self.metrics_file.open("a") as file:
             file.write(_json_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def newest_checkpoint(self) -> Path | None:
+        """The file of the newest checkpoint, readable or not."""
+        return next(iter(self._checkpoint_files()), None)
+
+    def _checksums(self) -> dict[str, str]:
+        """Hashes by file name; of no file that was written before they were kept."""
+        if not self.checksums_file.is_file():
+            return {}
+        pairs = (line.split() for line in self.checksums_file.read_text("latin-1").splitlines())
+        return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
+
+    def _write_checksums(self, checksums: dict[str, str]) -> None:
+        kept = [file.name for file in self._checkpoint_files()[:_KEPT_CHECKPOINTS]]
+        lines = [f"{checksums[name]}  {name}\n" for name in kept if name in checksums]
+        write_atomically(self.checksums_file, "".join(lines).encode())
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted(self.checkpoints.glob("epoch_*.npz"), reverse=True)
@@ -213,16 +304,15 @@ class RunDirectory:
     def _newest_readable(
         self, with_optimizers: bool
     ) -> tuple[dict[str, np.ndarray], Progress | None]:
-        files = self._checkpoint_files()
+        files, checksums = self._checkpoint_files(), self._checksums()
+        for missing in sorted(set(checksums) - {file.name for file in files}):
+            _warn(f"checkpoint {self.checkpoints / missing} is missing")
         for file in files:
             try:
-                return _read(file, with_optimizers)
+                return _read(file, checksums.get(file.name), with_optimizers)
             except _READ_ERRORS as error:
-                print(
-                    f"warning: checkpoint {file} is damaged ({error}); trying the one before it",
-                    file=sys.stderr,
-                )
-        if files:
+                _warn(f"checkpoint {file} is damaged ({error}); trying the one before it")
+        if files or checksums:
             raise UserError(
                 f"no checkpoint in {self.checkpoints} is readable; remove them to start again, or "
                 "give another --run_dir"
@@ -267,13 +357,40 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _atomic_file(path: Path) -> Iterator[Any]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Makes a rename last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256_of(file: Any) -> str:
+    """Of all that was written to it; it stays at its end."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _require_finite(arrays: dict[str, np.ndarray]) -> None:
+    broken = [path for path, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise NonFiniteError(
+            f"{len(broken)} of {len(arrays)} variables hold NaN or infinity, such as {broken[0]}"
+        )
 
 
 def _by_path(method: keras.Model) -> dict[str, Any]:
@@ -295,8 +412,14 @@ def _network_paths(model: keras.Model) -> dict[str, Any]:
     return {variable.path: variable for variable in model.variables}
 
 
-def _read(file: Path, with_optimizers: bool) -> tuple[dict[str, np.ndarray], Progress]:
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+def _read(
+    file: Path, sha256: str | None, with_optimizers: bool
+) -> tuple[dict[str, np.ndarray], Progress]:
+    content = file.read_bytes()
+    # Arrays carry a CRC-32 each, which covers a file without a recorded hash.
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{len(content)} bytes, not those that SHA256SUMS is of")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         progress = json.loads(archive[_PROGRESS_KEY].tobytes())
         arrays = {
             name: archive[name]
@@ -317,6 +440,10 @@ def _assign(variables: dict[str, Any], arrays: dict[str, np.ndarray], where: Pat
             )
     for path, variable in variables.items():
         variable.assign(arrays[path])
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _json_line(row: dict[str, Any]) -> str:

@@ -8,20 +8,23 @@ same --run_dir, it goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from fsgan_tf import cli, quiet, settings
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import NonFiniteError, RunError, UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fsgan_tf.callbacks import StopRequest
+    from fsgan_tf.callbacks import ProgressBar, StopRequest
     from fsgan_tf.data import ImageDataset
     from fsgan_tf.methods.base import TrainingMethod
     from fsgan_tf.run_dir import Progress, RestoredClassifier, RunDirectory
@@ -49,35 +52,135 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     from fsgan_tf import hardware
     from fsgan_tf.callbacks import StopRequest
-    from fsgan_tf.run_dir import Progress, RunDirectory
 
-    strategy = hardware.make_strategy(flag_values.strategy)
-    dataset = _load(flag_values)
-    steps_per_epoch = _steps_per_epoch(
-        flag_values, len(dataset.train), strategy.num_replicas_in_sync
-    )
+    if flag_values.deterministic:
+        hardware.make_deterministic()
+    with StopRequest() as stop:
+        _run(flag_values, stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """What a training needs, once every flag is known to be good.
+
+    Attributes:
+      values: its flags.
+      strategy: where it runs; `writes` is whether this process writes files (the chief does).
+      dataset: its images.
+      method: its networks.
+      run: where it writes.
+      steps_per_epoch: complete batches over all replicas.
+      stop: Ctrl-C or SIGTERM.
+    """
+
+    values: flags.FlagValues
+    strategy: tf.distribute.Strategy
+    writes: bool
+    dataset: ImageDataset
+    method: TrainingMethod
+    run: RunDirectory
+    steps_per_epoch: int
+    stop: StopRequest
+
+    @property
+    def global_batch_size(self) -> int:
+        """Images a step, over all replicas."""
+        return self.values.batch_size * self.strategy.num_replicas_in_sync
+
+    def done_steps(self, progress: Progress) -> int:
+        """Steps behind the run."""
+        return progress.epoch * self.steps_per_epoch + progress.step_in_epoch
+
+
+def _run(values: flags.FlagValues, stop: StopRequest) -> None:
+    """Builds the training, goes on from its newest checkpoint, exports and evaluates."""
+    import tensorflow as tf
+
+    from fsgan_tf import hardware
+    from fsgan_tf.run_dir import RunDirectory
+
+    strategy = hardware.make_strategy(values.strategy)
+    dataset = _load(values)
+    steps_per_epoch = _steps_per_epoch(values, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():
-        method = build_method(flag_values, dataset.num_classes, dataset.image_shape)
-    run = RunDirectory(flag_values.run_dir)
+        method = build_method(values, dataset.num_classes, dataset.image_shape)
+    run = RunDirectory(values.run_dir)
+    writes = hardware.is_chief(strategy)
+    training = _Training(values, strategy, writes, dataset, method, run, steps_per_epoch, stop)
     # A run that goes on has its own weights, and needs no other run for them.
-    initial = None if run.has_checkpoint() else _initial_classifier(flag_values, method, dataset)
-    # Only now is every flag known to be good.
-    run.prepare(flag_values)
-    progress = run.restore_checkpoint(method)
+    initial = None if run.has_checkpoint() else _initial_classifier(values, method, dataset)
+    try:
+        # Only now is every flag known to be good.
+        with run.lock() if writes else contextlib.nullcontext():
+            _train(training, _start(training, initial))
+            if writes:
+                _finish(values, dataset, run)
+            # Workers leave together: the first to go would end the others' wait with an error.
+            hardware.on_all_workers(strategy, 0)
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"training failed ({type(error).__name__}: {_reason(error)}); the same command goes on "
+            f"from {run.checkpoints}"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot read or write {error.filename or run.path} ({error.strerror or error}); the "
+            f"same command goes on from {run.checkpoints}"
+        ) from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in error.message.splitlines()]
+    return next((line for line in lines if line and line != "Graph execution error:"), "")
+
+
+def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
+    """Restores the newest checkpoint, or makes the first one, to which a rollback can go."""
+    from fsgan_tf.run_dir import Progress
+
+    run, dataset, values = training.run, training.dataset, training.values
+    if training.writes:
+        run.prepare(values)
+    progress = run.restore_checkpoint(training.method)
     if progress is None:
         progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
         if initial:
-            method.classifier.set_weights(initial.model.get_weights())
+            training.method.classifier.set_weights(initial.model.get_weights())
+        run.save_checkpoint(training.method, progress, training.writes)
     _require_same_classes(run, progress, dataset)
+    _require_agreement(training, progress)
     print(
-        f"{flag_values.method} on {dataset.name}: {len(dataset.train)} training, "
+        f"{values.method} on {dataset.name}: {len(dataset.train)} training, "
         f"{len(dataset.validation)} validation, {len(dataset.test)} test images; epochs "
-        f"{progress.epoch} to {flag_values.epochs}; {run.path}",
+        f"{progress.epoch} to {values.epochs}; {run.path}",
         flush=True,
     )
-    with StopRequest() as stop:
-        watcher = _fit(flag_values, method, dataset, run, progress, strategy, steps_per_epoch, stop)
-    _finish(flag_values, dataset, run, watcher)
+    return progress
+
+
+def _require_agreement(training: _Training, progress: Progress) -> None:
+    """Raises `UserError` where the workers would train different things."""
+    from fsgan_tf import hardware
+    from fsgan_tf.run_dir import CHANGEABLE_FLAGS
+
+    if not hardware.has_workers(training.strategy):
+        return
+    named = sorted(training.values.flag_values_dict().items())
+    train = training.dataset.train
+    seen = {
+        "training flags": repr(
+            [flag for flag in named if flag[0] not in CHANGEABLE_FLAGS]
+        ).encode(),
+        "numbers of epochs": str(training.values.epochs).encode(),
+        "training images": train.images.tobytes() + train.labels.tobytes(),
+        "checkpoints (--run_dir must be one folder that all of them see)": repr(progress).encode(),
+    }
+    for what, content in seen.items():
+        # 31 bits of the hash: what goes between workers is int32.
+        hashes = hardware.on_all_workers(training.strategy, zlib.crc32(content) >> 1)
+        if len(set(hashes)) > 1:
+            raise UserError(f"the workers have different {what}; start all with the same command")
 
 
 def build_method(
@@ -189,60 +292,78 @@ def _require_same_classes(run: RunDirectory, progress: Progress, dataset: ImageD
         )
 
 
-def _fit(
-    values: flags.FlagValues,
-    method: TrainingMethod,
-    dataset: ImageDataset,
-    run: RunDirectory,
+def _train(training: _Training, progress: Progress) -> None:
+    """Trains from `progress` to the last epoch, over `--on_nan` rollbacks."""
+    tries: dict[tuple[int, int], int] = {}
+    training.stop.after_step = True
+    try:
+        while progress.epoch < training.values.epochs:
+            try:
+                _fit(training, progress)
+                break
+            except NonFiniteError as error:
+                progress = _roll_back(training, progress, tries, error)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {training.run.checkpoints}", file=sys.stderr)
+        raise
+    training.stop.after_step = False
+
+
+def _roll_back(
+    training: _Training,
     progress: Progress,
-    strategy: tf.distribute.Strategy,
-    steps_per_epoch: int,
-    stop: StopRequest,
-) -> Watcher:
+    tries: dict[tuple[int, int], int],
+    error: NonFiniteError,
+) -> Progress:
+    """Restores the last good checkpoint; from there on, draws and data order are others.
+
+    Args:
+      training: the training.
+      progress: where the failed attempt started.
+      tries: attempts so far from a checkpoint's (epoch, step), counted here.
+      error: what happened.
+
+    Returns:
+      The checkpoint's progress, with one rollback more.
+
+    Raises:
+      RunError: `--on_nan=stop`, or too many attempts from this checkpoint.
+    """
+    checkpoint = training.run.newest_checkpoint()
+    told = f"{error}; the last good checkpoint is {checkpoint}"
+    rolls_back = training.values.on_nan == "rollback"
+    restored = training.run.restore_checkpoint(training.method) if rolls_back else None
+    if restored is None:
+        raise RunError(
+            f"{told}; --on_nan=rollback goes on from it with other random draws; a smaller "
+            "learning rate needs another --run_dir"
+        ) from error
+    place = (restored.epoch, restored.step_in_epoch)
+    tries[place] = tries.get(place, 0) + 1
+    if tries[place] > settings.MAX_ROLLBACKS:
+        raise RunError(
+            f"{told}; gave up after {settings.MAX_ROLLBACKS} rollbacks to it; a smaller learning "
+            "rate needs another --run_dir"
+        ) from error
+    print(f"warning: {told}; going on from it with other random draws", file=sys.stderr)
+    return dataclasses.replace(restored, rollbacks=progress.rollbacks + 1)
+
+
+def _fit(training: _Training, progress: Progress) -> None:
     """Trains from `progress` to the last epoch; an interrupted epoch is completed first."""
-    import tensorflow as tf
-
     from fsgan_tf import data
-    from fsgan_tf.callbacks import Checkpoints, LearningRates, ProgressBar
-    from fsgan_tf.watching import Watcher
 
-    global_batch_size = values.batch_size * strategy.num_replicas_in_sync
-    run.keep_metrics_before(progress.epoch)
-    watcher = Watcher(
-        method,
-        dataset.validation,
-        run,
-        epochs=values.epochs,
-        batch_size=values.batch_size,
-        images_per_step=global_batch_size,
-        seed=values.seed,
-    )
-    watcher.describe(values)
-    initial_rates = {
-        network: float(values[f"{network}_learning_rate"].value)
-        for network in method.optimizers_by_network
-    }
-    done_steps = progress.epoch * steps_per_epoch + progress.step_in_epoch
-    bar = ProgressBar(values.epochs, steps_per_epoch, done_steps, global_batch_size)
-    callbacks = [
-        LearningRates(
-            method,
-            initial_rates,
-            constant=() if values.generator_lr_decay else ("generator",),
-            decay_epochs=settings.decay_epochs(values),
-            decay_factor=values.lr_decay_factor,
-        ),
-        bar,
-        watcher,
-        Checkpoints(method, run, stop, progress),
-    ]
+    values, method = training.values, training.method
+    seed = _seed(values.seed, progress.rollbacks)
+    method.reseed(seed)
+    bar, callbacks = _callbacks(training, progress)
     epoch, skipped = progress.epoch, progress.step_in_epoch
     try:
         while epoch < values.epochs:
             batches = data.training_batches(
-                dataset.train,
-                batch_size=global_batch_size,
-                seed=values.seed,
+                training.dataset.train,
+                batch_size=training.global_batch_size,
+                seed=seed,
                 augmentation=data.resolve_augmentation(values.augmentation, values.dataset),
                 first_epoch=epoch,
             )
@@ -251,40 +372,85 @@ def _fit(
                 batches.skip(skipped),
                 initial_epoch=epoch,
                 epochs=last_epoch,
-                steps_per_epoch=steps_per_epoch - skipped,
+                steps_per_epoch=training.steps_per_epoch - skipped,
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
             )
             epoch, skipped = last_epoch, 0
-    except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {run.checkpoints}", file=sys.stderr)
-        raise
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise RunError(
-            f"training failed ({type(error).__name__}: {reason}); the same command goes on from "
-            f"{run.checkpoints}"
-        ) from error
     finally:
         bar.close()
+
+
+def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, list[Any]]:
+    """The progress bar, which is to be closed, and all callbacks in order."""
+    from fsgan_tf.callbacks import Checkpoints, FiniteReports, LearningRates, ProgressBar
+
+    values, method = training.values, training.method
+    initial_rates = {
+        network: float(values[f"{network}_learning_rate"].value)
+        for network in method.optimizers_by_network
+    }
+    bar = ProgressBar(
+        values.epochs,
+        training.steps_per_epoch,
+        training.done_steps(progress),
+        training.global_batch_size,
+        shown=training.writes,
+    )
+    rates = LearningRates(
+        method,
+        initial_rates,
+        constant=() if values.generator_lr_decay else ("generator",),
+        decay_epochs=settings.decay_epochs(values),
+        decay_factor=values.lr_decay_factor,
+    )
+    checkpoints = Checkpoints(
+        method, training.run, training.stop, progress, training.strategy, training.writes
+    )
+    watchers = [_watcher(training, progress)] if training.writes else []
+    return bar, [rates, bar, FiniteReports(method), *watchers, checkpoints]
+
+
+def _watcher(training: _Training, progress: Progress) -> Watcher:
+    """Takes back what an earlier process wrote after its last checkpoint, then watches."""
+    from fsgan_tf.tensorboard_log import TensorBoardLog
+    from fsgan_tf.watching import Watcher
+
+    training.run.keep_metrics_before(progress.epoch)
+    TensorBoardLog(training.run.tensorboard).keep_until(training.done_steps(progress))
+    watcher = Watcher(
+        training.method,
+        training.dataset.validation,
+        training.run,
+        epochs=training.values.epochs,
+        batch_size=training.values.batch_size,
+        images_per_step=training.global_batch_size,
+        seed=training.values.seed,
+    )
+    watcher.describe(training.values)
     return watcher
 
 
-def _finish(
-    values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory, watcher: Watcher
-) -> None:
+def _seed(seed: int, rollbacks: int) -> int:
+    """Another seed after each rollback, within int32."""
+    return (seed + 1_000_003 * rollbacks) % 2**31 if rollbacks else seed
+
+
+def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
     from fsgan_tf import evaluate, export, report
     from fsgan_tf.attacks import suite
     from fsgan_tf.threat_model import ThreatModel
+    from fsgan_tf.watching import write_test_figures
 
     restored = run.restore_classifier()
     if _is_finished(run, restored.sha256, min(values.eval_examples, len(dataset.test))):
         print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
+        write_test_figures(run)
         return
     export.save_classifier(restored.model, restored.class_names, run.saved_model)
-    print(f"exported: {run.saved_model}")
+    print(f"exported: {run.saved_model}", flush=True)
     if not values.eval_examples:
         return
     examples = dataset.test.first(values.eval_examples)
@@ -308,13 +474,7 @@ def _finish(
         ),
         progress=True,
     )
-    watcher.report(
-        {
-            "test/clean_accuracy": result.clean_accuracy,
-            "test/worst_case_accuracy": result.worst_case_accuracy,
-            **{f"test/{attack.name}": attack.accuracy for attack in result.attacks},
-        }
-    )
+    write_test_figures(run)
     print(report.as_table(result))
     print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from fsgan_tf.attacks import Evaluator, by_names
 from fsgan_tf.data import Split
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.run_dir import RunDirectory
+from fsgan_tf.tensorboard_log import TensorBoardLog
 
 ONE_STEP, MULTI_STEP = "fgsm", "pgd10"
 # Enough to see robustness come or go (standard error 3 points at worst), cheap beside an epoch.
@@ -62,7 +64,7 @@ class Watcher(keras.callbacks.Callback):
         self._evaluator = Evaluator(method.classifier, method.threat_model, self._batch_size)
         self._diagnose = tf.function(method.diagnose, autograph=False)
         self._perturb = tf.function(method.perturb, autograph=False)
-        self._writer = tf.summary.create_file_writer(str(run.tensorboard))
+        self._tensorboard = TensorBoardLog(run.tensorboard)
         self._rows = run.read_metrics()
         self._started = 0.0
         self._steps = 0
@@ -72,14 +74,12 @@ class Watcher(keras.callbacks.Callback):
         """Writes the resolved flags to TensorBoard, as text and as hyper-parameters."""
         listed = {k: v for k, v in values.flag_values_dict().items() if k not in _NO_HPARAMS}
         text = "\n".join(f"    --{name}={value}" for name, value in listed.items())
-        with self._writer.as_default():
-            tf.summary.text("flags", text, step=0)
+
+        def summaries() -> None:
+            tf.summary.text("flags", text)
             hparams.hparams({k: v if _is_plain(v) else str(v) for k, v in listed.items()})
 
-    def report(self, scalars: dict[str, float]) -> None:
-        """Writes final figures, after the last epoch."""
-        step = self._rows[-1]["step"] if self._rows else 0
-        self._write_scalars(scalars, step)
+        self._tensorboard.write("flags", 0, summaries)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
@@ -113,8 +113,7 @@ class Watcher(keras.callbacks.Callback):
             _say(f"warning: {warning}")
         self._rows.append(row)
         self._run.append_metrics(row)
-        self._write_scalars(row, step)
-        self._write_pictures(step)
+        self._tensorboard.write("epoch", step, lambda: self._write_epoch(row))
 
     def _validate(self) -> dict[str, float]:
         images, labels = self._validation.images, self._validation.labels
@@ -153,15 +152,9 @@ class Watcher(keras.callbacks.Callback):
             f"{tqdm.format_interval(left)} left"
         )
 
-    def _write_scalars(self, scalars: dict[str, float], step: int) -> None:
-        with self._writer.as_default(step):
-            for name, value in scalars.items():
-                if name not in ("epoch", "step"):
-                    tf.summary.scalar(_tag(name), value)
-        self._writer.flush()
-
-    def _write_pictures(self, step: int) -> None:
-        """Rows of clean images, adversarial images and the perturbation, magnified to [0, 1]."""
+    def _write_epoch(self, row: Row) -> None:
+        """Scalars, and rows of clean images, adversarial ones and perturbations, magnified."""
+        _write_scalars(row)
         count = min(_PICTURED_EXAMPLES, len(self._validation))
         rows = np.arange(self._batch_size)
         images, labels = self._evaluator.take(
@@ -170,11 +163,24 @@ class Watcher(keras.callbacks.Callback):
         adversarial = self._perturb(images, labels, self._seed)
         magnified = 0.5 + (adversarial - images) / (2 * self._method.threat_model.epsilon)
         strips = [_strip(x[:count]) for x in (images, adversarial, magnified)]
-        with self._writer.as_default(step):
-            tf.summary.image(
-                "clean_adversarial_perturbation", tf.concat(strips, axis=0)[tf.newaxis]
-            )
-        self._writer.flush()
+        tf.summary.image("clean_adversarial_perturbation", tf.concat(strips, axis=0)[tf.newaxis])
+
+
+def write_test_figures(run: RunDirectory) -> None:
+    """Copies the evaluation's accuracies to TensorBoard, at the last step, unless they are there.
+
+    Args:
+      run: its training has ended and `evaluation/results.json` is written.
+    """
+    rows, log = run.read_metrics(), TensorBoardLog(run.tensorboard)
+    results_file = run.evaluation / "results.json"
+    step = rows[-1]["step"] if rows else 0
+    if log.has("test", step) or not results_file.is_file():
+        return
+    results = json.loads(results_file.read_text())
+    scalars = {f"test/{name}": results[name] for name in ("clean_accuracy", "worst_case_accuracy")}
+    scalars |= {f"test/{attack['name']}": attack["accuracy"] for attack in results["attacks"]}
+    log.write("test", step, lambda: _write_scalars(scalars))
 
 
 def warnings_of(earlier: list[Row], row: Row) -> list[str]:
@@ -210,6 +216,12 @@ def warnings_of(earlier: list[Row], row: Row) -> list[str]:
             "adversary only"
         )
     return lines
+
+
+def _write_scalars(scalars: Row) -> None:
+    for name, value in scalars.items():
+        if name not in ("epoch", "step"):
+            tf.summary.scalar(_tag(name), value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,9 +3,12 @@
 import os
 import signal
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from fsgan_tf.callbacks import LearningRates, StopRequest
+from fsgan_tf.callbacks import FiniteReports, LearningRates, StopRequest
+from fsgan_tf.errors import NonFiniteError
 from tests.training import build
 
 
@@ -27,13 +30,36 @@ def test_a_constant_learning_rate_stays():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_remembered_and_a_second_one_stops_at_once(number, capsys):
+def test_a_signal_waits_for_the_step_and_a_second_one_stops_at_once(number, capsys):
     before = signal.getsignal(number)
     with StopRequest() as stop:
-        assert not stop.requested
+        stop.after_step = True
         os.kill(os.getpid(), number)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
     assert "once more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_of_steps_a_signal_stops_at_once(number):
+    with StopRequest(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+
+
+def test_the_step_that_reports_nan_is_named_with_its_parts():
+    reports = FiniteReports(build("standard"))
+    reports.on_train_begin()
+    reports.on_train_batch_end(0, {"loss": tf.constant(0.5)})
+    reports.on_train_batch_end(1, {"loss": tf.constant(np.nan), "accuracy": tf.constant(0.25)})
+    with pytest.raises(NonFiniteError, match=r"step 2 reports .*loss nan, accuracy 0.25"):
+        reports.on_train_batch_end(2, {"loss": tf.constant(np.nan)})
+
+
+def test_the_last_step_of_an_epoch_is_checked():
+    reports = FiniteReports(build("standard"))
+    reports.on_train_begin()
+    reports.on_train_batch_end(0, {"loss": tf.constant(np.inf)})
+    with pytest.raises(NonFiniteError, match="step 1 "):
+        reports.on_epoch_end(0)

@@ -1,12 +1,14 @@
 """The run directory: what is written is whole, what is damaged is named, nothing is lost."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from fsgan_tf import run_dir, settings
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import NonFiniteError, RunError, UserError
 from fsgan_tf.run_dir import Progress, RunDirectory
 from tests.training import IMAGE_SHAPE, build
 
@@ -36,7 +38,7 @@ def _run(tmp_path, method, *epochs) -> RunDirectory:
 def test_newest_two_checkpoints_are_kept_and_the_newest_wins(tmp_path, method):
     run = _run(tmp_path, method, 1, 2, 3)
     names = sorted(path.name for path in run.checkpoints.iterdir())
-    assert names == ["epoch_0002_step_000000.npz", "epoch_0003_step_000000.npz"]
+    assert names == ["SHA256SUMS", "epoch_0002_step_000000.npz", "epoch_0003_step_000000.npz"]
     assert run.restore_checkpoint(method) == Progress(3, 0, CLASSES, IMAGE_SHAPE)
 
 
@@ -64,6 +66,78 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, meth
     assert str(newest) in capsys.readouterr().err
 
 
+def test_any_flipped_bit_and_any_truncation_is_found(tmp_path, method):
+    """Single bits at random positions, headers and padding included."""
+    run = _run(tmp_path, method, 1, 2)
+    newest = run.checkpoints / "epoch_0002_step_000000.npz"
+    good, random = newest.read_bytes(), np.random.default_rng(0)
+    for bit in random.integers(0, 8 * len(good), 40):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        newest.write_bytes(damaged)
+        assert run.restore_checkpoint(method).epoch == 1, bit
+    for size in random.integers(0, len(good), 10):
+        newest.write_bytes(good[:size])
+        assert run.restore_checkpoint(method).epoch == 1, size
+    newest.write_bytes(good)
+    assert run.restore_checkpoint(method).epoch == 2
+
+
+def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(tmp_path, method, capsys):
+    run = _run(tmp_path, method, 1, 2)
+    newest = run.checkpoints / "epoch_0002_step_000000.npz"
+    newest.unlink()
+    assert run.restore_checkpoint(method).epoch == 1
+    assert f"{newest} is missing" in capsys.readouterr().err
+    (run.checkpoints / "epoch_0001_step_000000.npz").unlink()
+    with pytest.raises(UserError, match="no checkpoint in .* is readable"):
+        run.restore_checkpoint(method)
+
+
+def test_a_checkpoint_from_before_hashes_were_kept_is_read_and_its_arrays_checked(tmp_path, method):
+    run = _run(tmp_path, method, 1, 2)
+    run.checksums_file.unlink()
+    assert run.restore_checkpoint(method).epoch == 2
+    newest = run.checkpoints / "epoch_0002_step_000000.npz"
+    newest.write_bytes(_flip_a_bit(newest.read_bytes()))
+    assert run.restore_checkpoint(method).epoch == 1
+
+
+def test_a_checkpoint_of_nan_or_infinity_is_never_written(tmp_path):
+    method = build("standard")
+    run = _run(tmp_path, method, 1)
+    before = sorted(path.name for path in run.checkpoints.iterdir())
+    variable = method.classifier.trainable_variables[0]
+    variable.assign(np.full(variable.shape, np.inf))
+    with pytest.raises(NonFiniteError, match=variable.path):
+        run.save_checkpoint(method, Progress(2, 0, CLASSES, IMAGE_SHAPE))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == before
+
+
+_HOLD = """
+import sys, time
+from fsgan_tf.run_dir import RunDirectory
+with RunDirectory(sys.argv[1]).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_training_is_refused_until_the_first_is_dead(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    command = [sys.executable, "-c", _HOLD, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        refusal = pytest.raises(UserError, match=f"process {holder.pid} on .*--run_dir")
+        with refusal, run.lock():
+            pass
+        holder.kill()
+    with run.lock():
+        pass
+    with run.lock():
+        pass
+
+
 def test_no_readable_checkpoint_is_an_error_not_a_new_start(tmp_path, method):
     run = _run(tmp_path, method, 1)
     (run.checkpoints / "epoch_0001_step_000000.npz").write_bytes(b"not a checkpoint")
@@ -88,7 +162,8 @@ def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing(tmp_path, m
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(RunError, match="No space left on device"):
         run.save_checkpoint(method, Progress(2, 0, CLASSES, IMAGE_SHAPE))
-    assert [path.name for path in run.checkpoints.iterdir()] == ["epoch_0001_step_000000.npz"]
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    assert names == ["SHA256SUMS", "epoch_0001_step_000000.npz"]
 
 
 def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing(tmp_path, method):
@@ -131,8 +206,10 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, content):
 
 
 def test_a_run_without_checkpoint_says_so(tmp_path, method):
-    with pytest.raises(UserError, match="no checkpoint yet"):
+    with pytest.raises(UserError, match="no checkpoint of a step yet"):
         _run(tmp_path, method).restore_classifier()
+    with pytest.raises(UserError, match="no checkpoint of a step yet"):
+        _run(tmp_path, method, 0).restore_classifier()
 
 
 def test_the_restored_classifier_is_the_trained_one_in_float32(tmp_path):
@@ -157,3 +234,10 @@ def test_metrics_are_rows_and_survive_a_line_cut_short(tmp_path):
     run.keep_metrics_before(2)
     lines = run.metrics_file.read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_metrics_with_a_damaged_line_name_it(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.metrics_file.write_text('{"epoch": 0}\n{"epo\n{"epoch": 2}\n')
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2"):
+        run.read_metrics()

@@ -115,6 +115,39 @@ class TrainingMethod(keras.Model, abc.ABC):
         """None for Keras to reset: an epoch may span two runs (see `reset_means`)."""
         return []
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Nothing: every network is built. Keras 3.15's own fails where there are workers."""
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' function of a step, for any strategy; 3.15's own cannot reduce over workers."""
+        if self.train_function and not force:
+            return self.train_function
+        strategy = self.distribute_strategy
+
+        @tf.function(jit_compile=self.jit_compile, autograph=False)
+        def step(data: Batch) -> tf.Tensor:
+            reports = strategy.run(self.packed_step, args=(data,))
+            return strategy.reduce(tf.distribute.ReduceOp.MEAN, reports, axis=None)
+
+        @tf.function(autograph=False)
+        def next_step(iterator: Any) -> dict[str, tf.Tensor]:
+            return dict(zip(self.reports, tf.unstack(step(iterator.get_next())), strict=True))
+
+        self.train_function = next_step
+        return self.train_function
+
+    def packed_step(self, data: Batch) -> tf.Tensor:
+        """`train_step` with its reports in one vector: one reduction over the replicas a step."""
+        reports = self.train_step(data)
+        return tf.stack([reports[name] for name in self.reports])
+
+    def reseed(self, seed: int) -> None:
+        """Draws from another seed from the next step on."""
+        if seed != self.seed:
+            self.seed = seed
+            # The old seed is a constant of the traced step.
+            self.train_function = None
+
     def reset_means(self) -> None:
         """Starts the means of a new epoch."""
         for mean in self.means.values():
