@@ -90,7 +90,8 @@ class EvaluationState:
           image_shape: `(h, w, c)`.
         """
         try:
-            with np.load(self._file(task), allow_pickle=False) as archive:
+            content = io.BytesIO(self._file(task).read_bytes())
+            with np.load(content, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in Outcome._fields}
             outcome = Outcome(**{**arrays, "seconds": float(arrays["seconds"])})
             return outcome if _fits(outcome, task.examples, image_shape) else None

@@ -1,15 +1,19 @@
+import dataclasses
 import io
 import sys
+import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, by_names, evaluate
+from fsgan_tf.attacks import Evaluator, Source, by_names, evaluate
 from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import is_misclassified
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.engine import _random_key
 from fsgan_tf.errors import UserError
+from fsgan_tf.threat_model import ThreatModel
 
 
 class FixedAttack:
@@ -26,6 +30,13 @@ class FixedAttack:
     def run(self, classifier, threat_model, images, labels, seeds, restart):
         del classifier, threat_model, labels, seeds
         return Attempt(self._found(images), tf.ones(len(images), tf.bool))
+
+
+def _attacked(logits_fn, images, labels, threat_model, attacks, **options):
+    """What `evaluate` finds, without the checks."""
+    return Evaluator(logits_fn, threat_model, len(images)).evaluate(
+        images, labels, attacks, **options
+    )
 
 
 def _fooled(result):
@@ -163,13 +174,6 @@ def test_evaluating_again_traces_nothing_and_sees_new_weights(
     assert second.clean_accuracy < first.clean_accuracy
 
 
-def test_batch_normalisation_statistics_stay(network, network_labels, images, ball):
-    before = network.get_weights()
-    evaluate(network, images, network_labels, ball, by_names(["pgd3"], ball.epsilon))
-    for old, new in zip(before, network.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
 def test_claims_are_verified(honest, images, labels, threat_model):
     dark = tf.zeros_like(images)[:1]
 
@@ -192,8 +196,8 @@ def test_unclaimed_successes_count(honest, images, labels, threat_model):
             found = fgsm.run(classifier, threat_model, images, labels, seeds, restart).images
             return Attempt(found, tf.zeros(len(images), tf.bool))
 
-    modest = evaluate(honest, images, labels, threat_model, [Modest(None)])
-    proud = evaluate(honest, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    modest = _attacked(honest, images, labels, threat_model, [Modest(None)])
+    proud = _attacked(honest, images, labels, threat_model, by_names(["fgsm"], 0.05))
     assert modest.worst_case_accuracy == proud.worst_case_accuracy < proud.clean_accuracy
 
 
@@ -203,13 +207,13 @@ def test_linear_classifier_has_its_exact_robust_accuracy(honest, images, labels,
     true = brightness[np.arange(24), labels]
     brightness[np.arange(24), labels] = -np.inf
     margin = true - brightness.max(axis=1)
-    result = evaluate(honest, images, labels, threat_model, by_names(["fgsm", "pgd20"], 0.05))
+    result = _attacked(honest, images, labels, threat_model, by_names(["fgsm", "pgd20"], 0.05))
     np.testing.assert_array_equal(result.clean_correct, margin > 0)
     np.testing.assert_array_equal(result.robust, margin > 2 * threat_model.epsilon)
 
 
 def test_logits_that_are_not_a_number_are_no_robustness(images, threat_model):
-    result = evaluate(
+    result = _attacked(
         lambda pixels: tf.reshape(pixels, [-1, 64])[:, :4] * np.nan,
         images,
         np.zeros(24, int),
@@ -219,11 +223,167 @@ def test_logits_that_are_not_a_number_are_no_robustness(images, threat_model):
     assert result.clean_accuracy == 0
 
 
+@pytest.fixture
+def brightness_100():
+    """Four uint8 images of brightness 100, and a classifier that errs from 100.2 on."""
+
+    def logits_fn(pixels):
+        brightness = 255 * tf.reduce_mean(pixels, axis=[1, 2, 3])
+        return tf.stack([tf.zeros_like(brightness), brightness - 100.2], axis=1)
+
+    return logits_fn, np.full((4, 2, 2, 1), 100, np.uint8), np.zeros(4, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("rise", "epsilon", "in_8_bits"),
+    [(0.3, 1.2, False), (0.6, 1.2, True), (0.6, 0.7, False), (1.0, 1.0, True)],
+    ids=["rounds to the image", "rounds to what fools", "rounds out of the ball", "is in 8 bits"],
+)
+def test_rounding_to_8_bits_is_verified_too(rise, epsilon, in_8_bits, brightness_100):
+    threat_model = ThreatModel(epsilon / 255)
+    attack = FixedAttack(lambda pixels: pixels + rise / 255)
+    for standalone in (False, True):
+        result = Evaluator(brightness_100[0], threat_model, 3).evaluate(
+            *brightness_100[1:], [attack], standalone=standalone
+        )
+        assert result.attacks[0].fooled.all()
+        np.testing.assert_array_equal(result.attacks[0].fooled_8bit, in_8_bits)
+        assert result.attacks[0].accuracy == 0
+        assert result.attacks[0].accuracy_8bit == 1 - in_8_bits
+        assert result.worst_case_accuracy_8bit == 1 - in_8_bits
+
+
+def test_accuracy_in_8_bits_follows_the_rule_of_accuracy(brightness_100):
+    def raising(name, rise, cost, where):
+        attack = FixedAttack(lambda pixels: pixels + rise / 255)
+        attack.name, attack.cost = name, cost
+
+        def run(classifier, threat_model, images, labels, seeds, restart):
+            chosen = tf.reduce_any(seeds[:, 1, None] == tf.constant(where, tf.int64), axis=1)
+            found = tf.where(chosen[:, None, None, None], images + rise / 255, images)
+            return Attempt(found, chosen)
+
+        attack.run = run
+        return attack
+
+    attacks = [raising("first", 0.6, 1, [0, 1]), raising("second", 0.3, 2, [1, 2])]
+    evaluator = Evaluator(brightness_100[0], ThreatModel(1 / 255), 4)
+    cascade = evaluator.evaluate(*brightness_100[1:], attacks)
+    alone = evaluator.evaluate(*brightness_100[1:], attacks, standalone=True)
+    assert [attack.accuracy for attack in cascade.attacks] == [0.5, 0.25]
+    assert [attack.accuracy_8bit for attack in cascade.attacks] == [0.5, 0.5]
+    assert [attack.accuracy for attack in alone.attacks] == [0.5, 0.5]
+    assert [attack.accuracy_8bit for attack in alone.attacks] == [0.5, 1]
+    for result in (cascade, alone):
+        assert result.worst_case_accuracy_8bit == 0.5
+        assert result.examples.attacks == ("first", "first", "second")
+        assert result.examples.images[:, 0, 0, 0] * 255 == pytest.approx([100.6, 100.6, 100.3])
+
+
+def test_the_first_verified_image_of_each_fooled_example_is_kept(
+    network, network_labels, images, ball
+):
+    result = Evaluator(network, ball, 7).evaluate(
+        images, network_labels, by_names(["pgd2", "cw5"], ball.epsilon, restarts=2), standalone=True
+    )
+    found = result.examples
+    by_attack = _fooled(result)
+    np.testing.assert_array_equal(found.indices, np.flatnonzero(np.any([*by_attack.values()], 0)))
+    assert 0 < len(found.indices) < result.clean_correct.sum()
+    for index, name in zip(found.indices, found.attacks, strict=True):
+        assert name == ("pgd2" if by_attack["pgd2"][index] else "cw5")
+    np.testing.assert_array_equal(found.clean_images, images[found.indices])
+    np.testing.assert_array_equal(found.labels, network_labels[found.indices])
+    assert ball.is_feasible(found.images, found.clean_images).numpy().all()
+    assert found.images.dtype == np.float32
+    predictions = network(found.images, training=False).numpy().argmax(axis=1)
+    np.testing.assert_array_equal(found.predictions, predictions)
+    assert (found.predictions != found.labels).all()
+
+
+def test_nothing_fooled_leaves_no_images(honest, images, labels, threat_model):
+    attack = FixedAttack(lambda pixels: pixels)
+    found = Evaluator(honest, threat_model, 8).evaluate(images, labels, [attack]).examples
+    assert found.images.shape == (0, 8, 8, 1)
+    assert found.attacks == ()
+
+
+def assert_same(first, second):
+    """Whether two results are alike bit for bit, but for the seconds."""
+    for one, other in zip(first.attacks, second.attacks, strict=True):
+        assert dataclasses.replace(one, seconds=0, fooled=0, fooled_8bit=0) == (
+            dataclasses.replace(other, seconds=0, fooled=0, fooled_8bit=0)
+        )
+        np.testing.assert_array_equal(one.fooled, other.fooled)
+        np.testing.assert_array_equal(one.fooled_8bit, other.fooled_8bit)
+    for name, array in vars(first.examples).items():
+        np.testing.assert_array_equal(array, getattr(second.examples, name))
+
+
+def test_two_devices_find_what_one_finds(network, network_labels, images, ball):
+    """A copy of the classifier, and of the source transferred from, on each."""
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    assert len(devices) == 2
+    places, traces = {}, []
+
+    def copies(scale):
+        made = []
+        for device in devices:
+            with tf.device(device):
+                model = keras.models.clone_model(network)
+                model.set_weights([scale * weight for weight in network.get_weights()])
+
+            def logits_fn(pixels, model=model):
+                traces.append(pixels.shape)
+                return model(pixels, training=False)
+
+            made.append(AttackedClassifier(logits_fn, device))
+        return tuple(made)
+
+    class Placed(FixedAttack):
+        def run(self, classifier, threat_model, images, labels, seeds, restart):
+            places.setdefault(classifier.device, []).append(images.device)
+            time.sleep(0.05)  # So that no device takes all the batches.
+            return super().run(classifier, threat_model, images, labels, seeds, restart)
+
+    twins = copies(0.9)
+
+    def evaluate_on(classifiers, source_copies):
+        attacks = by_names(
+            ["cw2", "transfer_cw2"],
+            ball.epsilon,
+            restarts=2,
+            sources=[Source("twin", source_copies, "runs/twin", "")],
+        )
+        attacks.append(Placed(lambda pixels: pixels))
+        return Evaluator(classifiers, ball, 4).evaluate(images, network_labels, attacks)
+
+    both = evaluate_on(copies(1.0), twins)
+    # The forward pass and the gradient of the classifier and of the source, on each device.
+    assert len(traces) == 2 * (2 + 2)
+    alone = evaluate_on(network, (AttackedClassifier(twins[0].logits),))
+    assert_same(both, alone)
+    for device in devices:
+        assert places[device]
+        assert all(place.endswith(device) for place in places[device])
+
+
+def test_an_error_on_one_of_two_devices_is_not_swallowed(network, network_labels, images, ball):
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    evaluator = Evaluator([AttackedClassifier(network, d) for d in devices], ball, 4)
+
+    def fail(pixels):
+        raise RuntimeError("no luck")
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        evaluator.evaluate(images, network_labels, [FixedAttack(fail)])
+
+
 def test_uint8_images_are_those_over_255(honest, images, labels, threat_model):
     integers = np.round(images * 255).astype(np.uint8)
     attacks = by_names(["pgd3"], 0.05)
-    from_integers = evaluate(honest, integers, labels, threat_model, attacks)
-    from_floats = evaluate(
+    from_integers = _attacked(honest, integers, labels, threat_model, attacks)
+    from_floats = _attacked(
         honest, integers.astype(np.float32) / np.float32(255), labels, threat_model, attacks
     )
     np.testing.assert_array_equal(from_integers.robust, from_floats.robust)
@@ -233,11 +393,11 @@ def test_progress_prints_a_line_an_attack_where_there_is_no_terminal(
     honest, images, labels, threat_model, capsys
 ):
     attacks = by_names(["fgsm", "pgd2"], 0.05)
-    result = evaluate(honest, images, labels, threat_model, attacks, progress=True)
+    result = _attacked(honest, images, labels, threat_model, attacks, progress=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0] == f"fgsm: {round(24 * result.accuracy('fgsm'))} images withstood it"
-    evaluate(honest, images, labels, threat_model, attacks)
+    _attacked(honest, images, labels, threat_model, attacks)
     assert capsys.readouterr().out == ""
 
 
@@ -247,7 +407,9 @@ def test_progress_shows_a_bar_on_a_terminal(
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    result = evaluate(honest, images, labels, threat_model, by_names(["fgsm"], 0.05), progress=True)
+    result = _attacked(
+        honest, images, labels, threat_model, by_names(["fgsm"], 0.05), progress=True
+    )
     shown = terminal.getvalue()
     correct, robust = result.clean_correct.sum(), result.robust.sum()
     assert "fgsm: 100%" in shown

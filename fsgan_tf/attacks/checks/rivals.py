@@ -13,6 +13,7 @@ from fsgan_tf.attacks.checks.evidence import Evidence, judged, level, skipped, t
 from fsgan_tf.attacks.checks.gain import gain
 from fsgan_tf.attacks.projected_gradient import random_start
 from fsgan_tf.attacks.result import Check
+from fsgan_tf.attacks.saved_examples import SavedExamples
 from fsgan_tf.attacks.spsa import SPSA
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Transfer
@@ -25,12 +26,12 @@ _FLAG, _BEATEN = 0.002, 0.02
 # points; Feature-Scatter, which AutoAttack takes from 60.6% to 36.6%, shows 9.
 _NOTABLE_GAP, _LARGE_GAP = 0.05, 0.15
 # Square's queries where no black-box attack ran: enough for its coarse squares, no more.
-_QUERIES = 200
+_QUERIES = 100
 # Carlini et al., arXiv:1902.06705, draw 10,000 times; what fools more than one image of a batch in
 # these few was no needle.
 _DRAWS = 25
-# Attacks that do not see the classifier's gradient.
-_BLIND = (Square, SPSA, Transfer)
+# Attacks that do not see the classifier's gradient, or may owe their images to one that did not.
+_BLIND = (Square, SPSA, Transfer, SavedExamples)
 _WARNING = (
     "The white-box attacks were misled: look for masked gradients, attack the defence's own "
     "mechanism, and do not publish the figure."
