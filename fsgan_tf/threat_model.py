@@ -66,6 +66,22 @@ class ThreatModel:
         inside = tf.clip_by_value(adversarial_images, images - self.epsilon, images + self.epsilon)
         return self.clip(inside)
 
+    def round_to_8_bits(self, adversarial_images: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """Nearest images whose pixels are k/255 for integer k, within the ball where it has any.
+
+        Rounding alone leaves the ball where epsilon is no multiple of 1/255.
+
+        Args:
+          adversarial_images: float32 `[b, h, w, c]`, feasible.
+          images: float32 `[b, h, w, c]` clean images.
+
+        Returns:
+          float32 `[b, h, w, c]`.
+        """
+        lowest = tf.math.ceil(255 * (images - self.epsilon - _TOLERANCE))
+        highest = tf.math.floor(255 * (images + self.epsilon + _TOLERANCE))
+        return tf.clip_by_value(tf.round(255 * adversarial_images), lowest, highest) / 255
+
     def is_feasible(self, adversarial_images: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Whether each image is finite, in the ball and in the pixel range, to 1e-6.
 

@@ -49,6 +49,22 @@ def test_project_leaves_feasible_images_alone(threat_model, images):
     np.testing.assert_array_equal(threat_model.project(near, images), near)
 
 
+@pytest.mark.parametrize("width", [8, 12.75, 1.2])
+def test_rounding_to_8_bits_stays_in_the_ball(width):
+    """Of 12.75/255 in reach, 12 are of use, although 12.75 rounds to 13."""
+    threat_model = ThreatModel(width / 255)
+    levels = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 3))
+    images = (levels / 255).astype(np.float32)
+    signs = np.random.default_rng(1).choice([-1, 0.3, 1], images.shape)
+    attacked = threat_model.project(images + (width / 255 * signs).astype(np.float32), images)
+    rounded = threat_model.round_to_8_bits(attacked, images)
+    assert threat_model.is_feasible(rounded, images).numpy().all()
+    expected = np.clip(
+        levels + np.where(signs == 0.3, np.round(0.3 * width), signs * (width // 1)), 0, 255
+    )
+    np.testing.assert_allclose(255 * rounded, expected, atol=1e-4)
+
+
 def test_other_pixel_ranges():
     threat_model = ThreatModel(0.25, lower=-1.0, upper=1.0)
     clean = _image(-1.0, -0.9, 0.0, 0.9)

@@ -11,9 +11,9 @@ from fsgan_tf.attacks.projected_gradient import LOSSES, ProjectedGradient, climb
 from fsgan_tf.attacks.result import EpsilonCurve, LossCurve
 from fsgan_tf.threat_model import ThreatModel
 
-# A path of 2.5 radii reaches any corner of the ball and leaves steps to improve there (MadryLab's
-# `robustness` library; Madry et al., arXiv:1706.06083, take 2.5 epsilon over 100 steps).
-_SWEEP_STEPS, _SWEEP_LENGTH = 20, 2.5
+# A path of 2.5 radii reaches any corner of the ball and leaves steps to improve there, as Madry et
+# al.'s do (arXiv:1706.06083: 100 steps of 2.5 epsilon / 100).
+_SWEEP_STEPS, _SWEEP_LENGTH = 10, 2.5
 # Longer attacks are traced this far: what has settled by then stays so.
 _TRACED_STEPS = 100
 
@@ -53,7 +53,7 @@ def sweep(
 ) -> EpsilonCurve:
     """Attacks a batch anew at each of `radii`, by steps up the margin from the clean image.
 
-    A step is an eighth of the radius. No radius profits from what another found, so that the
+    A step is a quarter of the radius. No radius profits from what another found, so that the
     curve can show an attack that fails.
 
     Args:

@@ -71,7 +71,10 @@ def evaluate(
         state=state,
         progress=progress,
     )
-    diagnosis = checks.diagnose(evaluator, images, labels, attacks, result, sources)
+    checker = Evaluator(
+        evaluator.copies, threat_model, min(checks.SAMPLE_SIZE, evaluator.batch_size)
+    )
+    diagnosis = checks.diagnose(checker, images, labels, attacks, result, sources)
     return dataclasses.replace(result, diagnosis=diagnosis)
 
 
@@ -235,7 +238,7 @@ class Evaluator:
                 classifier, self.threat_model, pixels, targets, seeds, task.restart
             )
             fooled, predictions = self._verify(classifier, attempt.images, pixels, targets)
-            rounded = tf.round(attempt.images * 255) / 255
+            rounded = self.threat_model.round_to_8_bits(attempt.images, pixels)
             fooled_8bit = fooled & self._verify(classifier, rounded, pixels, targets)[0]
         # What pads the batch repeats examples.
         count = len(task.examples)

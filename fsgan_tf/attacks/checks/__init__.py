@@ -20,6 +20,9 @@ from fsgan_tf.attacks.transfer import Source
 if TYPE_CHECKING:
     from fsgan_tf.attacks.engine import Evaluator
 
+# Images the checks should look at: enough to see what would mislead anybody, and cheap.
+SAMPLE_SIZE = 64
+
 # From what makes every figure void to what makes one doubtful.
 _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     outputs.logits_not_probabilities,

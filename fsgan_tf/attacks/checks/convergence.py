@@ -16,8 +16,6 @@ _BAD_LUCK, _WEAKER = 0.02, 0.10
 # Steps of an attack that is run again with twice as many. Longer ones have had their chance, and
 # twice their steps on a batch would outlast the evaluation of a few.
 _MOST_STEPS = 100
-# Steps that further restarts may take together, at least one restart's.
-_RESTART_STEPS = 40
 # Pintor et al., arXiv:2106.09947: the running best loss, rescaled to [0, 1], moves by more over the
 # last 10 steps. Shorter attacks are held to their second half. Above 0.25 it has not levelled off.
 _MOVING, _CLIMBING = 0.05, 0.25
@@ -90,12 +88,11 @@ def more_restarts_gain_nothing(evidence: Evidence) -> Check:
             f"{attack.name} takes {attack.num_steps} steps; another restart costs too much.",
             advice="Raise --restarts once and see whether the figure moves.",
         )
-    restarts = max(1, _RESTART_STEPS // attack.num_steps)
     return gain(
         name,
         evidence,
-        dataclasses.replace(attack, restarts=restarts),
-        f"{attack.name} with {restarts} other restart{'s' * (restarts > 1)}",
+        dataclasses.replace(attack, restarts=1),
+        f"{attack.name} from another random start",
         holds="More restarts would hardly lower the figure.",
         doubt="The figure still falls with more restarts: raise --restarts until it does not.",
     )
@@ -123,18 +120,18 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     """Pintor et al.'s silent success: an iterate fools, and the image returned does not."""
     attack, traced = evidence.traces[-1]
     sample = evidence.sample
-    path = evidence.climb(
-        attack.loss, num_steps=curves.traced_steps(attack), step_size=attack.step_size
-    )
+    num_steps = min(_LAST_STEPS, attack.num_steps)
+    path = evidence.climb(attack.loss, num_steps=num_steps, step_size=attack.step_size)
     wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), sample.labels)
-    on_path = traced.fooled.any(axis=0)
+    on_path = traced.fooled[: num_steps + 1].any(axis=0)
     silent = int(np.sum(on_path & ~sample.flags(wrong)))
-    lost = int(np.sum(on_path & ~traced.fooled[-1]))
+    lost = int(np.sum(on_path & ~traced.fooled[num_steps]))
     return judged(
         "best_iterate_returned",
         level(silent, silent / sample.count, 0, _SILENT),
-        f"On {int(on_path.sum())} of {sample.count} images some iterate fools, and on {silent} of "
-        f"them not the one returned; the last iterate would lose {lost}.",
+        f"On {int(on_path.sum())} of {sample.count} images one of the first {num_steps} iterates of "
+        f"{attack.name} fools, and on {silent} of them not the one returned; returning the last "
+        f"one would lose {lost}.",
         holds="No adversarial image on an attack's path goes unnoticed.",
         doubt="The attack found adversarial images and dropped them: return the best iterate.",
     )

