@@ -111,7 +111,8 @@ dd { margin: 0; }
   dd { margin-bottom: .5rem; }
 }
 @media print {
-  body { padding: 0; max-width: none; font-size: .8125rem; print-color-adjust: exact; }
+  html { font-size: 75%; }
+  body { padding: 0; max-width: none; print-color-adjust: exact; }
   h2, h3 { break-after: avoid; }
   svg, figure, li, tr { break-inside: avoid; }
 }

@@ -1,6 +1,9 @@
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import keras
@@ -9,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import cli, data, evaluate, run_dir, settings
-from fsgan_tf.attacks import by_names
+from fsgan_tf.attacks import by_names, checks, engine
+from fsgan_tf.attacks.result import Diagnosis
 from fsgan_tf.report import Manifest
 from fsgan_tf.threat_model import ThreatModel
 
@@ -156,7 +160,7 @@ def test_keras_file_and_saved_model_give_what_the_model_gives(
         seed=0,
         standalone=False,
         output_dir=tmp_path / "model",
-        manifest=Manifest("model", "digits", "test", "", ""),
+        manifest=Manifest("model", "digits", "test", "", (), "", ""),
     )
     assert expected.clean_accuracy == 1
     assert 0 < expected.worst_case_accuracy < 1
@@ -177,6 +181,182 @@ def _refused(capsys, *argv):
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     return message
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Leaves out the checks, where a test is about something else."""
+    monkeypatch.setattr(checks, "diagnose", lambda *_: Diagnosis())
+
+
+def _outcome(folder):
+    """results.json without what may differ between two runs of one evaluation."""
+    results = _results(folder)
+    del results["command"]
+    for attack in results["attacks"]:
+        del attack["seconds"]
+    return results
+
+
+def test_saved_examples_are_verified_again(run, test_set, split, tmp_path, unchecked):
+    argv = [f"--run_dir={run}", f"--output_dir={tmp_path}"]
+    assert _evaluate(*argv, "--save_examples", "--seed=3") == 0
+    first = _results(tmp_path)
+    assert first["worst_case_accuracy"] < first["clean_accuracy"]
+    file = tmp_path / "adversarial_examples.npz"
+    with np.load(file, allow_pickle=False) as saved:
+        arrays = dict(saved)
+    indices = arrays["indices"]
+    assert len(indices) == round(20 * (1 - first["worst_case_accuracy"]))
+    assert arrays["images"].dtype == np.float32
+    assert np.abs(arrays["images"] - split.images[indices] / 255).max() <= 0.1 + 1e-6
+    np.testing.assert_array_equal(arrays["labels"], split.labels[indices])
+    assert (arrays["predictions"] != arrays["labels"]).all()
+    assert set(arrays["attacks"]) <= {"fgsm", "pgd3", "cw3"}
+    assert (arrays["epsilon"], arrays["seed"]) == (0.1, 3)
+    assert arrays["classifier_sha256"] == "12" * 32
+    assert arrays["dataset_sha256"] == first["dataset_sha256"] == split.sha256()
+
+    assert _evaluate(*argv, f"--verify_examples={file}", "--step_size=0.001") == 0
+    again = _results(tmp_path)
+    assert again["attacks"][0]["name"] == "saved_examples"
+    assert again["attacks"][0]["accuracy"] == first["worst_case_accuracy"]
+    assert again["attacks"][0]["parameters"]["path"] == str(file)
+
+    # A claim outside of a smaller ball is refused.
+    assert _evaluate(*argv, f"--verify_examples={file}", "--epsilon=0.0001") == 0
+    assert _results(tmp_path)["attacks"][0]["accuracy"] == first["clean_accuracy"]
+
+
+def test_other_files_are_no_saved_examples(run, test_set, split, tmp_path, capsys):
+    arrays = {
+        "indices": np.array([2, 5]),
+        "images": np.zeros((2, 8, 8, 1), np.float32),
+        "dataset_sha256": np.array(split.sha256()),
+    }
+
+    def refused(*argv, **changes):
+        file = tmp_path / "file.npz"
+        np.savez(file, **{**arrays, **changes})
+        return _refused(capsys, f"--run_dir={run}", f"--verify_examples={file}", *argv)
+
+    assert "other examples" in refused("--num_examples=7")
+    assert "other examples" in refused(dataset_sha256=np.array("other"))
+    assert "(4, 4, 1)" in refused(images=np.zeros((2, 4, 4, 1), np.float32))
+    assert "rising integers" in refused(indices=np.array([5, 2]))
+    assert "rising integers" in refused(indices=np.array([2]))
+    assert "rising integers" in refused(images=np.zeros((2, 8, 8, 1)))
+    assert "no adversarial examples" in refused(images=np.array([None, {}], object))
+    for content in (b"", b"PK", b"no archive"):
+        (tmp_path / "bytes").write_bytes(content)
+        argv = [f"--run_dir={run}", f"--verify_examples={tmp_path / 'bytes'}"]
+        assert "no adversarial examples" in _refused(capsys, *argv)
+    missing = f"--verify_examples={tmp_path / 'missing.npz'}"
+    assert "cannot read" in _refused(capsys, f"--run_dir={run}", missing)
+    assert not (run / "evaluation").exists()
+
+
+def test_images_made_against_sources(run, test_set, keras_file, tmp_path, unchecked):
+    argv = [f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", f"--source={run},{keras_file}"]
+    argv.append("--attacks=transfer_fgsm,fgsm")
+    assert cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    results = _results(tmp_path / "out")
+    transferred = {a["name"]: a for a in results["attacks"] if a["name"] != "fgsm"}
+    assert list(transferred) == ["transfer_fgsm@run", "transfer_fgsm@model.keras"]
+    of_run, of_file = (attack["parameters"] for attack in transferred.values())
+    assert of_run["source"] == str(run)
+    assert (of_run["source_method"], of_run["source_seed"]) == ("fs_gan", 0)
+    assert of_run["source_sha256"] == "12" * 32
+    assert (of_file["source"], of_file["source_method"]) == (keras_file, None)
+    # The sources are the classifier itself, so that the images fool as FGSM's own do.
+    assert results["attacks"][0]["accuracy"] == results["worst_case_accuracy"]
+    assert [source.split(":")[0] for source in results["sources"]] == ["run", "model.keras"]
+
+
+def test_sources_of_one_name_are_told_apart(run, test_set, keras_file, tmp_path, unchecked):
+    copy = tmp_path / "model.keras"
+    shutil.copy(keras_file, copy)
+    argv = [f"--run_dir={run}", "--attacks=transfer_fgsm", f"--source={keras_file},{copy}"]
+    assert cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    names = [attack["name"] for attack in _results(run / "evaluation")["attacks"]]
+    assert names == [f"transfer_fgsm@{keras_file}", f"transfer_fgsm@{copy}"]
+
+
+def test_sources_that_are_missing_or_do_not_fit(run, test_set, tmp_path, capsys):
+    argv = [f"--run_dir={run}", "--suite=paper_black_box"]
+    assert cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 2
+    assert "--source=RUN_DIR" in capsys.readouterr().err
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
+        path
+    )
+    assert "(4, 4, 1)" in _refused(capsys, f"--run_dir={run}", f"--source={path}")
+    assert not (run / "evaluation").exists()
+
+
+def test_two_devices_write_what_one_writes(test_set, saved_model, keras_file, tmp_path, unchecked):
+    for strategy in ("one_device", "mirrored"):
+        argv = _foreign("saved_model", saved_model, tmp_path / strategy)
+        argv += [f"--strategy={strategy}", f"--source={keras_file}"]
+        argv.append("--attacks=pgd3,transfer_pgd3")
+        argv.append("--batch_size=3")
+        assert cli.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    assert _outcome(tmp_path / "one_device" / "o") == _outcome(tmp_path / "mirrored" / "o")
+
+
+def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, monkeypatch, capsys):
+    argv = [f"--run_dir={run}", "--restarts=2", "--save_examples"]
+    whole = tmp_path / "whole"
+    assert _evaluate(*argv, f"--output_dir={whole}") == 0
+    attack_a_batch = engine.Evaluator._run
+    batches = []
+
+    def until_the_fifth(*args):
+        batches.append(args)
+        if len(batches) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return attack_a_batch(*args)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(engine.Evaluator, "_run", until_the_fifth)
+    assert _evaluate(*argv) == 130
+    assert signal.getsignal(signal.SIGTERM) is handler
+    state = run / "evaluation" / ".state"
+    assert f"the same command goes on from {state}" in capsys.readouterr().err
+    assert len(list(state.glob("*.npz"))) == 4
+    assert list((run / "evaluation").iterdir()) == [state]
+
+    assert _evaluate(*argv) == 0
+    assert "4 batches are done" in capsys.readouterr().out
+    assert not state.exists()
+    assert _outcome(run / "evaluation") == _outcome(whole)
+    examples = [folder / "adversarial_examples.npz" for folder in (whole, run / "evaluation")]
+    assert examples[0].read_bytes() == examples[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_at_any_moment_goes_on(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(tmp_path / "model.keras")
+    command = [
+        *(sys.executable, "-m", "fsgan_tf.evaluate", f"--keras_model={tmp_path / 'model.keras'}"),
+        *("--dataset=digits", "--image_size=8", "--epsilon=0.01", "--batch_size=4"),
+        *("--attacks=fgsm,pgd20,cw20", "--restarts=3"),
+    ]
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    subprocess.run([*command, f"--output_dir={whole}"], check=True, stdout=subprocess.DEVNULL)
+    state = killed / ".state"
+    for number in (3, 12, 20):
+        process = subprocess.Popen([*command, f"--output_dir={killed}"], stdout=subprocess.DEVNULL)
+        while len(list(state.glob("*.npz"))) < number:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([*command, f"--output_dir={killed}"], check=True, stdout=subprocess.DEVNULL)
+    assert _outcome(killed) == _outcome(whole)
+    assert not state.exists()
 
 
 def test_which_classifier_must_be_said_once(capsys, keras_file, run):
