@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.methods.base import clip_by_total_norm
-from tests.training import build, dataset, run
+from tests.training import build, dataset, fit, run
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0])
@@ -52,3 +52,34 @@ def test_a_clipped_step_is_that_long(precision):
         )
     assert lengths[0] > 0.1
     assert lengths[1] == pytest.approx(0.01, rel=1e-2)
+
+
+def test_float16_scales_its_losses_and_skips_a_step_that_overflows():
+    method = build("standard", precision="mixed_float16")
+    optimizer = method.classifier_optimizer
+    run(method, dataset(1), 1)
+    assert optimizer.iterations == 1
+    before = method.classifier.get_weights()
+    optimizer.dynamic_scale.assign(2.0**126)
+    run(method, dataset(1), 1)
+    assert float(optimizer.dynamic_scale) == 2.0**125
+    trained = [v.path for v in method.classifier.trainable_variables]
+    for variable, value in zip(method.classifier.weights, before, strict=True):
+        if variable.path in trained:
+            np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+
+
+def test_another_seed_draws_other_numbers_from_the_next_step_on():
+    method, same = build("pgd_at", attack_iterations=1), build("pgd_at", attack_iterations=1)
+    for one in (method, same):
+        fit(one, dataset(1), 1)
+    method.reseed(7)
+    same.reseed(same.seed)
+    for one in (method, same):
+        fit(one, dataset(1), 1)
+    fresh = build("pgd_at", attack_iterations=1)
+    fit(fresh, dataset(1), 1)
+    fit(fresh, dataset(1), 1)
+    ours, unchanged, expected = (one.classifier.get_weights()[0] for one in (method, same, fresh))
+    np.testing.assert_array_equal(unchanged, expected)
+    assert np.any(ours != expected)
