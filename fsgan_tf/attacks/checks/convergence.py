@@ -129,8 +129,8 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     return judged(
         "best_iterate_returned",
         level(silent, silent / sample.count, 0, _SILENT),
-        f"On {int(on_path.sum())} of {sample.count} images one of the first {num_steps} iterates of "
-        f"{attack.name} fools, and on {silent} of them not the one returned; returning the last "
+        f"On {int(on_path.sum())} of {sample.count} images one of the first {num_steps} iterates "
+        f"of {attack.name} fools, and on {silent} of them not the one returned; returning the last "
         f"one would lose {lost}.",
         holds="No adversarial image on an attack's path goes unnoticed.",
         doubt="The attack found adversarial images and dropped them: return the best iterate.",
