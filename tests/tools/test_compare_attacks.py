@@ -1,0 +1,256 @@
+"""The tool with a peer made up here; with the peers installed, also with them (slow)."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsgan_tf import cli, experiments, export, settings, train
+from fsgan_tf.run_dir import Progress, RunDirectory
+from tools import compare_attacks as tool
+
+REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
+NAMES = tuple("0123456789")
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was never trained, of an epsilon that fools nothing."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    values = settings.training_flags()
+    values(["train", "--method=standard", "--precision=float32", "--epsilon=1e-7"])
+    settings.complete(values)
+    method = train.build_method(values, len(NAMES), SHAPE)
+    directory = RunDirectory(folder)
+    directory.prepare(values)
+    directory.save_checkpoint(method, Progress(1, 0, NAMES, SHAPE))
+    export.save_classifier(method.classifier, NAMES, directory.saved_model)
+    return folder
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """Makes up a peer of two attacks and returns which attack saw how many images."""
+    seen = []
+
+    def make_up(fooled_share, *, cumulative=False, most=100.0):
+        def attack(name):
+            def fooled(images, labels):
+                assert images.shape == (len(labels), *SHAPE)
+                seen.append((name, len(labels)))
+                return np.arange(len(labels)) < fooled_share * len(labels)
+
+            return fooled
+
+        part = tool.Part(
+            packages={"numpy": "numpy"},
+            attacks=lambda task: {name: attack(name) for name in ("fgsm", "pgd2")},
+            ours=("--attacks=fgsm,pgd2", *([] if cumulative else ["--standalone"])),
+            cumulative=cumulative,
+            most=most,
+        )
+        monkeypatch.setitem(tool._PARTS, "numpy", part)
+        return seen
+
+    return make_up
+
+
+@pytest.fixture
+def ours(monkeypatch):
+    """What would be our evaluation: a quarter withstands. Returns the flags of each."""
+    started = []
+
+    def run_module(module, arguments):
+        assert module == "fsgan_tf.evaluate"
+        values = settings.evaluation_flags()
+        values(["evaluate", *arguments])
+        started.append(values)
+        attacks = [{"name": name, "accuracy": 0.25, "seconds": 1} for name in values.attacks]
+        results = {"num_examples": values.num_examples, "seed": values.seed, "attacks": attacks}
+        Path(values.output_dir).mkdir(exist_ok=True)
+        Path(values.output_dir, "results.json").write_text(json.dumps(results))
+
+    monkeypatch.setattr(experiments, "run_module", run_module)
+    return started
+
+
+def _compare(*arguments):
+    return cli.run(tool.main, tool._flags(), description="", argv=arguments)
+
+
+def _arguments(run, output_dir):
+    return (
+        f"--run_dir={run}",
+        f"--output_dir={output_dir}",
+        "--parts=numpy",
+        "--num_examples=48",
+        "--batch_size=16",
+    )
+
+
+def test_what_is_done_is_not_done_again(run, tmp_path, peer, ours):
+    seen = peer(0)
+    arguments = _arguments(run, tmp_path)
+    assert _compare(*arguments) == 0
+    correct = seen[0][1]
+    assert seen == [("fgsm", correct), ("pgd2", correct)]
+    assert len(ours) == 1
+    table = (tmp_path / "table.md").read_text()
+    assert f"| fgsm | 25.0% | {correct / 48:.1%} |" in table
+    assert (ours[0].run_dir, ours[0].standalone) == (str(run), True)
+
+    seen.clear()
+    assert _compare(*arguments) == 0
+    assert not seen
+    assert (tmp_path / "table.md").read_text() == table
+
+    file = tmp_path / "numpy.json"
+    content = json.loads(file.read_text())
+    del content["attacks"]["pgd2"]
+    file.write_text(json.dumps(content))
+    assert _compare(*arguments) == 0
+    assert [name for name, _ in seen] == ["pgd2"]
+    assert len(ours) == 1
+
+    seen.clear()
+    assert _compare(*arguments, "--seed=1") == 0
+    assert len(seen) == len(ours) == 2
+
+
+def test_a_difference_is_told_and_fails(run, tmp_path, peer, ours, capsys):
+    peer(1, most=24.0)
+    assert _compare(*_arguments(run, tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert "robust accuracies differ: numpy by 25.0 points, at most 24.0" in error
+    peer(1, most=25.0)
+    assert _compare(*_arguments(run, tmp_path)) == 0
+
+
+def test_attacks_one_after_the_other_are_judged_by_what_they_leave(run, tmp_path, peer, ours):
+    seen = peer(0.5, cumulative=True, most=1.0)
+    _compare(*_arguments(run, tmp_path))
+    (_, first), (_, second) = seen
+    assert second == first // 2
+    assert not ours[0].standalone
+
+    theirs = json.loads((tmp_path / "numpy.json").read_text())["attacks"]
+    left = theirs["pgd2"]["accuracy"]
+    attacks = [
+        {"name": "fgsm", "accuracy": 1.0, "seconds": 1},
+        {"name": "pgd2", "accuracy": left + 0.01, "seconds": 1},
+    ]
+    rows, difference = tool._compare("numpy", tool._PARTS["numpy"], {"attacks": attacks}, theirs)
+    assert difference == pytest.approx(1)
+    assert [row[1] for row in rows] == ["fgsm", "pgd2"]
+
+
+@pytest.fixture(scope="module")
+def task(run):
+    """The classifier attacked where it answers right, by an epsilon that fools some."""
+    flag_values = tool._flags()
+    flag_values(["tool", f"--run_dir={run}", "--num_examples=40", "--batch_size=20"])
+    task = tool._task(flag_values)
+    return dataclasses.replace(
+        task, labels=tool._answers(task, task.images).astype(np.int32), epsilon=2e-3
+    )
+
+
+def test_only_feasible_images_fool(task):
+    images, labels = task.images[:1], task.labels[:1]
+    wrong = (labels + 1) % len(NAMES)
+    for adversarial, fools in (
+        (images, True),
+        (np.clip(images + task.epsilon, 0, 1), True),
+        (np.clip(images + 2 * task.epsilon, 0, 1), False),
+        (images - task.epsilon / 2, False),
+        (images * np.nan, False),
+    ):
+        assert tool._fooled(task, adversarial.astype(np.float32), images, wrong) == fools
+    assert not tool._fooled(task, images, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["--run_dir"]),
+        (("--run_dir=x", "--parts=foolbox"), ["foolbox", "pip install -r requirements-peers.txt"]),
+        (("--run_dir=x", "--parts=torch"), ["foolbox, art, auto_attack"]),
+        (("--run_dir=x", "--parts=auto_attack"), ["pip install -r requirements-peers.txt"]),
+    ],
+)
+def test_what_is_missing_is_told_in_one_line(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert _compare(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+
+
+def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for folder in ((), (f"--auto_attack={tmp_path}",)):
+        assert _compare("--run_dir=x", "--parts=auto_attack", *folder) == 2
+        assert "git clone https://github.com/fra31/auto-attack" in capsys.readouterr().err
+
+
+def _accuracies_of_ours(task, names):
+    from fsgan_tf.attacks import by_names
+    from fsgan_tf.attacks import evaluate as attacked
+    from fsgan_tf.threat_model import ThreatModel
+
+    result = attacked(
+        task.restored.model,
+        task.images,
+        task.labels,
+        ThreatModel(task.epsilon),
+        by_names(names, task.epsilon),
+        batch_size=task.batch_size,
+        standalone=True,
+    )
+    return {name: result.accuracy(name) for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", ["foolbox", "art"])
+def test_peers_are_as_strong_as_ours(part, task):
+    pytest.importorskip(part)
+    ours = _accuracies_of_ours(task, ["pgd20", "cw20"])
+    assert all(0.1 < accuracy < 0.9 for accuracy in ours.values())
+    for name, attack in tool._PARTS[part].attacks(task).items():
+        fooled = attack(task.images, task.labels)
+        assert np.mean(~fooled) == pytest.approx(ours[name], abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(REFERENCE is None, reason="needs the authors' code in AUTO_ATTACK_REFERENCE")
+def test_auto_attack_is_as_strong_as_ours(task):
+    pytest.importorskip("torch")
+    few = dataclasses.replace(
+        task, images=task.images[:8], labels=task.labels[:8], auto_attack=REFERENCE
+    )
+    ours = _accuracies_of_ours(few, ["apgd_ce"])["apgd_ce"]
+    fooled = tool._auto_attack(few)["apgd_ce"](few.images, few.labels)
+    assert np.mean(~fooled) == pytest.approx(ours, abs=0.13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 2)])
+def test_the_network_is_the_same_in_pytorch(depth, width):
+    torch = pytest.importorskip("torch")
+    from fsgan_tf.networks.wide_resnet import wide_resnet
+
+    model = wide_resnet(depth=depth, width=width, num_classes=7, image_shape=(32, 32, 3))
+    generator = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
+            variable.assign(generator.uniform(0.5, 1.5, variable.shape))
+    images = generator.uniform(0, 1, (3, 32, 32, 3)).astype(np.float32)
+    logits = tool.torch_logits_fn(torch, model)(tool._channels_first(torch, images))
+    np.testing.assert_allclose(logits, model(images, training=False), rtol=0, atol=1e-4)
