@@ -113,7 +113,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
         assert str(run / "evaluation" / report) in printed
 
 
-def test_flags_win_over_the_run(run, test_set, tmp_path):
+def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
     assert test_set == [("other", "somewhere", 8)]
@@ -125,7 +125,7 @@ def test_flags_win_over_the_run(run, test_set, tmp_path):
     assert not (run / "evaluation").exists()
 
 
-def test_the_validation_split_of_a_run(run, split, monkeypatch):
+def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
     calls = []
 
     def load(name, **options):
@@ -149,7 +149,7 @@ def test_running_out_of_memory_says_what_to_lower(run, test_set, monkeypatch, ca
 
 
 def test_keras_file_and_saved_model_give_what_the_model_gives(
-    keras_file, saved_model, model, split, test_set, tmp_path
+    keras_file, saved_model, model, split, test_set, tmp_path, unchecked
 ):
     expected = evaluate.evaluate_classifier(
         model,
