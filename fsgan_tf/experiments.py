@@ -5,14 +5,13 @@ Importing it imports no TensorFlow.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsgan_tf import settings
+from fsgan_tf import results_file, settings
 from fsgan_tf.errors import RunError, UserError
 
 
@@ -59,7 +58,7 @@ def evaluate(run_dir: Path, attacks: Sequence[str], arguments: Sequence[str]) ->
     if not _holds(file, attacks):
         where = [f"--run_dir={run_dir}", f"--attacks={','.join(attacks)}", "--standalone"]
         run_module("fsgan_tf.evaluate", [*where, *arguments])
-    return json.loads(file.read_text())
+    return results_file.read(file)
 
 
 def run_module(module: str, arguments: Sequence[str]) -> None:
@@ -105,4 +104,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _holds(file: Path, attacks: Sequence[str]) -> bool:
     if not file.is_file():
         return False
-    return set(attacks) <= set(accuracies(json.loads(file.read_text())))
+    try:
+        return set(attacks) <= set(accuracies(results_file.read(file)))
+    except UserError:
+        return False

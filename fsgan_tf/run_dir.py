@@ -35,6 +35,8 @@ _KEPT_CHECKPOINTS = 2
 _PROGRESS_KEY = "__progress__"
 # What may change when a run goes on: where things are, how far it goes, what is looked at after.
 CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples", "on_nan")
+# What is read again of a row of metrics.jsonl.
+_READ_METRICS = ("epoch", "step", "images_per_second", "one_step_accuracy", "robust_accuracy")
 # What damaged archives and arrays raise.
 _READ_ERRORS = (
     OSError,
@@ -260,8 +262,7 @@ class RunDirectory:
         lines = self.metrics_file.read_bytes().split(b"\n")
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
-                rows.append({**row, "epoch": int(row["epoch"])})
+                rows.append(_metrics_row(line))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 if number == len(lines):
                     break  # Cut short by a kill: of an epoch that no checkpoint holds yet.
@@ -440,6 +441,17 @@ def _assign(variables: dict[str, Any], arrays: dict[str, np.ndarray], where: Pat
             )
     for path, variable in variables.items():
         variable.assign(arrays[path])
+
+
+def _metrics_row(line: bytes) -> dict[str, Any]:
+    """An epoch's object, with what is read again of it in numbers."""
+    row = json.loads(line)
+    numbers = [row[name] for name in _READ_METRICS]
+    are_numbers = all(isinstance(n, (int, float)) and 0 <= n < 2**63 for n in numbers)
+    are_whole = isinstance(row["epoch"], int) and isinstance(row["step"], int)
+    if not (are_numbers and are_whole and row["images_per_second"]):
+        raise ValueError("these are not an epoch's")
+    return row
 
 
 def _warn(message: str) -> None:

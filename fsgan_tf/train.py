@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shlex
 import sys
 import zlib
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import cli, quiet, results_file, settings
 from fsgan_tf.errors import NonFiniteError, RunError, UserError
 
 if TYPE_CHECKING:
@@ -485,12 +484,12 @@ def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) 
     if not (run.saved_model.is_dir() and results.is_file()):
         return False
     try:
-        found = json.loads(results.read_text())
-        return (found["classifier_sha256"], found["split"]) == (classifier_sha256, "test") and (
-            found["num_examples"] >= eval_examples
-        )
-    except (ValueError, KeyError):
+        found = results_file.read(results)
+    except UserError:
         return False
+    return (found["classifier_sha256"], found["split"]) == (classifier_sha256, "test") and (
+        found["num_examples"] >= eval_examples
+    )
 
 
 def _dry_run(values: flags.FlagValues) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from absl import flags
 from tensorboard.plugins.hparams import api as hparams
 from tqdm import tqdm
 
+from fsgan_tf import results_file
 from fsgan_tf.attacks import Evaluator, by_names
 from fsgan_tf.data import Split
 from fsgan_tf.methods.base import TrainingMethod
@@ -173,11 +173,11 @@ def write_test_figures(run: RunDirectory) -> None:
       run: its training has ended and `evaluation/results.json` is written.
     """
     rows, log = run.read_metrics(), TensorBoardLog(run.tensorboard)
-    results_file = run.evaluation / "results.json"
+    file = run.evaluation / "results.json"
     step = rows[-1]["step"] if rows else 0
-    if log.has("test", step) or not results_file.is_file():
+    if log.has("test", step) or not file.is_file():
         return
-    results = json.loads(results_file.read_text())
+    results = results_file.read(file)
     scalars = {f"test/{name}": results[name] for name in ("clean_accuracy", "worst_case_accuracy")}
     scalars |= {f"test/{attack['name']}": attack["accuracy"] for attack in results["attacks"]}
     log.write("test", step, lambda: _write_scalars(scalars))

@@ -7,6 +7,7 @@ import pytest
 from fsgan_tf import experiments, settings
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.run_dir import RunDirectory
+from tests.test_results_file import RESULTS
 
 FLAGS = ["--batch_size=50", "--epochs=2"]
 
@@ -19,8 +20,9 @@ def finished(tmp_path):
     settings.complete(values)
     run = RunDirectory(tmp_path)
     run.prepare(values)
-    run.append_metrics({"epoch": 0, "step": 10, "images_per_second": 100.0})
-    run.append_metrics({"epoch": 1, "step": 30, "images_per_second": 10.0})
+    accuracies = {"one_step_accuracy": 0.5, "robust_accuracy": 0.25}
+    run.append_metrics({"epoch": 0, "step": 10, "images_per_second": 100.0, **accuracies})
+    run.append_metrics({"epoch": 1, "step": 30, "images_per_second": 10.0, **accuracies})
     run.saved_model.mkdir()
     return tmp_path
 
@@ -35,7 +37,7 @@ def calls(monkeypatch):
 
 def _write_results(run_dir, *attacks):
     (run_dir / "evaluation").mkdir(exist_ok=True)
-    results = {"attacks": [{"name": name, "accuracy": 0.5} for name in attacks]}
+    results = {**RESULTS, "attacks": [{"name": name, "accuracy": 0.5} for name in attacks]}
     (run_dir / "evaluation" / "results.json").write_text(json.dumps(results))
 
 
@@ -64,6 +66,7 @@ def test_an_evaluation_that_lacks_an_attack_is_run(finished, calls, monkeypatch)
         "run_module",
         lambda module, arguments: (calls.append(arguments), _write_results(finished, "pgd20")),
     )
+    (finished / "evaluation" / "results.json").write_text("[1]")
     results = experiments.evaluate(finished, ["pgd20"], ["--num_examples=7"])
     assert experiments.accuracies(results) == {"pgd20": 0.5}
     assert {"--attacks=pgd20", "--standalone", "--num_examples=7"} <= set(calls[0])

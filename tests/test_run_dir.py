@@ -224,10 +224,15 @@ def test_the_restored_classifier_is_the_trained_one_in_float32(tmp_path):
     assert restored.sha256 == run_dir.classifier_sha256(method.classifier)
 
 
+def row_of(epoch: int) -> dict[str, float]:
+    accuracies = {"one_step_accuracy": 0.5, "robust_accuracy": 0.25}
+    return {"epoch": epoch, "step": 4 * epoch, "images_per_second": 9.5, **accuracies}
+
+
 def test_metrics_are_rows_and_survive_a_line_cut_short(tmp_path):
     run = RunDirectory(tmp_path)
     for epoch in range(3):
-        run.append_metrics({"epoch": epoch, "loss": 0.5})
+        run.append_metrics(row_of(epoch))
     with run.metrics_file.open("a") as file:
         file.write('{"epoch": 3, "lo')
     assert [row["epoch"] for row in run.read_metrics()] == [0, 1, 2]
@@ -236,8 +241,25 @@ def test_metrics_are_rows_and_survive_a_line_cut_short(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
 
 
-def test_metrics_with_a_damaged_line_name_it(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    ['{"epo', "[0]", "1", "null", '{"epoch": 1}', "[" * 10_000]
+    + [
+        json.dumps({**row_of(1), name: value})
+        for name, value in (
+            ("epoch", float("inf")),
+            ("epoch", 1.5),
+            ("step", 10**400),
+            ("step", "4"),
+            ("images_per_second", 0),
+            ("robust_accuracy", None),
+            ("robust_accuracy", float("nan")),
+        )
+    ],
+)
+def test_metrics_with_a_damaged_line_name_it(tmp_path, line):
     run = RunDirectory(tmp_path)
-    run.metrics_file.write_text('{"epoch": 0}\n{"epo\n{"epoch": 2}\n')
+    whole = json.dumps(row_of(0))
+    run.metrics_file.write_text(f"{whole}\n{line}\n{whole}\n")
     with pytest.raises(UserError, match=r"metrics.jsonl, line 2"):
         run.read_metrics()

@@ -6,14 +6,13 @@ Trains both (`demo_standard`, `demo_fs_gan`), attacks both, exports both and pri
 again, it goes on where it stopped, and trains nothing that is trained.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf import cli, experiments
+from fsgan_tf import cli, experiments, results_file
 
 _METHODS = ("standard", "fs_gan")
 _ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
@@ -42,7 +41,7 @@ def _train(method: str, run_dir: Path, seed: int) -> None:
 
 
 def _results(run_dir: Path) -> dict:
-    return json.loads((run_dir / "evaluation" / "results.json").read_text())
+    return results_file.read(run_dir / "evaluation" / "results.json")
 
 
 def _epsilon(run_dir: Path) -> str:
