@@ -327,7 +327,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
     assert list((run / "evaluation").iterdir()) == [state]
 
     assert _evaluate(*argv) == 0
-    assert "4 batches are done" in capsys.readouterr().out
+    assert "batches done: 4" in capsys.readouterr().out
     assert not state.exists()
     assert _outcome(run / "evaluation") == _outcome(whole)
     examples = [folder / "adversarial_examples.npz" for folder in (whole, run / "evaluation")]

@@ -79,7 +79,7 @@ class EvaluationState:
             self.remove()
         done = len(list(folder.glob("*.npz")))
         if done:
-            print(f"going on from {folder}: {done} batches are done")
+            print(f"going on from {folder}, batches done: {done}")
         self._write(self._fingerprint, json.dumps(asked, indent=1).encode())
 
     def read(self, task: Task, image_shape: tuple[int, ...]) -> Outcome | None:
