@@ -1,6 +1,8 @@
 """The main command, as a user runs it, on the embedded digits scaled down by flags."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +15,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf import cli, evaluate, export, predict, settings, train
+from fsgan_tf.methods.standard import Standard
 from fsgan_tf.run_dir import RunDirectory
+from fsgan_tf.watching import Watcher
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
@@ -199,6 +203,103 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "OOM when allocating" in error
     assert "the same command goes on" in error
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    def full(self, row):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics_file))
+
+    monkeypatch.setattr(RunDirectory, "append_metrics", full)
+    run = RunDirectory(tmp_path / "run")
+    assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{run.metrics_file} (No space left on device); the same command goes on" in line
+
+
+def _report_nan(monkeypatch, seeds: tuple[int, ...]) -> None:
+    """The sixth step's loss is NaN where the draws are of these seeds."""
+    step = Standard.train_step
+
+    def train_step(self, data):
+        reports = step(self, data)
+        breaks = (self.classifier_optimizer.iterations == 6) & (self.seed in seeds)
+        return {**reports, "loss": tf.where(breaks, np.nan, reports["loss"])}
+
+    monkeypatch.setattr(Standard, "train_step", train_step)
+
+
+def test_nan_stops_with_step_parts_and_checkpoint_and_rolls_back_if_asked(
+    tmp_path, capsys, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--method=standard", "--epochs=3", "--eval_examples=0"]
+    flags.append(f"--run_dir={run.path}")
+    _report_nan(monkeypatch, seeds=(0,))
+    assert _train(*flags) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    checkpoint = run.checkpoints / "epoch_0001_step_000000.npz"
+    for words in ("step 6 ", "loss nan", "accuracy 0.", f"last good checkpoint is {checkpoint}"):
+        assert words in line
+    assert [row["epoch"] for row in run.read_metrics()] == [0]
+    assert _train(*flags, "--on_nan=rollback") == 0
+    assert "going on from it with other random draws" in capsys.readouterr().err
+    assert [row["step"] for row in run.read_metrics()] == [4, 8, 12]
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [event.step for event in events.Tensors("train/loss")] == [4, 8, 12]
+    assert run.restore_classifier().progress.rollbacks == 1
+
+
+def test_rollbacks_to_one_checkpoint_are_bounded(tmp_path, capsys, monkeypatch):
+    class Every:
+        def __contains__(self, seed):
+            return True
+
+    _report_nan(monkeypatch, seeds=Every())
+    flags = [*TINY, "--method=standard", "--epochs=2", "--on_nan=rollback"]
+    assert _train(*flags, f"--run_dir={tmp_path / 'run'}") == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 + settings.MAX_ROLLBACKS
+    assert "gave up after 3 rollbacks" in errors[-1]
+
+
+def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes_on(
+    tmp_path, capsys, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
+    validate, save = Watcher._validate, export._require_same_answers
+
+    def interrupted(function, number):
+        def call(*arguments):
+            os.kill(os.getpid(), number)
+            return function(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "_validate", interrupted(validate, signal.SIGTERM))
+        assert _train(*flags) == 130
+        assert "the same command goes on" in capsys.readouterr().err
+        assert [row["epoch"] for row in run.read_metrics()] == [0]
+        assert run.newest_checkpoint().name == "epoch_0001_step_000000.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_require_same_answers", interrupted(save, signal.SIGTERM))
+        assert _train(*flags) == 130
+        assert not list(run.path.glob("*saved_model*"))
+    assert _train(*flags) == 0
+    assert [row["epoch"] for row in run.read_metrics()] == [0, 1]
+    assert (run.saved_model / "saved_model.pb").is_file()
+    assert (run.evaluation / "results.json").is_file()
+
+
+def test_a_second_training_in_the_run_directory_is_refused(run, capsys):
+    before = sorted(run.path.rglob("*"))
+    with run.lock():
+        code = _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}")
+    assert code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "another training runs in" in line
+    assert sorted(run.path.rglob("*")) == before
 
 
 def test_two_replicas_train_watch_and_finish(tmp_path):
