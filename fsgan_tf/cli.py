@@ -61,7 +61,11 @@ def run(
 def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     try:
         return list(flag_values(["fsgan_tf", *argv])[1:])
-    except flags.Error as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"a --flagfile is no text in UTF-8: {error}") from error
+    except RecursionError as error:  # absl looks for names like it
+        raise UserError("a flag's name is too long to be one (see --help)") from error
+    except (flags.Error, ValueError) as error:  # absl raises the latter for --nodry_run=true
         raise UserError(_one_line(error)) from error
 
 

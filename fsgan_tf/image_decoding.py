@@ -55,16 +55,17 @@ def is_image(encoded: tf.Tensor) -> tf.Tensor:
       A bool scalar.
 
     Raises:
-      tf.errors.InvalidArgumentError: the file ends before it has told its size.
+      tf.errors.InvalidArgumentError: a JPEG ends before it has told its size.
     """
 
     def png_sides() -> tf.Tensor:
         # Big-endian, after the signature and the length and type of the first chunk.
         return tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
 
+    is_png = _starts_with(encoded, _PNG_START)
     sides = tf.case(
         [
-            (_starts_with(encoded, _PNG_START), png_sides),
+            (is_png & (tf.strings.length(encoded) >= 24), png_sides),
             (_starts_with(encoded, _JPEG_START), lambda: tf.io.extract_jpeg_shape(encoded)[:2]),
         ],
         default=lambda: tf.zeros([2], tf.int32),

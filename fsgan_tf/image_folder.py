@@ -66,7 +66,7 @@ class FolderSource:
         check_memory(len(labelled), (self._size, self._size, 3))
         images, labels = [], []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            decoded = pool.map(lambda pair: _decode(pair[0], self._size), labelled)
+            decoded = pool.map(lambda pair: decode_file(pair[0], self._size), labelled)
             for (path, label), image in zip(labelled, decoded, strict=True):
                 if image is None:
                     skipped.add(path)
@@ -138,8 +138,19 @@ def _hash(path: Path) -> bytes:
     return hashlib.sha256(os.fsencode(Path(path.parent.name, path.name))).digest()
 
 
-def _decode(path: Path, size: int) -> np.ndarray | None:
-    """The image, uint8 `[size, size, 3]`; None if the file holds none."""
+def decode_file(path: Path, size: int) -> np.ndarray | None:
+    """Reads a PNG or JPEG file as RGB of 8 bits, resized to a square with antialiasing.
+
+    Args:
+      path: the file.
+      size: height and width of the result.
+
+    Returns:
+      uint8 `[size, size, 3]`; None if the file holds no such image.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
     try:
         contents = path.read_bytes()
     except OSError as error:

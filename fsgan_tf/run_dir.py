@@ -15,10 +15,7 @@ import io
 import json
 import os
 import socket
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,18 +34,6 @@ _PROGRESS_KEY = "__progress__"
 CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples", "on_nan")
 # What is read again of a row of metrics.jsonl.
 _READ_METRICS = ("epoch", "step", "images_per_second", "one_step_accuracy", "robust_accuracy")
-# What damaged archives and arrays raise.
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +137,7 @@ class RunDirectory:
             )
         try:
             values(["fsgan_tf", f"--flagfile={self.flags_file}"])
-        except (flags.Error, OSError, UnicodeDecodeError) as error:
+        except (flags.Error, OSError, ValueError) as error:
             raise UserError(f"cannot read {self.flags_file}: {error}") from error
         settings.complete(values)
         return values
@@ -311,7 +296,7 @@ class RunDirectory:
         for file in files:
             try:
                 return _read(file, checksums.get(file.name), with_optimizers)
-            except _READ_ERRORS as error:
+            except Exception as error:  # damaged archives and arrays raise almost anything
                 _warn(f"checkpoint {file} is damaged ({error}); trying the one before it")
         if files or checksums:
             raise UserError(
@@ -421,23 +406,45 @@ def _read(
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{len(content)} bytes, not those that SHA256SUMS is of")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        progress = json.loads(archive[_PROGRESS_KEY].tobytes())
+        progress = _progress(archive[_PROGRESS_KEY].tobytes())
         arrays = {
             name: archive[name]
             for name in archive.files
             if with_optimizers or name.startswith("classifier/")
         }
-    progress["class_names"] = tuple(progress["class_names"])
-    progress["image_shape"] = tuple(progress["image_shape"])
-    return arrays, Progress(**progress)
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError("it holds something else than arrays")
+    return arrays, progress
+
+
+def _progress(content: bytes) -> Progress:
+    fields = json.loads(content)
+    progress = Progress(
+        **{
+            **fields,
+            "class_names": tuple(fields["class_names"]),
+            "image_shape": tuple(fields["image_shape"]),
+        }
+    )
+    counts = (progress.epoch, progress.step_in_epoch, progress.rollbacks)
+    is_valid = (
+        all(isinstance(count, int) and 0 <= count < 2**63 for count in counts)
+        and all(isinstance(name, str) for name in progress.class_names)
+        and len(progress.image_shape) == 3
+        and all(isinstance(side, int) and 0 < side < 2**16 for side in progress.image_shape)
+    )
+    if not is_valid:
+        raise ValueError("its progress is none of a training")
+    return progress
 
 
 def _assign(variables: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -> None:
     for path, variable in variables.items():
-        if path not in arrays or arrays[path].shape != tuple(variable.shape):
+        array = arrays.get(path)
+        if array is None or array.shape != tuple(variable.shape) or array.dtype.kind not in "biuf":
             raise UserError(
-                f"the checkpoint in {where} does not fit: {path} is missing or of another shape; "
-                "give the flags it was trained with"
+                f"the checkpoint in {where} does not fit: {path} is missing or of another kind or "
+                "shape; give the flags it was trained with"
             )
     for path, variable in variables.items():
         variable.assign(arrays[path])

@@ -65,6 +65,14 @@ def test_resizing_is_antialiased():
     np.testing.assert_allclose(image[:, 1:-1], 0.25, atol=1e-3)
 
 
+def test_a_png_that_ends_before_its_size_is_none():
+    encoded = png(random_pixels(8, 8, 3))
+    assert image_decoding.is_image(encoded[:24])
+    for size in (0, 7, 8, 15, 23):  # in a graph and outside of one
+        assert not image_decoding.is_image(encoded[:size])
+        assert not tf.function(image_decoding.is_image)(tf.constant(encoded[:size]))
+
+
 def test_an_image_that_would_take_too_much_memory_is_malformed(monkeypatch):
     encoded = tf.constant([encode(random_pixels(4, 6, 3)) for encode in (png, jpeg)])
     monkeypatch.setattr(image_decoding, "MAX_PIXELS", 24)

@@ -82,21 +82,19 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     requests = draw_requests(flag_values.requests, len(test), flag_values.seed)
     num_images = sum(len(request.rows) for request in requests)
-    before, start = _resident(), time.monotonic()
-    half = len(requests) // 2
-    answers = serve(signatures, test, requests[:half], flag_values.threads)
-    middle = _resident()
-    answers += serve(signatures, test, requests[half:], flag_values.threads)
-    seconds = time.monotonic() - start
-    end, peak = _resident(), _resident("VmHWM")
+    memory, answers, start = [_resident()], [], time.monotonic()
+    for rows in np.array_split(np.arange(len(requests)), 4):
+        answers += serve(signatures, test, requests[rows[0] : rows[-1] + 1], flag_values.threads)
+        memory.append(_resident())
+    seconds, peak = time.monotonic() - start, _resident("VmHWM")
     found = compare(classifier.model, test, requests, answers)
     print(
         f"{len(requests):,} requests from {flag_values.threads} threads, of 1 to {LARGEST_BATCH} "
         f"images, {num_images:,} in all, every second one as PNG files: {seconds:.0f} s\n"
         f"logits as the Keras model's bit for bit: {found.num_identical:,} requests; largest "
         f"difference {found.largest_difference:.2g}; {found.num_other_labels} other labels\n"
-        f"resident memory: {before:,} MiB before, {middle:,} MiB after half of the requests, "
-        f"{end:,} MiB after all; peak {peak:,} MiB\n"
+        f"resident memory: {memory[0]:,} MiB before, then after each quarter "
+        f"{', '.join(f'{mebibytes:,}' for mebibytes in memory[1:])} MiB; peak {peak:,} MiB\n"
     )
     header = ["file", "size", "accuracy", "largest difference of logits", "labels changed"]
     print(experiments.table(header, _litert_rows(run.saved_model, classifier.class_names, test)))
@@ -215,7 +213,7 @@ def _resident(field: str = "VmRSS") -> int:
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("run_dir", None, "A finished run.", flag_values=values)
-    flags.DEFINE_integer("requests", 1000, "How many.", lower_bound=2, flag_values=values)
+    flags.DEFINE_integer("requests", 1000, "How many.", lower_bound=4, flag_values=values)
     flags.DEFINE_integer("threads", 8, "That send them.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Of the requests.", lower_bound=0, flag_values=values)
     return values
