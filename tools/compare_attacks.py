@@ -501,7 +501,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("auto_attack", None, "Clone of fra31/auto-attack.", flag_values=values)
     flags.DEFINE_list("parts", list(_PARTS), "Peers to compare with.", flag_values=values)
     flags.DEFINE_integer("num_examples", 1000, "First N test images.", 1, flag_values=values)
-    flags.DEFINE_integer("batch_size", 250, "Images attacked together.", 1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 50, "Images attacked together.", 1, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Of random starts.", 0, flag_values=values)
     flags.DEFINE_string(
         "output_dir", None, "Of results; RUN_DIR/compare_attacks by default.", flag_values=values
