@@ -142,6 +142,27 @@ def test_same_seed_same_result_other_seed_other_starts(network, network_labels, 
     assert any((outcome(1) != outcome(seed)).any() for seed in range(2, 8))
 
 
+def test_an_examples_seed_is_of_the_attack_the_restart_and_its_index(honest, images, labels, ball):
+    def seeds(batch_size, chosen):
+        found = {}
+
+        class Noting(FixedAttack):
+            restarts = 2
+
+            def run(self, classifier, threat_model, images, labels, seeds, restart):
+                found.update({(restart, seed[1]): tuple(seed) for seed in seeds.numpy()})
+                return super().run(classifier, threat_model, images, labels, seeds, restart)
+
+        Evaluator(honest, ball, batch_size).evaluate(
+            images[:chosen], labels[:chosen], [Noting(lambda pixels: pixels)], seed=2
+        )
+        return found
+
+    many, few = seeds(24, 24), seeds(5, 13)
+    assert len(set(many.values())) == len(many) > len(few) > 10
+    assert few == {place: many[place] for place in few}
+
+
 def test_random_keys_differ():
     keys = {_random_key(s, a, r) for s in range(3) for a in ("pgd10", "cw10") for r in range(3)}
     assert len(keys) == 18
@@ -237,7 +258,12 @@ def brightness_100():
 @pytest.mark.parametrize(
     ("rise", "epsilon", "in_8_bits"),
     [(0.3, 1.2, False), (0.6, 1.2, True), (0.6, 0.7, False), (1.0, 1.0, True)],
-    ids=["rounds to the image", "rounds to what fools", "rounds out of the ball", "is in 8 bits"],
+    ids=[
+        "rounds to the image",
+        "rounds to what fools",
+        "rounds back into the ball",
+        "is in 8 bits",
+    ],
 )
 def test_rounding_to_8_bits_is_verified_too(rise, epsilon, in_8_bits, brightness_100):
     threat_model = ThreatModel(epsilon / 255)
@@ -266,18 +292,19 @@ def test_accuracy_in_8_bits_follows_the_rule_of_accuracy(brightness_100):
         attack.run = run
         return attack
 
-    attacks = [raising("first", 0.6, 1, [0, 1]), raising("second", 0.3, 2, [1, 2])]
+    attacks = [raising("first", 0.3, 1, [0]), raising("second", 0.6, 2, [0, 1])]
     evaluator = Evaluator(brightness_100[0], ThreatModel(1 / 255), 4)
     cascade = evaluator.evaluate(*brightness_100[1:], attacks)
     alone = evaluator.evaluate(*brightness_100[1:], attacks, standalone=True)
-    assert [attack.accuracy for attack in cascade.attacks] == [0.5, 0.25]
-    assert [attack.accuracy_8bit for attack in cascade.attacks] == [0.5, 0.5]
-    assert [attack.accuracy for attack in alone.attacks] == [0.5, 0.5]
-    assert [attack.accuracy_8bit for attack in alone.attacks] == [0.5, 1]
+    assert [attack.accuracy for attack in cascade.attacks] == [0.75, 0.5]
+    assert [attack.accuracy_8bit for attack in cascade.attacks] == [1, 0.75]
+    assert cascade.worst_case_accuracy_8bit == 0.75
+    assert [attack.accuracy for attack in alone.attacks] == [0.75, 0.5]
+    assert [attack.accuracy_8bit for attack in alone.attacks] == [1, 0.5]
+    assert alone.worst_case_accuracy_8bit == 0.5
     for result in (cascade, alone):
-        assert result.worst_case_accuracy_8bit == 0.5
-        assert result.examples.attacks == ("first", "first", "second")
-        assert result.examples.images[:, 0, 0, 0] * 255 == pytest.approx([100.6, 100.6, 100.3])
+        assert result.examples.attacks == ("first", "second")
+        assert result.examples.images[:, 0, 0, 0] * 255 == pytest.approx([100.3, 100.6])
 
 
 def test_the_first_verified_image_of_each_fooled_example_is_kept(
