@@ -26,6 +26,7 @@ from unittest import mock
 
 import numpy as np
 from absl import flags
+from compare_feature_scatter import channels_first, outputs_first
 
 from fsgan_tf import cli, experiments, quiet
 from fsgan_tf.errors import RunError, UserError
@@ -356,7 +357,7 @@ def _auto_attack(task: Task) -> dict[str, Attack]:
                 return np.zeros(0, bool)
             adversary.attacks_to_run = [name]
             _, answers = adversary.run_standard_evaluation(
-                _channels_first(torch, images),
+                torch.tensor(channels_first(images)),
                 torch.tensor(labels).long(),
                 bs=task.batch_size,
                 return_labels=True,
@@ -380,8 +381,7 @@ def torch_logits_fn(torch: Any, model: Any) -> Callable[[Any], Any]:
     """
     functional = torch.nn.functional
     weights = {
-        variable.path: torch.tensor(_outputs_first(variable.numpy()))
-        for variable in model.variables
+        variable.path: torch.tensor(outputs_first(variable.numpy())) for variable in model.variables
     }
     depth = int(model.name.split("_")[-2])
 
@@ -421,7 +421,7 @@ def _require_same_logits(task: Task, torch: Any, logits_fn: Callable[[Any], Any]
         images = task.images[start : start + task.batch_size]
         ours = np.asarray(task.restored.model(images, training=False))
         with torch.no_grad():
-            theirs = logits_fn(_channels_first(torch, images)).numpy()
+            theirs = logits_fn(torch.tensor(channels_first(images))).numpy()
         difference = max(difference, float(np.abs(ours - theirs).max()))
     if not difference <= _SAME_LOGITS:
         raise RunError(
@@ -429,15 +429,6 @@ def _require_same_logits(task: Task, torch: Any, logits_fn: Callable[[Any], Any]
             "they are not the same classifier"
         )
     print(f"logits in PyTorch differ by at most {difference:.1e}", file=sys.stderr, flush=True)
-
-
-def _outputs_first(weight: np.ndarray) -> np.ndarray:
-    """`[h, w, in, out]` or `[in, out]` to PyTorch's `[out, in, h, w]` or `[out, in]`."""
-    return weight.transpose(3, 2, 0, 1).copy() if weight.ndim == 4 else weight.T.copy()
-
-
-def _channels_first(torch: Any, images: np.ndarray) -> Any:
-    return torch.tensor(images.transpose(0, 3, 1, 2).copy())
 
 
 def _saved_logits(task: Task) -> Callable[["tf.Tensor"], "tf.Tensor"]:

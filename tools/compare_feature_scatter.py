@@ -335,20 +335,18 @@ def reference_step(
     network = code.WideResNet(depth=depth, num_classes=_CLASSES, widen_factor=width)
     network.to(getattr(torch, dtype))
     before = _values(classifier.weights)
-    state = {reference_name(name): torch.tensor(_outputs_first(v)) for name, v in before.items()}
+    state = {reference_name(name): torch.tensor(outputs_first(v)) for name, v in before.items()}
     _load(network, state)
     optimizer = torch.optim.SGD(network.parameters(), **SGD)
     inputs, noise = (
-        torch.tensor(_channels_first(pixels), dtype=getattr(torch, dtype))
+        torch.tensor(channels_first(pixels), dtype=getattr(torch, dtype))
         for pixels in (2 * batch.images - 1, 2 * batch.noise)
     )
     with (
         contextlib.redirect_stdout(io.StringIO()),
         _recorded(torch, code, noise) as calls,
     ):
-        _, loss = code.Attack_FeaScatter(network, ATTACK)(
-            inputs, torch.tensor(batch.labels).long()
-        )
+        _, loss = code.Attack_FeaScatter(network, ATTACK)(inputs, torch.tensor(batch.labels).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -414,7 +412,7 @@ def _named(values: Arrays, name: str) -> Arrays:
     return {path: value for path, value in values.items() if path.endswith(f"/{name}")}
 
 
-def _outputs_first(weight: np.ndarray) -> np.ndarray:
+def outputs_first(weight: np.ndarray) -> np.ndarray:
     """`[h, w, in, out]` or `[in, out]` to PyTorch's `[out, in, h, w]` or `[out, in]`."""
     return weight.transpose(3, 2, 0, 1).copy() if weight.ndim == 4 else weight.T.copy()
 
@@ -424,7 +422,7 @@ def _outputs_last(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0).copy() if weight.ndim == 4 else weight.T.copy()
 
 
-def _channels_first(images: np.ndarray) -> np.ndarray:
+def channels_first(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2).copy()
 
 

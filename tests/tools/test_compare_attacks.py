@@ -245,5 +245,5 @@ def test_the_network_is_the_same_in_pytorch(depth, width):
         if variable.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
             variable.assign(generator.uniform(0.5, 1.5, variable.shape))
     images = generator.uniform(0, 1, (3, 32, 32, 3)).astype(np.float32)
-    logits = tool.torch_logits_fn(torch, model)(tool._channels_first(torch, images))
+    logits = tool.torch_logits_fn(torch, model)(torch.tensor(tool.channels_first(images)))
     np.testing.assert_allclose(logits, model(images, training=False), rtol=0, atol=1e-4)
