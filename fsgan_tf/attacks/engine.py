@@ -74,7 +74,9 @@ def evaluate(
     checker = Evaluator(
         evaluator.copies, threat_model, min(checks.SAMPLE_SIZE, evaluator.batch_size)
     )
-    diagnosis = checks.diagnose(checker, images, labels, attacks, result, sources)
+    diagnosis = checks.diagnose(
+        checker, images, labels, attacks, result, sources, progress=progress
+    )
     return dataclasses.replace(result, diagnosis=diagnosis)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks import by_names, checks
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.auto_pgd import AutoPGD
 from fsgan_tf.attacks.checks import (
     convergence,
     evidence,
@@ -32,6 +33,11 @@ from .test_result import attack_result, no_examples
 EPSILON = 0.05
 QUICK = ("fgsm", "pgd20", "cw20")
 SHORT_SQUARE = Square("square", num_queries=60, rescaled_schedule=True)
+STRONG = (
+    AutoPGD("apgd_ce", loss="cross_entropy", num_steps=10, restarts=1),
+    AutoPGD("apgd_t", loss="targeted_dlr", num_steps=10, restarts=3),
+    SHORT_SQUARE,
+)
 
 
 def _gather(logits_fn, images, labels, attacks=QUICK, *, epsilon=EPSILON, sources=(), **options):
@@ -104,12 +110,12 @@ def _diagnose(gathered):
     )
 
 
-@pytest.mark.parametrize("standalone", [False, True])
-def test_an_honest_classifier_passes_all(standalone, honest, fragile, images, labels):
-    if standalone:
-        images = np.round(images * 255).astype(np.uint8)
+@pytest.mark.parametrize(("attacks", "standalone"), [(QUICK, False), (STRONG, True)])
+def test_an_honest_classifier_passes_all(attacks, standalone, honest, fragile, images, labels):
+    images = np.round(images * 255).astype(np.uint8)
     sources = [_source(honest, "pgd_at"), _source(fragile)]
-    diagnosis = _diagnose(_gather(honest, images, labels, sources=sources, standalone=standalone))
+    gathered = _gather(honest, images, labels, attacks, sources=sources, standalone=standalone)
+    diagnosis = _diagnose(gathered)
     assert [check for check in diagnosis.checks if check.verdict != "pass"] == []
     assert len({check.name for check in diagnosis.checks}) == 21
     assert diagnosis.epsilon_curve.num_examples == 24
