@@ -290,8 +290,10 @@ class RunDirectory:
     def _newest_readable(
         self, with_optimizers: bool
     ) -> tuple[dict[str, np.ndarray], Progress | None]:
-        files, checksums = self._checkpoint_files(), self._checksums()
-        for missing in sorted(set(checksums) - {file.name for file in files}):
+        # In this order: a training may replace old ones meanwhile.
+        checksums, files = self._checksums(), self._checkpoint_files()
+        newest = files[0].name if files else ""
+        for missing in sorted(name for name in checksums if name > newest):
             _warn(f"checkpoint {self.checkpoints / missing} is missing")
         for file in files:
             try:

@@ -199,7 +199,8 @@ def training_flags() -> flags.FlagValues:
         "strategy",
         "auto",
         STRATEGIES,
-        "auto: mirrored over all GPUs where there is one, one device otherwise.",
+        "auto: mirrored over all GPUs where there is one, one device otherwise; multi_worker: one "
+        "of the workers that TF_CONFIG names (tools/launch_local.sh starts some here).",
     )
     _enum(
         values,

@@ -35,6 +35,8 @@ class TrainingMethod(keras.Model, abc.ABC):
     """
 
     reports: tuple[str, ...] = ()
+    # Keras', of one step; None until it is made.
+    train_function: Any
 
     def __init__(
         self,
