@@ -211,7 +211,7 @@ def require_fit(
     source: str,
     dataset: str,
     image_shape: tuple[int, ...],
-    num_classes: int,
+    class_names: tuple[str, ...],
 ) -> None:
     """Checks a classifier against the data: by what it says of itself, then by calling it.
 
@@ -220,12 +220,12 @@ def require_fit(
       source: where it is from, for the message.
       dataset: the data set's name, for the message.
       image_shape: `(h, w, c)` of its images.
-      num_classes: how many classes it has.
+      class_names: of its classes, in order.
 
     Raises:
       UserError: they do not fit.
     """
-    image_shape = tuple(image_shape)
+    image_shape, num_classes = tuple(image_shape), len(class_names)
     if not all(
         expected in (None, actual)
         for expected, actual in zip(classifier.image_shape, image_shape, strict=True)
@@ -238,6 +238,13 @@ def require_fit(
         raise UserError(
             f"{source} has {classifier.num_classes} classes; {dataset} has {num_classes} classes "
             "(see --dataset)"
+        )
+    known = classifier.class_names or class_names
+    if known != class_names:
+        label = next(i for i in range(num_classes) if known[i] != class_names[i])
+        raise UserError(
+            f"class {label} is {known[label]!r} to {source} and {class_names[label]!r} in "
+            f"{dataset}; give the data set of the classes it was trained for"
         )
     answered = _answer_shape(classifier, source, image_shape)
     if answered != (2, num_classes):

@@ -64,7 +64,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     image_shape = split.images.shape[1:]
     fitting = [(classifier, path), *((loaded, source.path) for loaded, source in loaded_sources)]
     for loaded, loaded_from in fitting:
-        classifiers.require_fit(loaded, loaded_from, dataset, image_shape, len(class_names))
+        classifiers.require_fit(loaded, loaded_from, dataset, image_shape, class_names)
     examples = split.first(flag_values.num_examples)
     dataset_sha256 = examples.sha256()
     if flag_values.verify_examples:

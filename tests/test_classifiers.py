@@ -242,9 +242,13 @@ def test_a_dict_of_one_input_and_one_output_is_a_classifier(tmp_path, native, pi
     np.testing.assert_array_equal(classifier.logits_fn(pixels), native(pixels))
 
 
-def _classifier(image_shape=(4, 4, 3), num_classes=5, answer=None):
+def _classifier(image_shape=(4, 4, 3), num_classes=5, answer=None, class_names=None):
     return classifiers.Classifier(
-        answer or (lambda images: images[:, 0, 0, :1] * tf.ones([5])), image_shape, num_classes, ""
+        answer or (lambda images: images[:, 0, 0, :1] * tf.ones([5])),
+        image_shape,
+        num_classes,
+        "",
+        class_names=class_names,
     )
 
 
@@ -255,20 +259,23 @@ def _classifier(image_shape=(4, 4, 3), num_classes=5, answer=None):
         (_classifier((4, 4, 1)), ["(4, 4, 1)", "channels differ"]),
         (_classifier((3, 4, 4)), ["channels must come last"]),
         (_classifier(num_classes=7), ["7 classes", "5 classes"]),
+        (_classifier(class_names=tuple("abdce")), ["class 2 is 'd' to model and 'c' in data"]),
         (_classifier(num_classes=None, answer=lambda x: x[:, 0, 0]), ["(2, 3)", "(2, 5)"]),
         (_classifier((None, None, 3), answer=lambda x: x @ tf.ones([9])), ["fails on images"]),
     ],
-    ids=["size", "channels", "order", "classes", "undeclared classes", "failure"],
+    ids=["size", "channels", "order", "classes", "names", "undeclared classes", "failure"],
 )
 def test_models_that_do_not_fit_the_data(classifier, words):
     with pytest.raises(UserError) as refusal:
-        classifiers.require_fit(classifier, "model", "data", (4, 4, 3), 5)
+        classifiers.require_fit(classifier, "model", "data", (4, 4, 3), tuple("abcde"))
     assert all(word in str(refusal.value) for word in words), refusal.value
 
 
 def test_models_that_fit_by_what_they_leave_open():
     for shape, classes in (((None, None, 3), 5), ((4, 4, 3), None)):
-        classifiers.require_fit(_classifier(shape, classes), "model", "data", (4, 4, 3), 5)
+        classifiers.require_fit(
+            _classifier(shape, classes), "model", "data", (4, 4, 3), tuple("abcde")
+        )
 
 
 def _from_flags(*argv):
