@@ -8,6 +8,7 @@ Defaults are those of the embedded digits; `configs/*.flags` hold the paper's se
 
 import math
 import pkgutil
+import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -143,7 +144,7 @@ def training_flags() -> flags.FlagValues:
     )
     flags.register_validator(
         "lr_decay_epochs",
-        lambda epochs: all(epoch.strip().isdigit() for epoch in epochs),
+        lambda epochs: all(re.fullmatch("[0-9]{1,9}", epoch.strip()) for epoch in epochs),
         "must be whole numbers separated by commas, such as 60,90",
         flag_values=values,
     )
