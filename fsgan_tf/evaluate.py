@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import shlex
 import sys
@@ -50,7 +51,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     from fsgan_tf import hardware, report
     from fsgan_tf.attacks import saved_examples
-    from fsgan_tf.run_dir import RunDirectory, make_folder
+    from fsgan_tf.run_dir import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
     devices = hardware.replica_devices(flag_values.strategy)
@@ -72,8 +73,6 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
         )
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
-    # Before the attacks, so that hours of them do not end in a refusal.
-    make_folder(output_dir, "output_dir")
     try:
         result = evaluate_classifier(
             copies,
@@ -149,6 +148,10 @@ def evaluate_classifier(
 
     Returns:
       The result.
+
+    Raises:
+      UserError: the output folder cannot be made, or another evaluation writes to it.
+      RunError: it cannot be written.
     """
     from fsgan_tf import attacks as attack_package
     from fsgan_tf import report
@@ -156,20 +159,21 @@ def evaluate_classifier(
     from fsgan_tf.attacks.evaluation_state import EvaluationState, fingerprint
 
     output_dir = Path(output_dir)
-    state = EvaluationState(
-        output_dir / _STATE_FOLDER,
-        fingerprint(
-            attacks,
-            threat_model,
-            classifier_sha256=manifest.classifier_sha256,
-            dataset_sha256=manifest.dataset_sha256,
-            model_options=model_options or {},
-            batch_size=batch_size,
-            seed=seed,
-            standalone=standalone,
-        ),
-    )
-    with _stoppable(state.folder):
+    state_folder = output_dir / _STATE_FOLDER
+    with _sole_writer(output_dir), _stoppable(state_folder):
+        state = EvaluationState(
+            state_folder,
+            fingerprint(
+                attacks,
+                threat_model,
+                classifier_sha256=manifest.classifier_sha256,
+                dataset_sha256=manifest.dataset_sha256,
+                model_options=model_options or {},
+                batch_size=batch_size,
+                seed=seed,
+                standalone=standalone,
+            ),
+        )
         result = attack_package.evaluate(
             logits_fn,
             split.images,
@@ -183,16 +187,36 @@ def evaluate_classifier(
             state=state,
             progress=progress,
         )
-    report.write(output_dir, result, manifest)
-    if save_examples:
-        saved_examples.save(
-            output_dir / saved_examples.FILE_NAME,
-            result,
-            dataset_sha256=manifest.dataset_sha256,
-            classifier_sha256=manifest.classifier_sha256,
-        )
-    state.remove()
+        report.write(output_dir, result, manifest)
+        if save_examples:
+            saved_examples.save(
+                output_dir / saved_examples.FILE_NAME,
+                result,
+                dataset_sha256=manifest.dataset_sha256,
+                classifier_sha256=manifest.classifier_sha256,
+            )
+        state.remove()
     return result
+
+
+@contextlib.contextmanager
+def _sole_writer(output_dir: Path) -> Iterator[None]:
+    """Makes the folder and keeps other evaluations out of it; the lock goes with the process."""
+    from fsgan_tf.run_dir import make_folder
+
+    make_folder(output_dir, "output_dir")
+    folder = os.open(output_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another evaluation writes to {output_dir}; wait until it ends, or give another "
+                "--output_dir"
+            ) from error
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ def _refused(capsys, *argv):
 @pytest.fixture
 def unchecked(monkeypatch):
     """Leaves out the checks, where a test is about something else."""
-    monkeypatch.setattr(checks, "diagnose", lambda *_: Diagnosis())
+    monkeypatch.setattr(checks, "diagnose", lambda *_, **__: Diagnosis())
 
 
 def _outcome(folder):
@@ -449,6 +449,16 @@ def test_models_that_do_not_fit_the_data(capsys, tmp_path, test_set):
     keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(path)
     assert "must take images" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
     assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_another_evaluation_writes_to(capsys, run, test_set):
+    folder = run / "evaluation"
+    folder.mkdir(parents=True)
+    with evaluate._sole_writer(folder):
+        assert "another evaluation writes to" in _refused(capsys, f"--run_dir={run}")
+    assert list(folder.iterdir()) == []
+    with evaluate._sole_writer(folder):
+        pass
 
 
 def test_output_folder_that_cannot_be_made(capsys, run, test_set, tmp_path):
