@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fsgan_tf import cli, settings, train
+from fsgan_tf import cli, evaluate, settings, train
 from tests.test_image_folder import class_folders, split_folders, write_image
 from tests.test_tfds_images import GREY, examples, store
 
@@ -118,9 +118,36 @@ def test_faulty_data_is_one_line_and_leaves_no_run(tmp_path, capfd, make, told, 
         "--method=standard",
         mode,
     ]
-    assert cli.run(train.main, settings.training_flags(), description="", argv=argv) == 2
+    assert _run(train, settings.training_flags(), *argv) == 2
     *warnings, line = capfd.readouterr().err.splitlines()
     assert all(warning.startswith("warning: skipped") for warning in warnings)
     assert line.startswith("error: ")
     assert told in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_classes_only(tmp_path, capfd):
+    """Another class in the folder: refused by training and evaluation, and nothing changes."""
+    folder = class_folders(tmp_path / "data", 6)
+    flags = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--image_size=8"]
+    training = [*flags, "--batch_size=4", "--method=standard", "--epochs=1", "--eval_examples=0"]
+    training.append("--precision=float32")
+    assert _run(train, settings.training_flags(), *training) == 0
+    before = _files(tmp_path / "run")
+    (folder / "dog").rename(folder / "fox")
+    capfd.readouterr()
+    assert _run(train, settings.training_flags(), *training) == 2
+    assert "of the classes cat, dog" in capfd.readouterr().err
+    assert _run(evaluate, settings.evaluation_flags(), f"--run_dir={tmp_path / 'run'}") == 2
+    assert "class 1 is 'dog' to" in capfd.readouterr().err
+    assert _files(tmp_path / "run") == before
+
+
+def _run(command, flag_values, *argv: str) -> int:
+    return cli.run(command.main, flag_values, description="", argv=argv)
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    """Contents by path; the lock names the last process."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path: path.read_bytes() for path in files}

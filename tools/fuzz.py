@@ -101,22 +101,22 @@ class Outcome:
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
-    """Fuzzes the targets one after the other and prints a table."""
+    """Fuzzes the targets one after the other and prints a table, a row as each ends."""
     del words
-    targets = [TARGETS[name] for name in flag_values.targets]
-    outcomes = {}
-    for target in targets:
+    header = ["target", "inputs", "accepted", "refused", "failures", "inputs/s"]
+    print(experiments.table(header, []), flush=True)
+    num_failures = 0
+    for target in [TARGETS[name] for name in flag_values.targets]:
         outcome = fuzz(target, flag_values.inputs, flag_values.seed, flag_values.hang_seconds)
-        outcomes[target.name] = outcome
+        num_failures += len(outcome.failures)
+        print("| " + " | ".join(_row(target.name, outcome)) + " |", flush=True)
         for failure in outcome.failures:
             file = Path(flag_values.failures_dir, f"{target.name}_{failure.number}")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(failure.content)
-            print(f"{file}: {failure.told}", flush=True)
-    header = ["target", "inputs", "accepted", "refused", "failures", "inputs/s"]
-    print(experiments.table(header, map(_row, outcomes, outcomes.values())))
-    if any(outcome.failures for outcome in outcomes.values()):
-        raise RunError(f"there are failures; their inputs are in {flag_values.failures_dir}")
+            print(f"{file}: {failure.told}", file=sys.stderr)
+    if num_failures:
+        raise RunError(f"{num_failures} failures; their inputs are in {flag_values.failures_dir}")
 
 
 def fuzz(target: Target, inputs: int, seed: int, hang_seconds: float) -> Outcome:
@@ -136,8 +136,8 @@ def answers(
     """Feeds a target in this process.
 
     Yields:
-      Number and content of each input, before it is fed with None, and after it with whether it
-      was accepted, or with what it raised.
+      Number and content of each input and None before it is fed; after it the number, nothing, and
+      whether it was accepted, or what it raised.
     """
     # In memory, where there is such a place: some readers write, and wait for the disk.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -146,7 +146,7 @@ def answers(
         for number in inputs:
             content = _make_input(target, seeds, seed, number)
             yield number, content, None
-            yield number, content, _answer(read, content)
+            yield number, b"", _answer(read, content)
 
 
 def _answer(read: Reader, content: bytes) -> bool | str:
@@ -189,9 +189,10 @@ def _fuzz_from(
                 told = f"no answer in {allowed:g} seconds"
                 outcome.failures.append(Failure(number, content, told))
                 return number + 1
-            number, content, answer = receiver.recv()
+            number, fed, answer = receiver.recv()
             allowed = hang_seconds
             if answer is None:
+                content = fed
                 continue
             bar.update()
             _count(outcome, number, content, answer)
