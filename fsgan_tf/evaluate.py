@@ -1,8 +1,8 @@
 """Measures the robust accuracy of a classifier: a run's, a SavedModel's or a Keras file's."""
 
 import contextlib
-import dataclasses
 import fcntl
+import functools
 import os
 import shlex
 import sys
@@ -58,14 +58,13 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), devices)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
-    loaded_sources = [_source(source_path, devices) for source_path in flag_values.source]
-    sources = _named([source for _, source in loaded_sources])
+    sources, source_classifiers = _sources(flag_values.source, devices)
     attacks = _attacks(flag_values, threat_model.epsilon, sources)
     split, class_names = _examples(flag_values, classifier, dataset)
     image_shape = split.images.shape[1:]
-    fitting = [(classifier, path), *((loaded, source.path) for loaded, source in loaded_sources)]
-    for loaded, loaded_from in fitting:
-        classifiers.require_fit(loaded, loaded_from, dataset, image_shape, class_names)
+    paths = [path, *(source.path for source in sources)]
+    for loaded, where in zip([classifier, *source_classifiers], paths, strict=True):
+        classifiers.require_fit(loaded, where, dataset, image_shape, class_names)
     examples = split.first(flag_values.num_examples)
     dataset_sha256 = examples.sha256()
     if flag_values.verify_examples:
@@ -253,29 +252,33 @@ def _copies(
     )
 
 
-def _source(path: str, devices: Sequence[str]) -> "tuple[classifiers.Classifier, Source]":
-    """Loads a classifier of `--source`, whatever its kind."""
+def _sources(
+    paths: Sequence[str], devices: Sequence[str]
+) -> "tuple[list[Source], list[classifiers.Classifier]]":
+    """Loads the classifiers of `--source`, whatever their kind.
+
+    Each is called like its folder, or by its path where others are called so too.
+    """
     from fsgan_tf.attacks.transfer import Source
 
-    classifier, copies = _copies(lambda: classifiers.load(path), devices)
-    training = classifier.settings
-    return classifier, Source(
-        name=Path(path).resolve().name,
-        copies=copies,
-        path=path,
-        sha256=classifier.sha256,
-        method=training.method if training else None,
-        seed=training.seed if training else None,
-    )
-
-
-def _named(sources: "Sequence[Source]") -> "list[Source]":
-    """Gives those whose folders are called alike their paths as names."""
-    names = [source.name for source in sources]
-    return [
-        dataclasses.replace(source, name=source.path) if names.count(source.name) > 1 else source
-        for source in sources
-    ]
+    paths = list(dict.fromkeys(paths))
+    names = [Path(path).resolve().name for path in paths]
+    sources, loaded = [], []
+    for path, name in zip(paths, names, strict=True):
+        classifier, copies = _copies(functools.partial(classifiers.load, path), devices)
+        training = classifier.settings
+        sources.append(
+            Source(
+                name=path if names.count(name) > 1 else name,
+                copies=copies,
+                path=path,
+                sha256=classifier.sha256,
+                method=training.method if training else None,
+                seed=training.seed if training else None,
+            )
+        )
+        loaded.append(classifier)
+    return sources, loaded
 
 
 def _examples(
