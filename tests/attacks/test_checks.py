@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.attacks import by_names, checks
+from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.auto_pgd import AutoPGD
 from fsgan_tf.attacks.checks import (
@@ -23,7 +24,7 @@ from fsgan_tf.attacks.checks import (
     soundness,
 )
 from fsgan_tf.attacks.engine import Evaluator
-from fsgan_tf.attacks.result import Result
+from fsgan_tf.attacks.result import EpsilonCurve, Result
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Source, Transfer
 from fsgan_tf.threat_model import ThreatModel
@@ -247,6 +248,28 @@ def test_errors_that_long_steps_leap_over(grey):
     assert "rises by 100.0% at most, from 0.1 to 0.2" in check.detail
 
 
+@pytest.mark.parametrize(
+    ("at_half", "unbounded", "reaches_zero", "fools_all"),
+    [
+        (6, 0, "pass", "pass"),
+        (7, 0, "pass", "pass"),
+        (8, 0, "warn", "pass"),
+        (9, 0, "fail", "pass"),
+        (6, 2, "warn", "warn"),
+        (6, 3, "fail", "fail"),
+    ],
+)
+def test_what_may_be_left_at_large_radii(
+    at_half, unbounded, reaches_zero, fools_all, honest, images, labels
+):
+    """Of 24 images of 4 classes, 6 may be right at half the range and none at last, or 1 more."""
+    gathered = _gather(honest, images, labels, [])
+    accuracies = (1.0, 0.5, at_half / 24, unbounded / 24)
+    gathered.__dict__["epsilon_curve"] = EpsilonCurve("", (0.0, EPSILON, 0.5, 1.0), accuracies, 24)
+    assert radius.epsilon_curve_reaches_zero(gathered).verdict == reaches_zero
+    assert radius.unbounded_attack_fools_all(gathered).verdict == fools_all
+
+
 def test_a_moat_that_small_steps_cannot_cross(grey):
     """The gradient turns back after a short way; beyond the moat the classifier is wrong."""
 
@@ -273,6 +296,24 @@ def test_an_attack_whose_start_decides(grey):
     gathered = _gather(_of_brightness(fork), *grey, ["cw20"])
     assert 0 < gathered.result.worst_case_accuracy < 1
     assert convergence.more_restarts_gain_nothing(gathered).verdict == "fail"
+
+
+def test_further_attacks_start_elsewhere(honest, images, labels):
+    """Also where every image stands, so that none has moved to another place."""
+    (attack,) = by_names(["cw1"], EPSILON)
+    seen = []
+
+    class Spy:
+        name, cost, restarts, parameters = attack.name, attack.cost, 1, attack.parameters
+
+        def run(self, classifier, threat_model, images, labels, seeds, restart):
+            seen.append(seeds.numpy())
+            return Attempt(images, tf.zeros_like(labels, tf.bool))
+
+    gathered = _gather(honest, images, honest(images).numpy().argmax(axis=1), [Spy()])
+    gathered.fooled_by(gathered.standing, Spy())
+    first, further = seen
+    assert np.all(first != further, axis=0).tolist() == [True, False]
 
 
 def test_attacks_of_many_steps_are_not_run_again(honest, images, labels):
@@ -322,9 +363,9 @@ def test_errors_that_noise_finds(grey):
 def test_transfer_from_an_undefended_twin(ran, spoil, verdict, honest, images, labels):
     """Where transfer attacks ran, they ran before C&W, which is then given what they fooled."""
     source = _source(honest)
-    attacks = by_names(["fgsm", "cw20"], EPSILON)
+    attacks = by_names(["cw20"], EPSILON)
     if ran:
-        attacks.append(Transfer(attacks[0], source))
+        attacks += [Transfer(fgsm, source) for fgsm in by_names(["fgsm"], EPSILON)]
     gathered = _gather(spoil(honest), images, labels, attacks, sources=[source])
     check = rivals.white_box_beats_transfer(gathered)
     assert check.verdict == verdict
