@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings
-from fsgan_tf.attacks import Source, by_names, catalogue, evaluate, suite
+from fsgan_tf.attacks import Evaluator, Source, by_names, catalogue, suite
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
@@ -15,7 +15,9 @@ GRADIENT_FREE = ["square", "spsa20"]
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_an_undefended_network_falls_to_0(name, network, images):
     labels = network(images, training=False).numpy().argmax(axis=1).astype(np.int32)
-    result = evaluate(network, images, labels, ThreatModel(0.1), by_names([name], 0.1))
+    result = Evaluator(network, ThreatModel(0.1), 24).evaluate(
+        images, labels, by_names([name], 0.1)
+    )
     assert result.clean_accuracy == 1
     assert result.worst_case_accuracy == 0
 
@@ -23,7 +25,7 @@ def test_an_undefended_network_falls_to_0(name, network, images):
 @pytest.mark.parametrize("name", ITERATIVE[2:])
 def test_as_strong_as_pgd_where_gradients_are_honest(name, honest, images, labels, threat_model):
     attacks = by_names([name, "pgd20"], threat_model.epsilon)
-    result = evaluate(honest, images, labels, threat_model, attacks, standalone=True)
+    result = Evaluator(honest, threat_model, 24).evaluate(images, labels, attacks, standalone=True)
     assert 0 < result.accuracy(name) <= result.accuracy("pgd20") < result.clean_accuracy
 
 
@@ -33,7 +35,9 @@ def test_stronger_than_pgd_where_gradients_lie(name, honest, images, labels, thr
         return honest(tf.round(pixels * 50) / 50)
 
     attacks = by_names([name, "pgd20"], threat_model.epsilon)
-    result = evaluate(rounding, images, labels, threat_model, attacks, standalone=True)
+    result = Evaluator(rounding, threat_model, 24).evaluate(
+        images, labels, attacks, standalone=True
+    )
     assert result.accuracy(name) < result.accuracy("pgd20")
 
 

@@ -106,10 +106,16 @@ def test_batches_and_survivors_decide_nothing(
 
     found = alone.examples
     every_other = saved_examples.SavedExamples("", "", found.indices[::2], found.images[::2])
-    evaluator = Evaluator(network, threat_model, 5)
-    after, again = (
-        evaluator.evaluate(images, network_labels, [every_other, attack]) for _ in range(2)
-    )
+    traces = []
+
+    def logits_fn(pixels):
+        traces.append(pixels.shape)
+        return network(pixels, training=False)
+
+    evaluator = Evaluator(logits_fn, threat_model, 5)
+    after, traced = evaluator.evaluate(images, network_labels, [every_other, attack]), len(traces)
+    again = evaluator.evaluate(images, network_labels, [every_other, attack])
+    assert len(traces) == traced
     np.testing.assert_array_equal(after.robust, alone.robust)
     np.testing.assert_array_equal(after.examples.images, again.examples.images)
 
