@@ -464,7 +464,7 @@ def _metrics_row(line: bytes) -> dict[str, Any]:
 
 
 def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _json_line(row: dict[str, Any]) -> str:

@@ -472,6 +472,25 @@ def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
     return [file.read_bytes()], read
 
 
+def _saved_examples_target(folder: Path) -> tuple[list[bytes], Reader]:
+    """Adversarial images on disk, as an evaluation verifies them."""
+    import numpy as np
+
+    from fsgan_tf.attacks import saved_examples
+
+    stream = io.BytesIO()
+    images = np.linspace(0, 1, 3 * 4 * 4 * 3, dtype=np.float32).reshape(3, 4, 4, 3)
+    sha256 = np.array("0123")
+    np.savez(stream, indices=np.array([0, 2, 5]), images=images, dataset_sha256=sha256)
+    file = folder / "examples.npz"
+
+    def read(content: bytes) -> bool:
+        file.write_bytes(content)
+        return len(saved_examples.load(str(file), (4, 4, 3), "0123").images) <= len(content)
+
+    return [stream.getvalue()], read
+
+
 def _images() -> list[bytes]:
     """PNG and JPEG files of every kind that TensorFlow writes."""
     import numpy as np
@@ -587,6 +606,7 @@ TARGETS = {
         Target("results", _results_target, mutate_text),
         Target("metrics", _metrics_target, mutate_text),
         Target("checkpoints", _checkpoints_target, mutate_archive),
+        Target("saved_examples", _saved_examples_target, mutate_archive),
         Target("images_served", _images_served_target, mutate_image),
         Target("images_in_folders", _images_in_folders_target, mutate_image),
         Target("images_predicted", _images_predicted_target, mutate_image),

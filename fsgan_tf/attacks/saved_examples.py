@@ -134,18 +134,20 @@ def _parse(path: str, content: bytes) -> tuple[np.ndarray, np.ndarray, str]:
     """Indices, images and the data's hash, checked as far as they can be without the data."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            indices, images = archive["indices"], archive["images"]
+            # What is no array in the archive comes as bytes.
+            indices, images = np.asarray(archive["indices"]), np.asarray(archive["images"])
             dataset_sha256 = str(archive["dataset_sha256"])
     except Exception as error:  # Damaged archives raise many kinds, all about what is in the file.
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"{path} holds no adversarial examples ({error}); give a file of --save_examples"
+            f"{path} holds no adversarial examples ({reason}); give a file of --save_examples"
         ) from error
     if not (
         images.dtype == np.float32
         and images.ndim == 4
         and np.issubdtype(indices.dtype, np.integer)
         and indices.shape == images.shape[:1]
-        and np.all(np.diff(indices) > 0)
+        and np.all(indices[1:] > indices[:-1])  # the difference of unsigned ones is never negative
         and np.all(indices >= 0)
     ):
         raise UserError(
