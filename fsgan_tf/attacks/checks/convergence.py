@@ -124,7 +124,7 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     path = evidence.climb(attack.loss, num_steps=num_steps, step_size=attack.step_size)
     wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), sample.labels)
     on_path = traced.fooled[: num_steps + 1].any(axis=0)
-    silent = int(np.sum(on_path & ~sample.flags(wrong)))
+    silent = int(np.sum(on_path & ~sample.rows(wrong)))
     lost = int(np.sum(on_path & ~traced.fooled[num_steps]))
     return judged(
         "best_iterate_returned",

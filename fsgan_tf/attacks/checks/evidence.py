@@ -60,14 +60,14 @@ class Sample:
         self.images, self.labels = evaluator.take(images, labels, batch)
         self.logits = evaluator.classifier.logits(self.images)
 
-    def flags(self, flags: tf.Tensor) -> np.ndarray:
-        """Bool `[count]`, of `[b]`."""
-        return flags.numpy()[: self.count]
+    def rows(self, batch: tf.Tensor) -> np.ndarray:
+        """Those of the examples, `[count, ...]`, without the padding's, of `[b, ...]`."""
+        return batch.numpy()[: self.count]
 
     @property
     def correct(self) -> np.ndarray:
         """Bool `[count]`, classified correctly without attack."""
-        return ~self.flags(is_misclassified(self.logits, self.labels))
+        return ~self.rows(is_misclassified(self.logits, self.labels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Evidence:
         epsilon = self.evaluator.threat_model.epsilon
         last = self.climb("cross_entropy", num_steps=1, step_size=epsilon).last
         wrong = is_misclassified(self.evaluator.classifier.logits(last), sample.labels)
-        return sample.flags(wrong & self.evaluator.threat_model.is_feasible(last, sample.images))
+        return sample.rows(wrong & self.evaluator.threat_model.is_feasible(last, sample.images))
 
     @functools.cached_property
     def traces(self) -> tuple[tuple[ProjectedGradient, curves.Trace], ...]:

@@ -51,7 +51,7 @@ def _gradients(evidence: Evidence, loss: Callable[..., tf.Tensor]) -> np.ndarray
     gradient = compute_gradient(
         classifier.recording_logits_fn, loss, sample.images, sample.labels, False
     )
-    return sample.flags(gradient).reshape(sample.count, -1)
+    return sample.rows(gradient).reshape(sample.count, -1)
 
 
 def loss_is_smooth(evidence: Evidence) -> Check:
@@ -68,7 +68,7 @@ def loss_is_smooth(evidence: Evidence) -> Check:
         noise = draws.uniform(sample.images.shape, tf.constant([evidence.result.seed, draw])) - 0.5
         noisy = threat_model.clip(sample.images + _NOISE_WIDTH * noise)
         moved = losses.true_class_lead(sample.labels, classifier.logits(noisy))
-        changes.append(sample.flags(tf.abs(moved - lead) / tf.abs(lead)))
+        changes.append(sample.rows(tf.abs(moved - lead) / tf.abs(lead)))
     relative = np.mean(changes, axis=0)[sample.correct]
     change = float(np.mean(np.minimum(relative, 1))) if len(relative) else 0.0
     return judged(

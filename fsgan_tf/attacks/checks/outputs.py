@@ -13,7 +13,7 @@ _SUM_OF_PROBABILITIES, _SAME_LOGITS = 1e-3, 1e-4
 
 def logits_not_probabilities(evidence: Evidence) -> Check:
     """AutoAttack's flag for softmax outputs."""
-    logits = evidence.sample.flags(evidence.sample.logits)
+    logits = evidence.sample.rows(evidence.sample.logits)
     sums = logits.sum(axis=1)
     probabilities = logits.min() >= 0 and np.allclose(sums, 1, atol=_SUM_OF_PROBABILITIES)
     return judged(

@@ -6,7 +6,7 @@ from fsgan_tf.attacks.checks.evidence import Evidence, judged, level
 from fsgan_tf.attacks.result import Check
 
 # Accuracy that may come back from one radius to the next, and that may be left where none can be:
-# a sign attack of few steps in a large ball misses an image now and then.
+# a sign attack of few steps in a large ball misses an image now and then, but not one in ten.
 _BAD_LUCK, _BROKEN = 0.02, 0.10
 
 
@@ -73,7 +73,7 @@ def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
     threat_model = evidence.evaluator.threat_model
     half = (threat_model.upper - threat_model.lower) / 2
     at_half = curve.accuracies[curve.epsilons.index(half)]
-    labels = evidence.sample.flags(evidence.sample.labels)
+    labels = evidence.sample.rows(evidence.sample.labels)
     chance = float(np.bincount(labels).max()) / len(labels)
     lowest = min(curve.accuracies)
     above_chance = level(
