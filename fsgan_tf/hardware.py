@@ -103,8 +103,10 @@ def _exchange_of(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.T
 
 
 def make_deterministic() -> None:
-    """The same bits from the same seed on the same machine; before the first operation."""
+    """The same bits from the same seed on the same machine; after `make_strategy`."""
     tf.config.experimental.enable_op_determinism()
+    # KerasCV's layers ask for it, though the augmentation draws nothing from it.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
 
 
 def resolve_precision(name: str) -> str:

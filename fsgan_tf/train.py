@@ -49,11 +49,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         _dry_run(flag_values)
         return
 
-    from fsgan_tf import hardware
     from fsgan_tf.callbacks import StopRequest
 
-    if flag_values.deterministic:
-        hardware.make_deterministic()
     with StopRequest() as stop:
         _run(flag_values, stop)
 
@@ -99,6 +96,8 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
     from fsgan_tf.run_dir import RunDirectory
 
     strategy = hardware.make_strategy(values.strategy)
+    if values.deterministic:
+        hardware.make_deterministic()
     dataset = _load(values)
     steps_per_epoch = _steps_per_epoch(values, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():

@@ -2,8 +2,10 @@
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
 
 from fsgan_tf import hardware
+from fsgan_tf.augmentation import crop_flip
 from fsgan_tf.errors import UserError
 
 
@@ -34,3 +36,36 @@ def test_precision_follows_the_hardware(monkeypatch, native):
     else:
         with pytest.raises(UserError, match="bfloat16"):
             hardware.resolve_precision("mixed_bfloat16")
+
+
+def test_deterministic_operations_leave_the_augmentation_to_work():
+    """KerasCV's layers ask for a global generator, which TensorFlow then refuses to make."""
+    try:
+        hardware.make_deterministic()
+        images = crop_flip(16, 16)(tf.zeros([2, 16, 16, 3]), tf.constant([1, 2], tf.int64))
+        assert images.shape == (2, 16, 16, 3)
+    finally:
+        disable_op_determinism()
+
+
+def test_a_process_alone_is_the_chief_and_waits_for_nobody():
+    strategy = tf.distribute.get_strategy()
+    assert hardware.is_chief(strategy)
+    assert not hardware.has_workers(strategy)
+    assert hardware.on_all_workers(strategy, 7) == [7]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_description_without_this_worker_is_refused(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(UserError, match="TF_CONFIG must be JSON"):
+        hardware.make_strategy("multi_worker")

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf import cli, evaluate, export, predict, settings, train
+from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.run_dir import RunDirectory
 from fsgan_tf.watching import Watcher
@@ -214,6 +215,15 @@ def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"{run.metrics_file} (No space left on device); the same command goes on" in line
+
+
+def test_deterministic_asks_tensorflow_before_it_loads_anything(tmp_path, monkeypatch):
+    def asked():
+        raise UserError("asked")
+
+    monkeypatch.setattr("fsgan_tf.hardware.make_deterministic", asked)
+    assert _train("--deterministic", f"--run_dir={tmp_path / 'run'}") == 2
+    assert not (tmp_path / "run").exists()
 
 
 def _report_nan(monkeypatch, seeds: tuple[int, ...]) -> None:
