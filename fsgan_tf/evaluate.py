@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from fsgan_tf.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
 
-# Of a model of others, what decides its outcome beside its files.
-_MODEL_OPTIONS = ("input_range", "output", "signature", "input_name", "output_name")
+# What decides a classifier's answers beside its files.
+_MODEL_OPTIONS = (
+    *("input_range", "output", "signature", "input_name", "output_name"),
+    "deterministic",
+)
 _STATE_FOLDER = ".state"
 
 
@@ -55,6 +58,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf.threat_model import ThreatModel
 
     devices = hardware.replica_devices(flag_values.strategy)
+    if flag_values.deterministic:
+        hardware.make_deterministic()
     classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), devices)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))

@@ -211,13 +211,7 @@ def training_flags() -> flags.FlagValues:
         "auto: mixed_bfloat16 where the hardware multiplies bfloat16, float32 otherwise.",
     )
     _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
-    _boolean(
-        values,
-        "deterministic",
-        False,
-        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
-        "costs.",
-    )
+    _define_deterministic(values)
     _enum(
         values,
         "on_nan",
@@ -397,6 +391,7 @@ def evaluation_flags() -> flags.FlagValues:
     _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
     _epsilon(values, None)
     _integer(values, "seed", 0, "Of random starts.", lower=0)
+    _define_deterministic(values)
     return values
 
 
@@ -509,6 +504,16 @@ def _define_data(values: flags.FlagValues, default: str | None = "digits") -> No
         None,
         "Resize images to this height and width; 32 for folders of images by default.",
         lower=8,
+    )
+
+
+def _define_deterministic(values: flags.FlagValues) -> None:
+    _boolean(
+        values,
+        "deterministic",
+        False,
+        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
+        "costs.",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import cli, data, evaluate, run_dir, settings
+from fsgan_tf import cli, data, evaluate, hardware, run_dir, settings
 from fsgan_tf.attacks import by_names, checks, engine
 from fsgan_tf.attacks.result import Diagnosis
 from fsgan_tf.report import Manifest
@@ -254,6 +254,15 @@ def test_other_files_are_no_saved_examples(run, test_set, split, tmp_path, capsy
     missing = f"--verify_examples={tmp_path / 'missing.npz'}"
     assert "cannot read" in _refused(capsys, f"--run_dir={run}", missing)
     assert not (run / "evaluation").exists()
+
+
+def test_arithmetic_that_repeats_itself_on_demand(run, test_set, unchecked, monkeypatch):
+    calls = []
+    monkeypatch.setattr(hardware, "make_deterministic", lambda: calls.append(1))
+    assert _evaluate(f"--run_dir={run}", "--deterministic") == 0
+    assert calls == [1]
+    assert _evaluate(f"--run_dir={run}") == 0
+    assert calls == [1]
 
 
 def test_images_made_against_sources(run, test_set, keras_file, tmp_path, unchecked):
