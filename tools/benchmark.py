@@ -18,10 +18,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import benchmark_attacks
-import benchmark_training
 from absl import flags
-from benchmark_timing import Section
+from benchmarks import attacks, training
+from benchmarks.timing import Section
 
 from fsgan_tf import cli, experiments, quiet, settings
 from fsgan_tf.errors import UserError
@@ -55,15 +54,15 @@ def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {settings.method_names()}")
     scale, rounds = values.training_flags, values.rounds
-    steps = benchmark_training.parse(methods, scale)
+    steps = training.parse(methods, scale)
     available: dict[str, Callable[[], Section]] = {
-        "steps": lambda: benchmark_training.steps(steps, rounds),
-        "peer": lambda: benchmark_training.peer(values.feature_scatter, scale, rounds),
-        "epoch": lambda: benchmark_training.epoch(
+        "steps": lambda: training.steps(steps, rounds),
+        "peer": lambda: training.peer(values.feature_scatter, scale, rounds),
+        "epoch": lambda: training.epoch(
             values.epoch_methods, scale, values.data_dir, Path(values.results)
         ),
-        "start": lambda: benchmark_training.start(values.data_dir, Path(values.results)),
-        "growth": lambda: benchmark_training.growth(methods, scale, rounds),
+        "start": lambda: training.start(values.data_dir, Path(values.results)),
+        "growth": lambda: training.growth(methods, scale, rounds),
     }
     return _chosen(available, values.training_parts, "training_parts")
 
@@ -71,7 +70,7 @@ def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
 def _attack_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
     if values.run_dir is None:
         raise UserError("--run_dir is missing: name a trained run to attack")
-    task = benchmark_attacks.Task(
+    task = attacks.Task(
         values.run_dir,
         values.data_dir,
         values.num_examples,
@@ -80,9 +79,9 @@ def _attack_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
         values.rounds,
     )
     available: dict[str, Callable[[], Section]] = {
-        "pgd": lambda: benchmark_attacks.pgd(task),
-        "strong": lambda: benchmark_attacks.strong(task),
-        "growth": lambda: benchmark_attacks.growth(task),
+        "pgd": lambda: attacks.pgd(task),
+        "strong": lambda: attacks.strong(task),
+        "growth": lambda: attacks.growth(task),
     }
     return _chosen(available, values.attack_parts, "attack_parts")
 

@@ -14,7 +14,7 @@ TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4 --precision=fl
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["benchmark_timing"], "SECONDS", 0.0)
+    monkeypatch.setattr(sys.modules["benchmarks.timing"], "SECONDS", 0.0)
     return tmp_path / "results"
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmark_timing import Section
 
+from benchmarks.timing import Section
 from fsgan_tf.errors import UserError
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import benchmark_timing
 import compare_feature_scatter
 from absl import flags
-from benchmark_timing import Section, Timed
 
+from benchmarks import timing
+from benchmarks.timing import Section, Timed
 from fsgan_tf import experiments, settings
 from fsgan_tf.errors import RunError, UserError
 
@@ -50,14 +50,14 @@ def steps(trainings: dict[str, flags.FlagValues], rounds: int) -> Section:
     from fsgan_tf import hardware
 
     precision = hardware.resolve_precision(next(iter(trainings.values())).precision)
-    peak = benchmark_timing.matrix_product(precision)
+    peak = timing.matrix_product(precision)
     operations, timed = {}, {}
     for name, values in trainings.items():
         print(f"building {name}", file=sys.stderr, flush=True)
         method = _method(values)
         operations[name] = gigaflops(method)
         timed[name] = _step(method, values)
-    benchmark_timing.in_turn([peak, *timed.values()], rounds)
+    timing.in_turn([peak, *timed.values()], rounds)
     rows = [[name, *_against_peak(timed[name].rate, operations[name], peak.rate)] for name in timed]
     return Section(
         "Training steps",
@@ -77,14 +77,14 @@ def peer(folder: str | None, text: str, rounds: int) -> Section:
     for precision in precisions:
         values = _training_flags("feature_scatter", f"{text} --precision={precision}")
         method = _method(values)
-        peaks[precision] = benchmark_timing.matrix_product(precision)
+        peaks[precision] = timing.matrix_product(precision)
         timed[f"ours, {precision}"] = _step(method, values)
     operations = gigaflops(method)
     try:
         timed["authors', float32"] = _authors_step(folder, values)
     except UserError as error:
         notes.append(f"The authors' code did not run: {error}")
-    benchmark_timing.in_turn([*peaks.values(), *timed.values()], rounds)
+    timing.in_turn([*peaks.values(), *timed.values()], rounds)
     theirs = timed.get("authors', float32")
     rows = [
         [
@@ -122,7 +122,7 @@ def epoch(methods: Sequence[str], text: str, data_dir: str | None, results: Path
             run_dir = results / f"epoch_{method}_{precision}"
             shutil.rmtree(run_dir, ignore_errors=True)
             scale = f"{text} --method={method} --precision={precision}"
-            peak = benchmark_timing.matrix_product(precision)
+            peak = timing.matrix_product(precision)
             peak.time()
             experiments.run_module(
                 "fsgan_tf.train",
@@ -195,7 +195,7 @@ def growth(methods: Sequence[str], text: str, rounds: int) -> Section:
         for name in methods:
             values = {size: _training_flags(name, f"{text} --{flag}={size}") for size in sizes}
             timed = {size: _step(_method(one), one) for size, one in values.items()}
-            benchmark_timing.in_turn(timed.values(), rounds)
+            timing.in_turn(timed.values(), rounds)
             rates = {size: one.rate for size, one in timed.items()}
             cells = ", ".join(f"{size}: {rate:.1f}" for size, rate in rates.items())
             rows.append([name, flag, cells])
@@ -321,8 +321,9 @@ def _first_step(arguments: list[str]) -> tuple[float, float, int]:
 
 def _replicated(method: str, text: str, replicas: int) -> float:
     """Images a second with replicas on logical CPUs, in a process of their own."""
-    command = [sys.executable, __file__, method, text, str(replicas)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", __name__, method, text, str(replicas)]
+    tools = Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tools)
     if done.returncode:
         raise RunError(f"{replicas} replicas of {method} failed: {done.stderr[-500:]}")
     return float(done.stdout.split()[-1])
@@ -353,7 +354,7 @@ def _time_replicas(method_name: str, text: str, replicas: int) -> float:
         method.fit(batches, steps_per_epoch=10, shuffle=False, verbose=0)
 
     timed = Timed(run, 10 * count)
-    benchmark_timing.in_turn([timed], 3)
+    timing.in_turn([timed], 3)
     return timed.rate
 
 
