@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import classifiers, export, settings
-from fsgan_tf.attacks import by_names, evaluate
+from fsgan_tf.attacks import Evaluator, by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
@@ -90,9 +90,10 @@ def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
 
     labels = tf.argmax(expected, axis=1, output_type=tf.int32).numpy()
+    attacks = by_names(["fgsm", "pgd3", "cw3"], 0.05)
     results = [
-        evaluate(fn, pixels, labels, ThreatModel(0.05), by_names(["fgsm", "pgd3", "cw3"], 0.05))
-        for fn in (native, classifier.logits_fn)
+        Evaluator(logits_fn, ThreatModel(0.05), len(pixels)).evaluate(pixels, labels, attacks)
+        for logits_fn in (native, classifier.logits_fn)
     ]
     assert 0 < results[0].worst_case_accuracy < 1
     for ours, theirs in zip(*(result.attacks for result in results), strict=True):
