@@ -82,6 +82,10 @@ def evaluate(
 
 _Run = Callable[[Task, AttackedClassifier], Outcome]
 
+# An attack that costs more gradients than this ends on batches of a quarter, where a full one would
+# be padding for the most part: that is worth compiling it for a second size.
+_COMPACTED_COST, _SMALLER = 50, 4
+
 
 class Evaluator:
     """A classifier, wrapped and compiled once, to evaluate as often as its weights change."""
@@ -92,7 +96,7 @@ class Evaluator:
         threat_model: ThreatModel,
         batch_size: int,
     ):
-        """See `evaluate` for the arguments. Batches are padded to `batch_size`."""
+        """See `evaluate` for the arguments. Batches have `batch_size`, or a quarter of it."""
         copies = logits_fn if isinstance(logits_fn, Sequence) else [AttackedClassifier(logits_fn)]
         self.copies = tuple(copies)
         self.classifier = self.copies[0]
@@ -171,10 +175,21 @@ class Evaluator:
             correct[batch] = ~is_misclassified(logits, targets).numpy()
         return correct
 
-    def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """Splits indices into full batches; the last repeats its own to reach the size."""
-        for start in range(0, len(indices), self.batch_size):
-            yield np.resize(indices[start : start + self.batch_size], self.batch_size)
+    def batches(self, indices: np.ndarray, *, compact: bool = False) -> Iterator[np.ndarray]:
+        """Splits indices into full batches; the last repeats its own to reach the size.
+
+        Args:
+          indices: `[n]`.
+          compact: split what would fill less than three quarters of the last batch into batches of
+            a quarter.
+        """
+        full, small = self.batch_size, max(1, self.batch_size // _SMALLER)
+        rest = len(indices) % full
+        split = len(indices) - rest if compact and rest <= full - small else len(indices)
+        for start in range(0, split, full):
+            yield np.resize(indices[start : start + full], full)
+        for start in range(split, len(indices), small):
+            yield np.resize(indices[start : start + small], small)
 
     def take(
         self, images: np.ndarray, labels: np.ndarray, batch: np.ndarray
@@ -192,7 +207,7 @@ class Evaluator:
         standing = candidates.copy()
         for restart in range(attack.restarts):
             bar.begin(restart, int(standing.sum()))
-            batches = self.batches(np.flatnonzero(standing))
+            batches = self.batches(np.flatnonzero(standing), compact=attack.cost > _COMPACTED_COST)
             tasks = [Task(attack, restart, *numbered) for numbered in enumerate(batches)]
             for outcome in self._spread(run, tasks):
                 standing[outcome.indices[outcome.fooled]] = False
