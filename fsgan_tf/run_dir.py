@@ -199,6 +199,10 @@ class RunDirectory:
         """Whether a training has saved one here, readable or not."""
         return bool(self._checkpoint_files())
 
+    def read_progress(self) -> Progress | None:
+        """Of the newest readable checkpoint; raises as `restore_checkpoint` does."""
+        return self._newest_readable(with_optimizers=False)[1]
+
     def restore_checkpoint(self, method: keras.Model) -> Progress | None:
         """Loads the newest readable checkpoint into the method; None where there is none yet.
 

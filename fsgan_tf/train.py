@@ -120,6 +120,8 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
             f"training failed ({type(error).__name__}: {_reason(error)}); the same command goes on "
             f"from {run.checkpoints}"
         ) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise RunError(
             f"cannot read or write {error.filename or run.path} ({error.strerror or error}); the "
@@ -140,6 +142,8 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     run, dataset, values = training.run, training.dataset, training.values
     if training.writes:
         run.prepare(values)
+    # First: to write a variable, workers may wait for each other.
+    _require_agreement(training)
     progress = run.restore_checkpoint(training.method)
     if progress is None:
         progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
@@ -147,7 +151,6 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.save_checkpoint(training.method, progress, training.writes)
     _require_same_classes(run, progress, dataset)
-    _require_agreement(training, progress)
     print(
         f"{values.method} on {dataset.name}: {len(dataset.train)} training, "
         f"{len(dataset.validation)} validation, {len(dataset.test)} test images; epochs "
@@ -157,22 +160,23 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     return progress
 
 
-def _require_agreement(training: _Training, progress: Progress) -> None:
+def _require_agreement(training: _Training) -> None:
     """Raises `UserError` where the workers would train different things."""
     from fsgan_tf import hardware
     from fsgan_tf.run_dir import CHANGEABLE_FLAGS
 
     if not hardware.has_workers(training.strategy):
         return
-    named = sorted(training.values.flag_values_dict().items())
+    named = training.values.flag_values_dict().items()
+    fixed = sorted(flag for flag in named if flag[0] not in CHANGEABLE_FLAGS)
     train = training.dataset.train
     seen = {
-        "training flags": repr(
-            [flag for flag in named if flag[0] not in CHANGEABLE_FLAGS]
-        ).encode(),
+        "training flags": repr(fixed).encode(),
         "numbers of epochs": str(training.values.epochs).encode(),
         "training images": train.images.tobytes() + train.labels.tobytes(),
-        "checkpoints (--run_dir must be one folder that all of them see)": repr(progress).encode(),
+        "checkpoints (--run_dir must be one folder that all of them see)": repr(
+            training.run.read_progress()
+        ).encode(),
     }
     for what, content in seen.items():
         # 31 bits of the hash: what goes between workers is int32.
