@@ -101,10 +101,22 @@ class StopRequest:
         self.after_step = False
         self._previous: dict[int, Any] = {}
 
+    def end_of_steps(self) -> None:
+        """From here on a signal stops at once; one that came after the last step does now."""
+        self.after_step = False
+        if self.requested:
+            raise KeyboardInterrupt
+
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
+            self._previous[number] = signal.getsignal(number)
+        self.take_signals()
         return self
+
+    def take_signals(self) -> None:
+        """Once more after TensorFlow has met other workers: it takes SIGTERM for itself then."""
+        for number in self._previous:
+            signal.signal(number, self._request)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():

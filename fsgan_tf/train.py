@@ -96,6 +96,7 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
     from fsgan_tf.run_dir import RunDirectory
 
     strategy = hardware.make_strategy(values.strategy)
+    stop.take_signals()
     if values.deterministic:
         hardware.make_deterministic()
     dataset = _load(values)
@@ -305,10 +306,10 @@ def _train(training: _Training, progress: Progress) -> None:
                 break
             except NonFiniteError as error:
                 progress = _roll_back(training, progress, tries, error)
+        training.stop.end_of_steps()
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {training.run.checkpoints}", file=sys.stderr)
         raise
-    training.stop.after_step = False
 
 
 def _roll_back(

@@ -51,7 +51,7 @@ _PHASES = {
     "save_classifier": "export",
     "evaluate_classifier": "evaluation",
     "_finish": "after training",
-    "_fit": "step",
+    "_fit": "training",
 }
 _RUN = """
 import faulthandler, runpy, signal, sys
@@ -215,10 +215,9 @@ def _phase(process: subprocess.Popen, stack: Path) -> str:
     """Where the process is; it writes its stack at once, whatever it does."""
     if not stack.exists() or not stack.stat().st_size:
         return "start"
-    size = stack.stat().st_size
     process.send_signal(signal.SIGUSR1)
     deadline = time.monotonic() + 0.1
-    while stack.stat().st_size == size and time.monotonic() < deadline:
+    while not stack.read_text().endswith(" in <module>\n") and time.monotonic() < deadline:
         time.sleep(0.0002)
     functions = re.findall(r" in (\w+)$", stack.read_text(), re.MULTILINE)
     return next((_PHASES[name] for name in functions if name in _PHASES), "start")
