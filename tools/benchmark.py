@@ -63,6 +63,7 @@ def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
         ),
         "start": lambda: training.start(values.data_dir, Path(values.results)),
         "growth": lambda: training.growth(methods, scale, rounds),
+        "deterministic": lambda: training.deterministic(methods, scale, rounds),
     }
     return _chosen(available, values.training_parts, "training_parts")
 
@@ -114,9 +115,10 @@ def _flags() -> flags.FlagValues:
     )
     flags.DEFINE_list(
         "training_parts",
-        ["steps", "peer", "epoch", "start", "growth"],
+        ["steps", "peer", "epoch", "start", "growth", "deterministic"],
         "Parts of train: steps (of every method), peer (Feature-Scatter's authors' code), epoch "
-        "(of the whole command), start (to the first step of WRN-28-10), growth.",
+        "(of the whole command), start (to the first step of WRN-28-10), growth, deterministic "
+        "(what --deterministic costs).",
         flag_values=values,
     )
     flags.DEFINE_list(

@@ -201,11 +201,31 @@ def growth(methods: Sequence[str], text: str, rounds: int) -> Section:
             rows.append([name, flag, cells])
             timings[f"{name}, {flag}"] = {size: one.rates for size, one in timed.items()}
     for name in methods:
-        rates = {replicas: _replicated(name, text, replicas) for replicas in (1, 2)}
+        rates = {replicas: _in_a_process(name, text, replicas) for replicas in (1, 2)}
         cells = ", ".join(f"{replicas}: {rate:.1f}" for replicas, rate in rates.items())
         rows.append([name, "replicas", cells])
         timings[f"{name}, replicas"] = rates
     return Section("Growth", ("method", "what grows", "images/s at each size"), rows, [], timings)
+
+
+def deterministic(methods: Sequence[str], text: str, rounds: int) -> Section:
+    """What `--deterministic` costs: `fit` with and without it, a process each, in turn."""
+    rows, timings = [], {}
+    for name in methods:
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(rounds):
+            for asked, measured in rates.items():
+                measured.append(_in_a_process(name, text, deterministic=asked))
+        without, within = (statistics.median(measured) for measured in rates.values())
+        rows.append([name, f"{without:.1f}", f"{within:.1f}", f"{within / without:.2f}"])
+        timings[name] = {"without": rates[False], "with": rates[True]}
+    return Section(
+        "--deterministic",
+        ("method", "images/s without", "images/s with", "ratio"),
+        rows,
+        [],
+        timings,
+    )
 
 
 def gigaflops(method: "TrainingMethod") -> float:
@@ -319,17 +339,24 @@ def _first_step(arguments: list[str]) -> tuple[float, float, int]:
     return begun - begin, time.perf_counter() - begin, 1024 * usage.ru_maxrss
 
 
-def _replicated(method: str, text: str, replicas: int) -> float:
-    """Images a second with replicas on logical CPUs, in a process of their own."""
-    command = [sys.executable, "-m", __name__, method, text, str(replicas)]
-    tools = Path(__file__).parents[1]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tools)
+def _in_a_process(
+    method: str, text: str, replicas: int = 1, *, deterministic: bool = False
+) -> float:
+    """Images a second of `fit`, in a process of its own: replicas on logical CPUs."""
+    arguments = [method, text, str(replicas), str(int(deterministic))]
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
     if done.returncode:
-        raise RunError(f"{replicas} replicas of {method} failed: {done.stderr[-500:]}")
+        raise RunError(f"timing {' '.join(arguments)} failed: {done.stderr[-500:]}")
     return float(done.stdout.split()[-1])
 
 
-def _time_replicas(method_name: str, text: str, replicas: int) -> float:
+def _time_fit(method_name: str, text: str, replicas: int, deterministic: bool) -> float:
     import tensorflow as tf
 
     from fsgan_tf import hardware
@@ -340,6 +367,8 @@ def _time_replicas(method_name: str, text: str, replicas: int) -> float:
     )
     values = _training_flags(method_name, text)
     strategy = hardware.make_strategy("mirrored" if replicas > 1 else "one_device")
+    if deterministic:
+        hardware.make_deterministic()
     with strategy.scope():
         method = _method(values)
     count = values.batch_size * replicas
@@ -359,4 +388,4 @@ def _time_replicas(method_name: str, text: str, replicas: int) -> float:
 
 
 if __name__ == "__main__":
-    print(_time_replicas(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    print(_time_fit(sys.argv[1], sys.argv[2], int(sys.argv[3]), bool(int(sys.argv[4]))))
