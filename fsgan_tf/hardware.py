@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from fsgan_tf.errors import UserError
 # Names Linux gives the instructions that multiply bfloat16 natively.
 _CPU_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 _GPU_BFLOAT16_CAPABILITY = (8, 0)
+# A trial of both precisions takes about a fifth of a second.
+_TRIED_SIZE, _TRIALS, _FASTER = 1024, 6, 1.2
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -113,7 +116,7 @@ def resolve_precision(name: str) -> str:
     """The Keras dtype policy for a `--precision`.
 
     Args:
-      name: `auto` is mixed_bfloat16 where the hardware multiplies bfloat16, else float32.
+      name: `auto` is mixed_bfloat16 where the hardware multiplies bfloat16 faster, else float32.
 
     Returns:
       `float32`, `mixed_bfloat16` or `mixed_float16`.
@@ -122,7 +125,7 @@ def resolve_precision(name: str) -> str:
       UserError: for mixed_bfloat16 on hardware that only emulates it.
     """
     if name == "auto":
-        return "mixed_bfloat16" if has_bfloat16() else "float32"
+        return "mixed_bfloat16" if has_bfloat16() and bfloat16_is_faster() else "float32"
     if name == "mixed_bfloat16" and not has_bfloat16():
         raise UserError(
             "--precision=mixed_bfloat16: this machine only emulates bfloat16, slower than float32; "
@@ -139,6 +142,30 @@ def has_bfloat16() -> bool:
         return details.get("compute_capability", (0, 0)) >= _GPU_BFLOAT16_CAPABILITY
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and bool(_CPU_BFLOAT16.search(cpuinfo.read_text()))
+
+
+@functools.cache
+def bfloat16_is_faster() -> bool:
+    """Whether bfloat16 matrices multiply faster than float32 ones, tried once a process on a CPU.
+
+    Having the instructions does not tell: of two CPUs that have them, one was 1.5 times faster in
+    bfloat16 and the other half as fast (docs/benchmarks.md). Both are far from the limit, so that
+    a busy machine decides as an idle one does.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    with tf.device("CPU:0"):
+        pair = [tf.ones([_TRIED_SIZE] * 2, dtype) for dtype in (tf.float32, tf.bfloat16)]
+        # In turn, so that other work on the machine meets both; the shortest saw least of it.
+        seconds = [[_product_seconds(matrix) for matrix in pair] for _ in range(_TRIALS)]
+    float32, bfloat16 = map(min, zip(*seconds[1:], strict=True))
+    return float32 > _FASTER * bfloat16
+
+
+def _product_seconds(matrix: tf.Tensor) -> float:
+    start = time.perf_counter()
+    tf.matmul(matrix, matrix)[0, 0].numpy()
+    return time.perf_counter() - start
 
 
 def _require_cluster(text: str | None) -> None:

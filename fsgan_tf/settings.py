@@ -208,7 +208,7 @@ def training_flags() -> flags.FlagValues:
         "precision",
         "auto",
         PRECISIONS,
-        "auto: mixed_bfloat16 where the hardware multiplies bfloat16, float32 otherwise.",
+        "auto: mixed_bfloat16 where the hardware multiplies it faster than float32, else float32.",
     )
     _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
     _define_deterministic(values)

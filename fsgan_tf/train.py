@@ -174,6 +174,7 @@ def _require_agreement(training: _Training) -> None:
     seen = {
         "training flags": repr(fixed).encode(),
         "numbers of epochs": str(training.values.epochs).encode(),
+        "precisions": hardware.resolve_precision(training.values.precision).encode(),
         "training images": train.images.tobytes() + train.labels.tobytes(),
         "checkpoints (--run_dir must be one folder that all of them see)": repr(
             training.run.read_progress()

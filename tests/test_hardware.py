@@ -26,16 +26,30 @@ def test_multi_worker_needs_its_description(monkeypatch):
         hardware.make_strategy("multi_worker")
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_precision_follows_the_hardware(monkeypatch, native):
+@pytest.mark.parametrize(("native", "faster"), [(True, True), (True, False), (False, True)])
+def test_precision_follows_the_hardware(monkeypatch, native, faster):
     monkeypatch.setattr(hardware, "has_bfloat16", lambda: native)
-    assert hardware.resolve_precision("auto") == ("mixed_bfloat16" if native else "float32")
+    monkeypatch.setattr(hardware, "bfloat16_is_faster", lambda: faster)
+    expected = "mixed_bfloat16" if native and faster else "float32"
+    assert hardware.resolve_precision("auto") == expected
     assert hardware.resolve_precision("float32") == "float32"
     if native:
         assert hardware.resolve_precision("mixed_bfloat16") == "mixed_bfloat16"
     else:
         with pytest.raises(UserError, match="bfloat16"):
             hardware.resolve_precision("mixed_bfloat16")
+
+
+@pytest.mark.parametrize(("slowdown", "faster"), [(0.5, True), (0.9, False), (2.0, False)])
+def test_bfloat16_is_taken_where_a_trial_is_clearly_faster(monkeypatch, slowdown, faster):
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("GPUs are not tried")
+    monkeypatch.setattr(
+        hardware, "_product_seconds", lambda matrix: slowdown if matrix.dtype == tf.bfloat16 else 1
+    )
+    hardware.bfloat16_is_faster.cache_clear()
+    assert hardware.bfloat16_is_faster() == faster
+    hardware.bfloat16_is_faster.cache_clear()
 
 
 def test_deterministic_operations_leave_the_augmentation_to_work():
