@@ -20,6 +20,19 @@ from fsgan_tf.threat_model import ThreatModel
 Batch = dict[str, tf.Tensor]
 
 
+class EpochMean(keras.metrics.Mean):
+    """Mean of an epoch's scalars, summed in the order of the steps.
+
+    Keras assigns total + value. TensorFlow merges that with the sums that made the value, and adds
+    them in an order that differs from run to run in the last bit.
+    """
+
+    def update_state(self, value: tf.Tensor) -> None:
+        """Adds a step's scalar."""
+        self.total.value.assign_add(value)
+        self.count.value.assign_add(1.0)
+
+
 class TrainingMethod(keras.Model, abc.ABC):
     """Base contract of the training methods.
 
@@ -57,7 +70,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.threat_model = threat_model
         self.seed = seed
         self.gradient_clip_norm = gradient_clip_norm
-        self.means = {name: keras.metrics.Mean(name=name) for name in self.reports}
+        self.means = {name: EpochMean(name=name) for name in self.reports}
         self.compile(classifier_optimizer, auto_scale_loss=False, jit_compile=jit_compile)
         self.built = True
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.methods.base import clip_by_total_norm
+from fsgan_tf.methods.base import EpochMean, clip_by_total_norm
 from tests.training import build, dataset, fit, run
 
 
@@ -83,3 +83,17 @@ def test_another_seed_draws_other_numbers_from_the_next_step_on():
     ours, unchanged, expected = (one.classifier.get_weights()[0] for one in (method, same, fresh))
     np.testing.assert_array_equal(unchanged, expected)
     assert np.any(ours != expected)
+
+
+def test_means_add_one_step_after_the_other():
+    """To the bit, also where a step's value is itself a sum, as the losses are."""
+    random = np.random.default_rng(0)
+    parts = random.random((50, 2), np.float32)
+    mean = EpochMean(name="loss")
+    add = tf.function(lambda pair: mean.update_state(pair[0] + pair[1]), autograph=False)
+    expected = np.float32(0)
+    for pair in parts:
+        add(tf.constant(pair))
+        expected += pair[0] + pair[1]
+    assert mean.total.numpy() == expected
+    assert mean.result().numpy() == expected / np.float32(50)
