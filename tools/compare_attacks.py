@@ -117,7 +117,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     failed = []
     for name, part in parts.items():
         theirs = _measure(task, part, output_dir / f"{name}.json")
-        ours = _ours(flag_values, part, output_dir)
+        ours = _ours(flag_values, part, output_dir, task.restored.sha256)
         part_rows, difference = _compare(name, part, ours, theirs)
         rows += part_rows
         # Rounding aside: 0.5 points of 1,000 images are 5 images.
@@ -223,13 +223,16 @@ def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
     return done
 
 
-def _ours(flag_values: flags.FlagValues, part: Part, output_dir: Path) -> dict[str, Any]:
+def _ours(
+    flag_values: flags.FlagValues, part: Part, output_dir: Path, classifier_sha256: str
+) -> dict[str, Any]:
     """The content of our results.json; the evaluation goes on where it stopped, or is there."""
     folder = output_dir / ("ours_one_after_the_other" if part.cumulative else "ours_standalone")
     file = folder / "results.json"
     wanted = {"num_examples": flag_values.num_examples, "seed": flag_values.seed}
     results = json.loads(file.read_text()) if file.is_file() else {}
-    if wanted.items() <= results.items():
+    # A run that was trained on is another classifier.
+    if {**wanted, "classifier_sha256": classifier_sha256}.items() <= results.items():
         return results
     experiments.run_module(
         "fsgan_tf.evaluate",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fsgan_tf import cli, experiments, export, settings, train
-from fsgan_tf.run_dir import Progress, RunDirectory
+from fsgan_tf.run_dir import Progress, RunDirectory, restore_classifier
 from tools import compare_attacks as tool
 
 REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
@@ -71,7 +71,12 @@ def ours(monkeypatch):
         values(["evaluate", *arguments])
         started.append(values)
         attacks = [{"name": name, "accuracy": 0.25, "seconds": 1} for name in values.attacks]
-        results = {"num_examples": values.num_examples, "seed": values.seed, "attacks": attacks}
+        results = {
+            "num_examples": values.num_examples,
+            "seed": values.seed,
+            "classifier_sha256": restore_classifier(values.run_dir).sha256,
+            "attacks": attacks,
+        }
         Path(values.output_dir).mkdir(exist_ok=True)
         Path(values.output_dir, "results.json").write_text(json.dumps(results))
 
@@ -120,6 +125,11 @@ def test_what_is_done_is_not_done_again(run, tmp_path, peer, ours):
     seen.clear()
     assert _compare(*arguments, "--seed=1") == 0
     assert len(seen) == len(ours) == 2
+
+    file = tmp_path / "ours_standalone" / "results.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "classifier_sha256": "other"}))
+    assert _compare(*arguments, "--seed=1") == 0
+    assert len(ours) == 3
 
 
 def test_a_difference_is_told_and_fails(run, tmp_path, peer, ours, capsys):

@@ -229,7 +229,9 @@ def _foolbox(task: Task, examples: _Examples, step_size: float) -> _Attacker:
         model = foolbox.TensorFlowModel(examples.model, bounds=(0, 1))
         robust = np.ones(len(examples.labels), bool)
         for rows in _batches(len(robust)):
-            images, labels = tf.constant(examples.images[rows]), tf.constant(examples.labels[rows])
+            images = tf.constant(examples.images[rows])
+            # Foolbox 3.3.4 fails on other integers under NumPy 2.
+            labels = tf.constant(examples.labels[rows], tf.int64)
             _, _, success = attack(model, images, labels, epsilons=examples.epsilon)
             robust[rows] = ~success.numpy()
         return float(np.mean(robust))

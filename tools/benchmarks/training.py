@@ -332,6 +332,8 @@ def _first_step(arguments: list[str]) -> tuple[float, float, int]:
     )
     lines = iter(process.stdout or ())
     begun = next((time.perf_counter() for line in lines if "epochs 0 to" in line), None)
+    # A signal between the line and the first step's start would end it without a step.
+    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     _, status, usage = os.wait4(process.pid, 0)
     if begun is None or os.waitstatus_to_exitcode(status) != 130:
