@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import flags
 
 from fsgan_tf import draws, optimizers
+from fsgan_tf.networks.fused_normalization import with_fused_normalization
 from fsgan_tf.threat_model import ThreatModel
 
 Batch = dict[str, tf.Tensor]
@@ -39,10 +40,10 @@ class TrainingMethod(keras.Model, abc.ABC):
     A batch is `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`.
 
     Attributes:
-      classifier: images in [0, 1] to float32 logits `[b, K]`.
+      classifier: images in [0, 1] to float32 logits `[b, K]`; as `networks` has it, for calling.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: bounds every adversarial image of the method.
-      networks: every network by name, for checkpoints.
+      networks: every network by name, for saving.
       optimizers_by_network: the optimizer of each, for schedules and checkpoints.
       reports: names of the means `train_step` returns.
     """
@@ -63,7 +64,7 @@ class TrainingMethod(keras.Model, abc.ABC):
     ):
         """Keeps the classifier; call it inside the distribution strategy's scope."""
         super().__init__()
-        self.classifier = classifier
+        self.classifier = with_fused_normalization(classifier)
         self.classifier_optimizer = classifier_optimizer
         self.networks = {"classifier": classifier}
         self.optimizers_by_network = {"classifier": classifier_optimizer}
@@ -76,7 +77,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     def add_generator(self, generator: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         """Takes the network of a learnt adversary, and the optimizer built for it."""
-        self.generator = generator
+        self.generator = with_fused_normalization(generator)
         self.generator_optimizer = optimizer
         self.networks["generator"] = generator
         self.optimizers_by_network["generator"] = optimizer

@@ -3,8 +3,8 @@
 Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/sync_batchnorm/batchnorm.py` (one row of gains
 and biases a class and one row for all, added) and `adv_defence/models.py` (`weights_init_normal`).
 
-Deviations: several replicas normalise each by its own batch, where the source has them share
-statistics; Keras' moving variance is the biased one.
+Deviation: several replicas normalise each by its own batch, where the source has them share
+statistics.
 """
 
 import keras

@@ -6,8 +6,7 @@ a convolution, all at full resolution; 1,747,851 trainable parameters at 64 chan
 channels. The blocks' kernels start as Xavier's, every other weight and bias at PyTorch's default.
 
 Deviations: epsilon multiplies the output in the method, not here; the parameter `scale_last`,
-which the l_inf form never uses, is left out; Keras keeps the biased batch variance in its moving
-average where PyTorch keeps the unbiased one.
+which the l_inf form never uses, is left out.
 """
 
 import math

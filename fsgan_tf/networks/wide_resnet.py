@@ -5,8 +5,7 @@ plain ReLU, no dropout; where the number of channels changes, the shortcut is a 
 the activated input.
 
 Deviations: normalisation (x - 0.5) / 0.5 is inside the network, so that epsilon is in pixel
-units; global average pooling instead of 8x8 pooling (the same at 32x32); Keras keeps the biased
-batch variance in its moving average where PyTorch keeps the unbiased one.
+units; global average pooling instead of 8x8 pooling (the same at 32x32).
 """
 
 from collections.abc import Callable

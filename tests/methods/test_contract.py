@@ -83,7 +83,7 @@ def test_a_step_makes_its_authors_passes_in_their_modes(name, monkeypatch):
     passes = _record_passes(method.classifier, monkeypatch)
     generated = []
     if "generator" in method.networks:
-        generated = _record_passes(method.networks["generator"], monkeypatch)
+        generated = _record_passes(method.generator, monkeypatch)
     run_steps(method, dataset(1), 1)
     assert _modes(passes) == CLASSIFIER_PASSES[name]
     assert _modes(generated) == GENERATOR_PASSES.get(name, [])

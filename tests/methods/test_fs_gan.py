@@ -179,7 +179,7 @@ def test_the_classifier_trains_on_images_from_before_the_generators_update():
 def test_the_classifiers_statistics_see_the_perturbed_batch_alone():
     """Attacking it leaves its moving averages; one momentum-0.9 update remains."""
     method = build(classifier_ot_weight=0)
-    first_bn = method.classifier.get_layer("group1_block1_pre_bn")
+    first_bn = method.networks["classifier"].get_layer("group1_block1_pre_bn")
     seen = []
     original = method.train_classifier
 

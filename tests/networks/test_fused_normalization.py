@@ -1,0 +1,106 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from fsgan_tf.networks.fused_normalization import with_fused_normalization
+from fsgan_tf.networks.wide_resnet import wide_resnet
+
+IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def network():
+    keras.utils.set_random_seed(0)
+    return wide_resnet(depth=10, width=1, num_classes=5, image_shape=(8, 8, 3))
+
+
+def _step(model, dtype="float32"):
+    with tf.GradientTape() as tape:
+        outputs = model(tf.cast(IMAGES, dtype), training=True)
+        loss = tf.reduce_mean(outputs**2)
+    return outputs.numpy(), tape.gradient(loss, model.trainable_variables)
+
+
+def test_it_shares_every_variable_in_order(network):
+    view = with_fused_normalization(network)
+    for own, shared in zip(network.weights, view.weights, strict=True):
+        assert own is shared
+    for own, shared in zip(network.trainable_variables, view.trainable_variables, strict=True):
+        assert own is shared
+
+
+def test_a_training_pass_and_its_gradient_are_keras(network):
+    view = with_fused_normalization(network)
+    outputs, gradients = _step(network)
+    fused_outputs, fused_gradients = _step(view)
+    np.testing.assert_allclose(fused_outputs, outputs, rtol=1e-4, atol=1e-6)
+    for ours, keras_own in zip(fused_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+def test_moving_averages_take_the_batchs_mean_and_unbiased_variance(compiled, affine):
+    inputs = keras.Input((8, 8, 3))
+    layer = layers.BatchNormalization(momentum=0.7, center=affine, scale=affine)
+    view = with_fused_normalization(keras.Model(inputs, layer(inputs)))
+    run = tf.function(lambda images: view(images, training=True), jit_compile=compiled)
+    outputs = run(tf.constant(IMAGES))
+    mean, variance = IMAGES.mean((0, 1, 2)), IMAGES.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(layer.moving_mean, 0.3 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.7 + 0.3 * variance, rtol=1e-5)
+    expected = (IMAGES - mean) / np.sqrt(IMAGES.var((0, 1, 2)) + layer.epsilon)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_epsilon_is_the_layers_however_small():
+    inputs = keras.Input((8, 8, 3))
+    layer = layers.BatchNormalization(epsilon=1e-10)
+    view = with_fused_normalization(keras.Model(inputs, layer(inputs)))
+    variance = np.var(1e-4 * IMAGES, (0, 1, 2))
+    assert variance.max() < 1e-9
+    outputs = view(1e-4 * IMAGES, training=True).numpy()
+    expected = np.sqrt(variance / (variance + 1e-10))
+    np.testing.assert_allclose(outputs.std((0, 1, 2)), expected, rtol=1e-3)
+
+
+def test_inference_is_the_layers_own_and_keeps_no_statistics(network):
+    view = with_fused_normalization(network)
+    before = [weight.numpy() for weight in network.weights]
+    np.testing.assert_array_equal(view(IMAGES, training=False), network(IMAGES, training=False))
+    for weight, value in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_hidden_activations_keep_their_precision():
+    network = wide_resnet(
+        depth=10, width=1, num_classes=5, image_shape=(8, 8, 3), dtype="mixed_bfloat16"
+    )
+    view = with_fused_normalization(network)
+    normalized = view.get_layer("group1_block1_pre_bn")(
+        tf.cast(IMAGES, "bfloat16")[..., :1] * tf.ones([16], "bfloat16"), training=True
+    )
+    assert normalized.dtype == tf.bfloat16
+    assert all(weight.dtype == "float32" for weight in network.weights)
+
+
+def test_float64_means_the_same():
+    inputs = keras.Input((8, 8, 3), dtype="float64")
+    layer = layers.BatchNormalization(dtype="float64")
+    model = keras.Model(inputs, layer(inputs))
+    theirs, _ = _step(model, "float64")
+    layer.moving_variance.assign(np.ones(3))
+    ours, _ = _step(with_fused_normalization(model), "float64")
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    variance = np.var(IMAGES.astype(np.float64), (0, 1, 2), ddof=1)
+    np.testing.assert_allclose(layer.moving_variance, 0.99 + 0.01 * variance, rtol=1e-9)
+
+
+def test_the_network_saves_without_it(network, tmp_path):
+    with_fused_normalization(network)
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(IMAGES), network(IMAGES))
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
