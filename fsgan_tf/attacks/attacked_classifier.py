@@ -6,6 +6,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from fsgan_tf.attacks.batches import for_any_batch_size
+
 LogitsFn = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -29,7 +31,8 @@ class AttackedClassifier:
 
         Args:
           logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, in inference mode
-            and differentiable; or a Keras model, which is then called with `training=False`.
+            and differentiable; or a Keras model, which is then called with `training=False`. It
+            is traced with an open b.
           device: that holds its variables, to run it there.
         """
         self.device = device
@@ -50,7 +53,7 @@ class AttackedClassifier:
             # None and stop; a gradient of zero lets the checks say so.
             return logits + 0.0 * tf.reduce_sum(images)
 
-        self.logits = tf.function(float32_logits, autograph=False)
+        self.logits = for_any_batch_size(float32_logits)
         self.recording_logits_fn = recording
         self.recorded_logits = recorded
 

@@ -27,6 +27,7 @@ from fsgan_tf import draws
 from fsgan_tf.attacks import losses
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.batches import for_any_batch_size
 from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
@@ -200,7 +201,7 @@ class _State(NamedTuple):
     pace: _Pace
 
 
-@tf.function(autograph=False)
+@for_any_batch_size
 def _climb(
     classifier: AttackedClassifier,
     loss_fn: _LossFn,
@@ -220,8 +221,8 @@ def _climb(
         """The point, its loss and whether it is misclassified."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
-            # A SavedModel may not tell its batch size, which the loop must know.
-            logits = tf.ensure_shape(classifier.logits(pixels), [labels.shape[0], None])
+            # A SavedModel may not tell its rank, which the loop must know.
+            logits = tf.ensure_shape(classifier.logits(pixels), [None, None])
             loss = loss_fn(logits, labels, targets)
         # Where the classifier breaks the gradient, the attack finds nothing; the checks say so.
         gradient = tape.gradient(loss, pixels, unconnected_gradients="zero")
@@ -263,7 +264,7 @@ def _climb(
         best_loss=loss,
         success=wrong,
         pace=_Pace(
-            step_size=tf.fill([labels.shape[0]], 2 * epsilon),
+            step_size=tf.fill(tf.shape(labels), 2 * epsilon),
             rises=tf.zeros_like(labels),
             best_loss=loss,
             halved=tf.ones_like(wrong),

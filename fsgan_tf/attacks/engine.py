@@ -14,6 +14,7 @@ import tensorflow as tf
 from fsgan_tf.attacks import checks
 from fsgan_tf.attacks.attack import Attack
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, is_misclassified
+from fsgan_tf.attacks.batches import padded
 from fsgan_tf.attacks.evaluation_state import EvaluationState
 from fsgan_tf.attacks.outcome import FirstFound, Outcome, Task
 from fsgan_tf.attacks.progress import Progress
@@ -40,9 +41,9 @@ def evaluate(
     """Measures a classifier's robust accuracy and checks whether the figure can be believed.
 
     Args:
-      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, differentiable and in
-        inference mode; or a Keras model; or copies of one classifier, each on a device of its own,
-        which share the batches.
+      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, for any b,
+        differentiable and in inference mode; or a Keras model; or copies of one classifier, each on
+        a device of its own, which share the batches.
       images: `[n, h, w, c]`, float32 in [0, 1] or uint8 in [0, 255].
       labels: integer `[n]`.
       threat_model: what a perturbation may be.
@@ -82,10 +83,6 @@ def evaluate(
 
 _Run = Callable[[Task, AttackedClassifier], Outcome]
 
-# An attack that costs more gradients than this ends on batches of a quarter, where a full one would
-# be padding for the most part: that is worth compiling it for a second size.
-_COMPACTED_COST, _SMALLER = 50, 4
-
 
 class Evaluator:
     """A classifier, wrapped and compiled once, to evaluate as often as its weights change."""
@@ -96,7 +93,7 @@ class Evaluator:
         threat_model: ThreatModel,
         batch_size: int,
     ):
-        """See `evaluate` for the arguments. Batches have `batch_size`, or a quarter of it."""
+        """See `evaluate` for the arguments. No batch is larger than `batch_size`."""
         copies = logits_fn if isinstance(logits_fn, Sequence) else [AttackedClassifier(logits_fn)]
         self.copies = tuple(copies)
         self.classifier = self.copies[0]
@@ -175,21 +172,10 @@ class Evaluator:
             correct[batch] = ~is_misclassified(logits, targets).numpy()
         return correct
 
-    def batches(self, indices: np.ndarray, *, compact: bool = False) -> Iterator[np.ndarray]:
-        """Splits indices into full batches; the last repeats its own to reach the size.
-
-        Args:
-          indices: `[n]`.
-          compact: split what would fill less than three quarters of the last batch into batches of
-            a quarter.
-        """
-        full, small = self.batch_size, max(1, self.batch_size // _SMALLER)
-        rest = len(indices) % full
-        split = len(indices) - rest if compact and rest <= full - small else len(indices)
-        for start in range(0, split, full):
-            yield np.resize(indices[start : start + full], full)
-        for start in range(split, len(indices), small):
-            yield np.resize(indices[start : start + small], small)
+    def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """Splits indices `[n]` into full batches and a rest, `padded` by repeating its own."""
+        for start in range(0, len(indices), self.batch_size):
+            yield padded(indices[start : start + self.batch_size], self.batch_size)
 
     def take(
         self, images: np.ndarray, labels: np.ndarray, batch: np.ndarray
@@ -207,8 +193,8 @@ class Evaluator:
         standing = candidates.copy()
         for restart in range(attack.restarts):
             bar.begin(restart, int(standing.sum()))
-            batches = self.batches(np.flatnonzero(standing), compact=attack.cost > _COMPACTED_COST)
-            tasks = [Task(attack, restart, *numbered) for numbered in enumerate(batches)]
+            batches = enumerate(self.batches(np.flatnonzero(standing)))
+            tasks = [Task(attack, restart, *numbered) for numbered in batches]
             for outcome in self._spread(run, tasks):
                 standing[outcome.indices[outcome.fooled]] = False
                 bar.advance(len(outcome.indices), int(standing.sum()))

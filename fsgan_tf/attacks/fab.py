@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.batches import for_any_batch_size
 from fsgan_tf.attacks.losses import targeted_margin
 from fsgan_tf.attacks.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
@@ -193,7 +194,7 @@ class _State(NamedTuple):
     norms: tf.Tensor
 
 
-@tf.function(autograph=False)
+@for_any_batch_size
 def _search(
     classifier: AttackedClassifier,
     pixel_range: tuple[float, float],
@@ -207,10 +208,11 @@ def _search(
     good_enough: tf.Tensor,
 ) -> Crossing:
     lower, upper = pixel_range
-    clean = tf.reshape(images, [images.shape[0], -1])
+    image_shape = images.shape[1:]
+    clean = tf.reshape(images, [-1, image_shape.num_elements()])
 
     def logits_of(points: tf.Tensor) -> tf.Tensor:
-        return classifier.logits(tf.reshape(points, images.shape))
+        return classifier.logits(tf.reshape(points, [-1, *image_shape]))
 
     def lead_of_target(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """z_t - z_y and its gradient."""
@@ -255,7 +257,7 @@ def _search(
         norms=tf.where(is_misclassified(logits_of(clean), labels), 0.0, float("inf")),
     )
     (end,) = tf.while_loop(goes_on, step, [first])
-    return Crossing(tf.reshape(end.best, images.shape), end.norms)
+    return Crossing(tf.reshape(end.best, [-1, *image_shape]), end.norms)
 
 
 def _norm(perturbations: tf.Tensor) -> tf.Tensor:

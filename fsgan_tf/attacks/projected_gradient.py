@@ -12,9 +12,13 @@ from cleverhans.tf2.utils import clip_eta
 from fsgan_tf.attacks import losses
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.batches import for_any_batch_size, padded
 from fsgan_tf.threat_model import ThreatModel
 
 LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
+
+# Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
+_STRETCH, _LEAST_MULTIPLE = 10, 8
 
 
 class Path(NamedTuple):
@@ -24,7 +28,8 @@ class Path(NamedTuple):
       best: float32 `[b, h, w, c]`, of each example's iterates the first misclassified one, else
         that of the highest loss; always the latter where the climb keeps no first success.
       success: bool `[b]`, whether `best` is misclassified.
-      last: float32 `[b, h, w, c]`, the last iterate, which is what CleverHans returns.
+      last: float32 `[b, h, w, c]`, the last iterate, which is what CleverHans returns; of what
+        left the climb once it was fooled, the one it left with.
     """
 
     best: tf.Tensor
@@ -104,7 +109,7 @@ class ProjectedGradient:
         )
 
 
-@tf.function(autograph=False)
+@for_any_batch_size
 def random_start(threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     """Uniform in the ball around each image, clipped to the pixel range.
 
@@ -151,56 +156,89 @@ def climb(
       loss: `cross_entropy` or `margin`.
       num_steps: number of gradient steps.
       step_size: pixel units.
-      stop_when_fooled: stop once every example is misclassified; the best iterate is then decided.
+      stop_when_fooled: an example leaves within 10 steps of being misclassified, and all stop once
+        all are; the best iterate is then decided.
       keep_first_success: an example's first misclassified iterate stays its best one.
 
     Returns:
       The path.
     """
-    return _climb(
-        classifier,
-        LOSSES[loss],
-        (threat_model.lower, threat_model.upper),
-        images,
-        start,
-        labels,
-        tf.constant(num_steps),
-        tf.constant(step_size),
-        tf.constant(threat_model.epsilon),
-        tf.constant(stop_when_fooled),
-        tf.constant(keep_first_success),
+    images, start, labels = map(tf.convert_to_tensor, (images, start, labels))
+    state = _State(
+        iterate=start,
+        best=start,
+        best_loss=tf.fill(tf.shape(labels), -np.inf),
+        success=tf.zeros_like(labels, tf.bool),
     )
+    looks = range(_STRETCH, num_steps, _STRETCH) if stop_when_fooled else ()
+    standing: np.ndarray = np.arange(len(labels))
+    done = 0
+    for until in (*looks, num_steps):
+        rows = padded(standing, len(labels), least_multiple=_LEAST_MULTIPLE)
+        moved = _climb(
+            classifier,
+            LOSSES[loss],
+            (threat_model.lower, threat_model.upper),
+            tf.gather(images, rows),
+            tf.gather(labels, rows),
+            state.at(rows),
+            tf.constant(until - done),
+            tf.constant(until == num_steps),
+            tf.constant(step_size),
+            tf.constant(threat_model.epsilon),
+            tf.constant(stop_when_fooled),
+            tf.constant(keep_first_success),
+        )
+        state = state.updated(standing, moved)
+        standing, done = np.flatnonzero(~state.success.numpy()), until
+        if not len(standing):
+            break
+    return Path(state.best, state.success, state.iterate)
 
 
 class _State(NamedTuple):
-    """The loop's variables; `best_loss` is float32 `[b]`."""
+    """A climb so far: see `Path`; `iterate` is not yet judged, `best_loss` is float32 `[b]`."""
 
-    step: tf.Tensor
     iterate: tf.Tensor
     best: tf.Tensor
     best_loss: tf.Tensor
     success: tf.Tensor
 
+    def at(self, rows: np.ndarray) -> "_State":
+        return _State(*(tf.gather(tensor, rows) for tensor in self))
 
-@tf.function(autograph=False)
+    def updated(self, rows: np.ndarray, moved: "_State") -> "_State":
+        """With the first rows of `moved` in place of its own at `rows`."""
+        return _State(
+            *(
+                tf.tensor_scatter_nd_update(before, rows[:, np.newaxis], after[: len(rows)])
+                for before, after in zip(self, moved, strict=True)
+            )
+        )
+
+
+@for_any_batch_size
 def _climb(
     classifier: AttackedClassifier,
     loss_fn: Callable[..., tf.Tensor],
     pixel_range: tuple[float, float],
     images: tf.Tensor,
-    start: tf.Tensor,
     labels: tf.Tensor,
+    state: _State,
     num_steps: tf.Tensor,
+    judge_end: tf.Tensor,
     step_size: tf.Tensor,
     epsilon: tf.Tensor,
     stop_when_fooled: tf.Tensor,
     keep_first_success: tf.Tensor,
-) -> Path:
+) -> _State:
     lower, upper = pixel_range
 
-    def goes_on(state: _State) -> tf.Tensor:
-        fooled = stop_when_fooled & tf.reduce_all(state.success)
-        return (state.step < num_steps) & ~fooled
+    def undecided(state: _State) -> tf.Tensor:
+        return ~(stop_when_fooled & tf.reduce_all(state.success))
+
+    def goes_on(taken: tf.Tensor, state: _State) -> tf.Tensor:
+        return (taken < num_steps) & undecided(state)
 
     def judge(state: _State, logits: tf.Tensor) -> _State:
         """Keeps the iterate where it beats the best one so far."""
@@ -214,7 +252,7 @@ def _climb(
             success=tf.where(better, wrong, state.success),
         )
 
-    def step(state: _State) -> tuple[_State]:
+    def step(taken: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
         stepped = fast_gradient_method(
             classifier.recording_logits_fn,
             state.iterate,
@@ -226,20 +264,14 @@ def _climb(
             y=labels,
             sanity_checks=False,
         )
-        # The variable's shape is open, so that one serves any batch size and number of classes.
-        logits = tf.ensure_shape(classifier.recorded_logits.read_value(), [labels.shape[0], None])
-        judged = judge(state, logits)
+        judged = judge(state, classifier.recorded_logits.read_value())
         perturbation = clip_eta(stepped - images, np.inf, epsilon)
         projected = tf.clip_by_value(images + perturbation, lower, upper)
-        return (judged._replace(step=state.step + 1, iterate=projected),)
+        return taken + 1, judged._replace(iterate=projected)
 
-    first = _State(
-        step=tf.constant(0),
-        iterate=start,
-        best=start,
-        best_loss=tf.fill(tf.shape(labels), -np.inf),
-        success=tf.zeros_like(labels, tf.bool),
+    _, end = tf.while_loop(goes_on, step, [tf.constant(0), state])
+    return tf.cond(
+        judge_end & undecided(end),
+        lambda: judge(end, classifier.logits(end.iterate)),
+        lambda: end,
     )
-    (end,) = tf.while_loop(goes_on, step, [first])
-    end = judge(end, classifier.logits(end.iterate))
-    return Path(end.best, end.success, end.iterate)

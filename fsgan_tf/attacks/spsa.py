@@ -21,6 +21,7 @@ import tensorflow as tf
 from fsgan_tf import draws
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.batches import for_any_batch_size
 from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.attacks.projected_gradient import Path, random_start
 from fsgan_tf.threat_model import ThreatModel
@@ -105,7 +106,7 @@ class SPSA:
         """
         num_pairs = self.num_samples // 2
         chunks = _Chunks(
-            images=_largest_divisor(len(images), self.max_batch // self.num_samples),
+            images=tf.constant(_largest_divisor(len(images), self.max_batch // self.num_samples)),
             pairs=_largest_divisor(num_pairs, self.max_batch // 2),
             num_pairs=num_pairs,
         )
@@ -127,7 +128,7 @@ class SPSA:
 class _Chunks(NamedTuple):
     """How samples go through the classifier: `pairs` of `num_pairs` for `images` at once."""
 
-    images: int
+    images: tf.Tensor
     pairs: int
     num_pairs: int
 
@@ -149,7 +150,7 @@ class _State(NamedTuple):
     success: tf.Tensor
 
 
-@tf.function(autograph=False)
+@for_any_batch_size
 def _descend(
     classifier: AttackedClassifier,
     pixel_range: tuple[float, float],
@@ -232,7 +233,7 @@ def _estimate(
 
         def add_chunk(total: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
             chunk = signs[:, first : first + chunks.pairs]
-            chunk = tf.ensure_shape(chunk, [chunks.images, chunks.pairs, *shape])
+            chunk = tf.ensure_shape(chunk, [None, chunks.pairs, *shape])
             return total + _sum_over_pairs(classifier, iterates, labels, chunk, delta)
 
         firsts = tf.range(0, chunks.num_pairs, chunks.pairs)
@@ -246,10 +247,10 @@ def _estimate(
     estimates = tf.map_fn(
         estimate_of_group,
         (in_groups(iterates), in_groups(labels), in_groups(seeds)),
-        fn_output_signature=tf.TensorSpec([chunks.images, *shape]),
+        fn_output_signature=tf.TensorSpec([None, *shape]),
         parallel_iterations=1,
     )
-    return tf.reshape(estimates, tf.shape(iterates))
+    return tf.reshape(estimates, [-1, *shape])
 
 
 def _sum_over_pairs(
@@ -271,10 +272,10 @@ def _sum_over_pairs(
     Returns:
       float32 `[g, h, w, c]`.
     """
-    group, pairs, *shape = signs.shape
+    _, pairs, *shape = signs.shape
     centres = iterates[:, None]
     samples = tf.stack([centres + delta * signs, centres - delta * signs], axis=1)
-    logits = classifier.logits(tf.reshape(samples, [group * 2 * pairs, *shape]))
-    margins = tf.reshape(true_class_lead(tf.repeat(labels, 2 * pairs), logits), [group, 2, pairs])
+    logits = classifier.logits(tf.reshape(samples, [-1, *shape]))
+    margins = tf.reshape(true_class_lead(tf.repeat(labels, 2 * pairs), logits), [-1, 2, pairs])
     differences = margins[:, 0] - margins[:, 1]
     return tf.reduce_sum(differences[:, :, None, None, None] * signs, axis=1)

@@ -21,6 +21,7 @@ import tensorflow as tf
 from fsgan_tf import draws
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.batches import for_any_batch_size
 from fsgan_tf.attacks.losses import true_class_lead
 from fsgan_tf.threat_model import ThreatModel
 
@@ -119,7 +120,7 @@ class _State(NamedTuple):
     success: tf.Tensor
 
 
-@tf.function(autograph=False)
+@for_any_batch_size
 def _search(
     classifier: AttackedClassifier,
     pixel_range: tuple[float, float],

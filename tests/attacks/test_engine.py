@@ -170,25 +170,23 @@ def test_random_keys_differ():
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"),
-    [(8, [8]), (9, [8, 2]), (13, [8, 2, 2, 2]), (14, [8, 2, 2, 2]), (15, [8] * 2)],
+    ("count", "sizes"), [(1, [4]), (64, [64]), (65, [64, 4]), (100, [64, 36]), (127, [64, 64])]
 )
-def test_a_long_attack_pads_little(count, sizes, honest, threat_model):
-    """At most two sizes, each example once, and no more rows than whole batches would have."""
-    evaluator = Evaluator(honest, threat_model, 8)
+def test_a_rest_is_padded_little(count, sizes, honest, threat_model):
+    evaluator = Evaluator(honest, threat_model, 64)
     indices = np.arange(100, 100 + count)
-    batches = list(evaluator.batches(indices, compact=True))
+    batches = list(evaluator.batches(indices))
     assert [len(batch) for batch in batches] == sizes
     np.testing.assert_array_equal(np.unique(np.concatenate(batches)), indices)
 
 
 def test_small_batches_find_what_full_ones_find(network, images, network_labels, ball):
     (attack,) = by_names(["cw60"], ball.epsilon)
-    whole, compacted = (
+    whole, parts = (
         Evaluator(network, ball, size).evaluate(images, network_labels, [attack])
         for size in (len(images), 16)
     )
-    np.testing.assert_array_equal(whole.robust, compacted.robust)
+    np.testing.assert_array_equal(whole.robust, parts.robust)
     assert 0 < whole.robust.sum() < whole.clean_correct.sum()
 
 

@@ -125,6 +125,58 @@ def test_stopping_early_changes_no_best_iterate():
     assert np.max(stopped.last) < np.max(path.last)
 
 
+def _counting(network):
+    """The network, and how many images it was asked about."""
+    rows = tf.Variable(0)
+
+    def logits_fn(pixels):
+        rows.assign_add(tf.shape(pixels)[0])
+        return network(pixels, training=False)
+
+    return AttackedClassifier(logits_fn), rows
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_fooled_examples_leave_and_change_nothing_for_the_others(
+    loss, network, network_labels, images
+):
+    classifier, rows = _counting(network)
+    ball = ThreatModel(epsilon=0.02)
+
+    def path(stop_when_fooled):
+        rows.assign(0)
+        found = climb(
+            classifier,
+            ball,
+            images,
+            images,
+            network_labels,
+            loss=loss,
+            num_steps=35,
+            step_size=ball.epsilon / 20,
+            stop_when_fooled=stop_when_fooled,
+        )
+        return found, int(rows)
+
+    (whole, all_rows), (left, fewer_rows) = path(False), path(True)
+    np.testing.assert_array_equal(left.success, whole.success)
+    np.testing.assert_allclose(left.best, whole.best, atol=1e-6)
+    standing = ~whole.success.numpy()
+    np.testing.assert_allclose(left.last[standing], whole.last[standing], atol=1e-6)
+    # 24 and then 16 images for ten steps each, at last the 8 that hold what stands.
+    assert 0 < standing.sum() <= 8
+    assert all_rows == 24 * (35 + 1)
+    assert fewer_rows == 24 * 10 + 16 * 10 + 8 * (15 + 1)
+
+
+def test_one_step_takes_one_gradient_and_one_judgement(network, network_labels, images, ball):
+    classifier, rows = _counting(network)
+    (fgsm,) = by_names(["fgsm"], ball.epsilon)
+    arguments = map(tf.constant, (images, network_labels))
+    assert not fgsm.run(classifier, ball, *arguments, _seeds(24), restart=0).success.numpy().all()
+    assert rows == 2 * 24
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
 def test_best_is_at_least_as_strong_as_last(loss, network, network_labels, images, ball):
     labels = tf.constant(network_labels)

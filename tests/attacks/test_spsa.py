@@ -185,22 +185,22 @@ def test_samples_depend_on_seed_and_step_and_not_on_chunks(colourful):
     threat_model = ThreatModel(epsilon=0.02)
 
     def found(max_batch, key=7):
-        widest = []
+        seen = tf.Variable(tf.zeros(100, tf.int32))
 
         def watched(pixels):
-            widest.append(pixels.shape[0])
+            seen.scatter_nd_add([[tf.shape(pixels)[0]]], [1])
             return logits_fn(pixels)
 
         attack = _spsa(3, num_samples=12, max_batch=max_batch)
         attempt = _run(attack, watched, threat_model, images, labels, key)
         # The six images themselves are judged together.
-        return attempt.images.numpy(), set(widest) - {6}
+        return attempt.images.numpy(), set(np.flatnonzero(seen)) - {6}
 
-    expected, widest = found(max_batch=1024)
-    assert widest == {6 * 12}
+    expected, widths = found(max_batch=1024)
+    assert widths == {6 * 12}
     for max_batch, samples in [(2, 2), (5, 4), (30, 24)]:
-        images_found, widest = found(max_batch)
-        assert widest == {samples}
+        images_found, widths = found(max_batch)
+        assert widths == {samples}
         np.testing.assert_allclose(images_found, expected, atol=1e-5)
     assert np.abs(found(1024, key=8)[0] - expected).max() > 0.01
 
@@ -280,7 +280,7 @@ def test_steps_stop_when_all_are_fooled(honest, images, labels):
     assert counted == [1 + 5 * 2, 1]
 
 
-def test_one_trace_a_shape_serves_every_number_of_steps_and_epsilon(honest, images, labels):
+def test_one_trace_serves_every_number_of_steps_and_epsilon(honest, images, labels):
     traces = []
 
     def counting(pixels):
@@ -291,8 +291,7 @@ def test_one_trace_a_shape_serves_every_number_of_steps_and_epsilon(honest, imag
     for epsilon, num_steps, delta, key in [(0.02, 1, 0.01, 1), (0.05, 3, 0.02, 2)]:
         attack = _spsa(num_steps, delta=delta)
         _run(attack, classifier, ThreatModel(epsilon), images, labels, key)
-    # Of the images and of the samples.
-    assert len(traces) == 2
+    assert len(traces) == 1
 
 
 def test_cost_parameters_and_bad_values():
