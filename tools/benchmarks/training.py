@@ -32,7 +32,7 @@ _GROWTH = {
     "classifier_width": (1, 2, 4, 8),
 }
 _PAPER = "configs/cifar10.flags"
-_EPOCH_EXAMPLES, _EPOCHS = 4000, 3
+_EPOCH_EXAMPLES, _EPOCHS = 3000, 3
 _GIB = 2**30
 
 
@@ -114,39 +114,33 @@ def epoch(methods: Sequence[str], text: str, data_dir: str | None, results: Path
     """
     from fsgan_tf import hardware
 
-    precisions = [name for name in _PRECISIONS if name == "float32" or hardware.has_bfloat16()]
-    dataset = _dataset_flags(data_dir)
     rows, timings = [], {}
-    for precision in precisions:
-        for method in methods:
-            run_dir = results / f"epoch_{method}_{precision}"
-            shutil.rmtree(run_dir, ignore_errors=True)
-            scale = f"{text} --method={method} --precision={precision}"
-            peak = timing.matrix_product(precision)
-            peak.time()
-            experiments.run_module(
-                "fsgan_tf.train",
-                [
-                    *shlex.split(scale),
-                    *dataset,
-                    f"--train_examples={_EPOCH_EXAMPLES}",
-                    f"--epochs={_EPOCHS}",
-                    "--validation_examples=64",
-                    "--eval_examples=0",
-                    f"--run_dir={run_dir}",
-                ],
-            )
-            peak.time()
-            rates = _epoch_rates(run_dir)
-            operations = gigaflops(_method(_training_flags(method, scale)))
-            rows.append(
-                [
-                    method,
-                    precision,
-                    *_against_peak(statistics.median(rates), operations, peak.rate),
-                ]
-            )
-            timings[f"{method}, {precision}"] = {"images/s": rates, "peak": peak.rates}
+    for name, values in parse(methods, text).items():
+        run_dir = results / f"epoch_{name}"
+        shutil.rmtree(run_dir, ignore_errors=True)
+        precision = hardware.resolve_precision(values.precision)
+        peak = timing.matrix_product(precision)
+        timing.in_turn([peak], 1)
+        experiments.run_module(
+            "fsgan_tf.train",
+            [
+                *shlex.split(text),
+                f"--method={name}",
+                *_dataset_flags(data_dir),
+                f"--train_examples={_EPOCH_EXAMPLES}",
+                f"--epochs={_EPOCHS}",
+                "--validation_examples=64",
+                "--eval_examples=0",
+                f"--run_dir={run_dir}",
+            ],
+        )
+        timing.in_turn([peak], 1)
+        rates = _epoch_rates(run_dir)
+        operations = gigaflops(_method(values))
+        rows.append(
+            [name, precision, *_against_peak(statistics.median(rates), operations, peak.rate)]
+        )
+        timings[name] = {"images/s": rates, "peak": peak.rates}
     return Section(
         "Whole epochs of the command",
         ("method", "precision", "images/s", "GFLOP an image", "GFLOP/s", "of the peak"),
