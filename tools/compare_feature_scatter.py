@@ -176,7 +176,7 @@ _QUANTITIES = (
     Quantity("momentum", "gradient by the weights, plus L2", _WORST, worst, 3e-2, 1e-5),
     Quantity("changes", "change of the weights by SGD", _WORST, worst, 3e-2, 1e-5),
     Quantity("moving_means", "moving means", _WORST, worst, 1e-5, 1e-6),
-    Quantity("moving_variances", "moving variances", _WORST, worst, 1e-5, 1e-6),
+    Quantity("moving_variances", "moving variances", _WORST, worst, 1e-5, 1e-3),
 )
 
 

@@ -1,12 +1,14 @@
 """The classifier as attacks see it."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from fsgan_tf.attacks.batches import for_any_batch_size
+from fsgan_tf.networks.fused_normalization import with_fused_normalization
 
 LogitsFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -39,10 +41,11 @@ class AttackedClassifier:
         with self.on_its_device():
             recorded = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
 
+            if isinstance(logits_fn, keras.Model):
+                logits_fn = _inference(logits_fn)
+
         @tf.autograph.experimental.do_not_convert
         def float32_logits(images: tf.Tensor) -> tf.Tensor:
-            if isinstance(logits_fn, keras.Model):
-                return tf.cast(logits_fn(images, training=False), tf.float32)
             return tf.cast(logits_fn(images), tf.float32)
 
         @tf.autograph.experimental.do_not_convert
@@ -60,6 +63,14 @@ class AttackedClassifier:
     def on_its_device(self) -> contextlib.AbstractContextManager:
         """A scope of which TensorFlow's operations run on `device`."""
         return tf.device(self.device) if self.device else contextlib.nullcontext()
+
+
+def _inference(model: keras.Model) -> LogitsFn:
+    """The model in inference mode, with fused normalisation where its layers tell all it does."""
+    # Functional and sequential ones; a subclass may do more than its layers.
+    if type(model).__module__.startswith("keras.src.models."):
+        model = with_fused_normalization(model)
+    return functools.partial(model, training=False)
 
 
 def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

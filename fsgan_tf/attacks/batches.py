@@ -11,14 +11,14 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import tensorflow as tf
 
-_SIZES = 16
+_SIZES = 32
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
 def padded(indices: np.ndarray, largest: int, *, least_multiple: int = 1) -> np.ndarray:
-    """Repeats indices up to one of at most 16 sizes: the multiples of a sixteenth of the largest.
+    """Repeats indices up to one of at most 32 sizes: the multiples of a 32nd of the largest.
 
     Args:
       indices: `[m]`, m at least 1 and at most `largest`.

@@ -18,7 +18,7 @@ from fsgan_tf.threat_model import ThreatModel
 LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
 
 # Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
-_STRETCH, _LEAST_MULTIPLE = 10, 8
+_STRETCH, _LEAST_MULTIPLE = 10, 4
 
 
 class Path(NamedTuple):

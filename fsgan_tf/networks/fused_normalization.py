@@ -1,13 +1,15 @@
-"""Batch normalisation of a training batch in one operation, where Keras composes it of many.
+"""Batch normalisation in one operation, where Keras composes it of many.
 
-Keras reads and writes the activations about ten times, forward and back; TensorFlow's fused
-operation does so four times. A layer class of our own would make every saved model depend on this
-package, so that networks are built, saved and exported with Keras' layer, and trained through a
-view of the same variables.
+In training Keras reads and writes the activations about ten times, forward and back; TensorFlow's
+fused operation does so four times. A layer class of our own would make every saved model depend on
+this package, so that networks are built, saved and exported with Keras' layer, and trained and
+attacked through a view of the same variables.
 
 The fused operation keeps the unbiased variance in the moving average, as PyTorch does; Keras'
 layer keeps the biased one.
 """
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,33 +17,35 @@ from keras import layers
 
 
 def with_fused_normalization(network: keras.Model) -> keras.Model:
-    """The same network on the same variables; its batch normalisation layers train fused.
+    """The same network on the same variables; batch normalisation of images is fused.
 
     Args:
       network: functional or sequential.
 
     Returns:
-      A model that shares every layer of `network` but those. It is for calling, not for saving.
+      A model that shares every other layer of `network`. It is for calling, not for saving.
     """
     return keras.models.clone_model(network, clone_function=_fused)
 
 
 def _fused(layer: layers.Layer) -> layers.Layer:
-    if isinstance(layer, layers.BatchNormalization):
-        return FusedBatchNormalization(layer)
-    return layer
+    if not isinstance(layer, layers.BatchNormalization) or not layer.built:
+        return layer
+    of_images = layer.input_spec.ndim == 4 and set(layer.input_spec.axes) <= {-1, 3}
+    # There is no fused operation for float64.
+    return FusedBatchNormalization(layer) if of_images and layer.dtype != "float64" else layer
 
 
 class FusedBatchNormalization(layers.Layer):
-    """Another layer's batch normalisation over `[b, h, w, c]`, fused in training mode."""
+    """Another layer's batch normalisation over the channels of `[b, h, w, c]`, fused."""
 
     def __init__(self, normalization: layers.BatchNormalization):
-        """Takes the layer whose variables and settings are used; it normalises the last axis."""
+        """Takes the layer whose variables and settings are used."""
         super().__init__(name=normalization.name, dtype=normalization.dtype_policy)
         self.normalization = normalization
 
     def call(self, x: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
-        """Normalises by the batch and keeps its statistics, or as the layer does for inference.
+        """Normalises by the batch and keeps its statistics, or by the moving averages.
 
         Args:
           x: `[b, h, w, c]`.
@@ -53,39 +57,67 @@ class FusedBatchNormalization(layers.Layer):
         """
         del mask
         layer = self.normalization
-        if not training:
-            return layer(x, training=False)
         channels = x.shape[-1]
-        scale = layer.gamma.value if layer.scale else tf.ones([channels], layer.variable_dtype)
-        offset = layer.beta.value if layer.center else tf.zeros([channels], layer.variable_dtype)
-        # There is no fused operation for float64, in which formulas are compared.
-        normalize = _composed if self.compute_dtype == "float64" else _in_one
-        output, mean, variance = normalize(x, scale, offset, layer.epsilon)
-        for moving, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + of_batch * (1.0 - layer.momentum))
-        return output
+        scale = layer.gamma.value if layer.scale else tf.ones([channels])
+        offset = layer.beta.value if layer.center else tf.zeros([channels])
+        mean, variance = layer.moving_mean, layer.moving_variance
+        if not training:
+            return _by_constants(x, scale, offset, mean.value, variance.value, layer.epsilon)
+        unused = tf.zeros([0])
+        fused = _normalize(x, scale, offset, unused, unused, layer.epsilon, training=True)
+        for average, of_batch in ((mean, fused.batch_mean), (variance, fused.batch_variance)):
+            average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
+        return fused.y
 
 
-# Of x, its mean and its unbiased variance by channel.
-_Normalized = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+def _by_constants(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    epsilon: float,
+) -> tf.Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * scale + offset.
+
+    Its gradient is written out, since that of the fused operation sums over the batch for scale
+    and offset even where only the gradient by x is wanted; these sums are pruned from a graph.
+    """
+
+    @tf.custom_gradient
+    def normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+        def gradient(by_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            over_deviation = tf.math.rsqrt(variance + epsilon)
+            wide = tf.cast(by_output, tf.float32)
+            standardized = (tf.cast(x, tf.float32) - mean) * over_deviation
+            return (
+                by_output * tf.cast(scale * over_deviation, by_output.dtype),
+                tf.reduce_sum(wide * standardized, axis=[0, 1, 2]),
+                tf.reduce_sum(wide, axis=[0, 1, 2]),
+            )
+
+        y = _normalize(x, scale, offset, mean, variance, epsilon, training=False).y
+        return tf.ensure_shape(y, x.shape), gradient
+
+    return normalized(x, scale, offset)
 
 
-def _in_one(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> _Normalized:
-    unused = tf.zeros([0])
-    fused = tf.raw_ops.FusedBatchNormV3(
+def _normalize(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    epsilon: float,
+    *,
+    training: bool,
+) -> Any:
+    return tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=scale,
         offset=offset,
-        mean=unused,
-        variance=unused,
+        mean=mean,
+        variance=variance,
         epsilon=epsilon,
-        is_training=True,
+        is_training=training,
     )
-    return fused.y, fused.batch_mean, fused.batch_variance
-
-
-def _composed(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> _Normalized:
-    mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
-    output = tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
-    count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
-    return output, mean, variance * count / (count - 1)

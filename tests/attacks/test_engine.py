@@ -170,7 +170,7 @@ def test_random_keys_differ():
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"), [(1, [4]), (64, [64]), (65, [64, 4]), (100, [64, 36]), (127, [64, 64])]
+    ("count", "sizes"), [(1, [2]), (64, [64]), (65, [64, 2]), (100, [64, 36]), (127, [64, 64])]
 )
 def test_a_rest_is_padded_little(count, sizes, honest, threat_model):
     evaluator = Evaluator(honest, threat_model, 64)

@@ -163,10 +163,10 @@ def test_fooled_examples_leave_and_change_nothing_for_the_others(
     np.testing.assert_allclose(left.best, whole.best, atol=1e-6)
     standing = ~whole.success.numpy()
     np.testing.assert_allclose(left.last[standing], whole.last[standing], atol=1e-6)
-    # 24 and then 16 images for ten steps each, at last the 8 that hold what stands.
+    # 24 and then 12 or 16 images for ten steps each, at last the 8 that hold what stands.
     assert 0 < standing.sum() <= 8
     assert all_rows == 24 * (35 + 1)
-    assert fewer_rows == 24 * 10 + 16 * 10 + 8 * (15 + 1)
+    assert fewer_rows - 24 * 10 - 8 * (15 + 1) in (12 * 10, 16 * 10)
 
 
 def test_one_step_takes_one_gradient_and_one_judgement(network, network_labels, images, ball):
