@@ -218,7 +218,8 @@ def test_the_restored_classifier_is_the_trained_one_in_float32(tmp_path):
     restored = run.restore_classifier()
     images = np.random.default_rng(0).random((4, *IMAGE_SHAPE), np.float32)
     np.testing.assert_array_equal(
-        restored.model(images, training=False), method.classifier(images, training=False)
+        restored.model(images, training=False),
+        method.networks["classifier"](images, training=False),
     )
     assert restored.class_names == CLASSES
     assert restored.sha256 == run_dir.classifier_sha256(method.classifier)

@@ -57,8 +57,8 @@ def standard(tmp_path_factory, digits):
     """A run whose head is fitted by least squares: it is often right, and not robust."""
     path = tmp_path_factory.mktemp("runs") / "standard"
     values, method = _build(digits, "standard", precision="float32")
-    head = method.classifier.get_layer("logits")
-    features = keras.Model(method.classifier.input, head.input)
+    head = method.networks["classifier"].get_layer("logits")
+    features = keras.Model(method.networks["classifier"].input, head.input)
     inputs = features(digits.train.images / 255.0, training=False).numpy()
     targets = 10 * np.eye(digits.num_classes)[digits.train.labels]
     kernel = np.linalg.lstsq(inputs, targets, rcond=1e-3)[0]
