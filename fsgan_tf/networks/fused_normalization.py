@@ -64,7 +64,9 @@ class FusedBatchNormalization(layers.Layer):
         if not training:
             return _by_constants(x, scale, offset, mean.value, variance.value, layer.epsilon)
         unused = tf.zeros([0])
-        fused = _normalize(x, scale, offset, unused, unused, layer.epsilon, training=True)
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=scale, offset=offset, mean=unused, variance=unused, epsilon=layer.epsilon
+        )
         for average, of_batch in ((mean, fused.batch_mean), (variance, fused.batch_variance)):
             average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
         return fused.y
@@ -96,28 +98,15 @@ def _by_constants(
                 tf.reduce_sum(wide, axis=[0, 1, 2]),
             )
 
-        y = _normalize(x, scale, offset, mean, variance, epsilon, training=False).y
-        return tf.ensure_shape(y, x.shape), gradient
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            epsilon=epsilon,
+            is_training=False,
+        )
+        return tf.ensure_shape(fused.y, x.shape), gradient
 
     return normalized(x, scale, offset)
-
-
-def _normalize(
-    x: tf.Tensor,
-    scale: tf.Tensor,
-    offset: tf.Tensor,
-    mean: tf.Tensor,
-    variance: tf.Tensor,
-    epsilon: float,
-    *,
-    training: bool,
-) -> Any:
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=scale,
-        offset=offset,
-        mean=mean,
-        variance=variance,
-        epsilon=epsilon,
-        is_training=training,
-    )
