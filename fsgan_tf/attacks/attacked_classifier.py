@@ -40,9 +40,8 @@ class AttackedClassifier:
         self.device = device
         with self.on_its_device():
             recorded = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
-
-            if isinstance(logits_fn, keras.Model):
-                logits_fn = _inference(logits_fn)
+        if isinstance(logits_fn, keras.Model):
+            logits_fn = _inference(logits_fn)
 
         @tf.autograph.experimental.do_not_convert
         def float32_logits(images: tf.Tensor) -> tf.Tensor:

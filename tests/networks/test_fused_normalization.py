@@ -12,13 +12,18 @@ IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)
 
 @pytest.fixture
 def network():
+    """Gains and biases are not all ones and zeros."""
     keras.utils.set_random_seed(0)
-    return wide_resnet(depth=10, width=1, num_classes=5, image_shape=(8, 8, 3))
+    network = wide_resnet(depth=10, width=1, num_classes=5, image_shape=(8, 8, 3))
+    random = np.random.default_rng(1)
+    for weight in network.weights:
+        weight.assign(weight + 0.3 * random.uniform(size=weight.shape))
+    return network
 
 
-def _step(model, dtype="float32"):
+def _step(model):
     with tf.GradientTape() as tape:
-        outputs = model(tf.cast(IMAGES, dtype), training=True)
+        outputs = model(IMAGES, training=True)
         loss = tf.reduce_mean(outputs**2)
     return outputs.numpy(), tape.gradient(loss, model.trainable_variables)
 
@@ -37,7 +42,8 @@ def test_a_training_pass_and_its_gradient_are_keras(network):
     fused_outputs, fused_gradients = _step(view)
     np.testing.assert_allclose(fused_outputs, outputs, rtol=1e-4, atol=1e-6)
     for ours, keras_own in zip(fused_gradients, gradients, strict=True):
-        np.testing.assert_allclose(ours, keras_own, rtol=1e-3, atol=1e-6)
+        atol = 1e-4 * np.abs(keras_own).max()
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-3, atol=atol)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -68,9 +74,6 @@ def test_epsilon_is_the_layers_however_small():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_inference_and_its_gradients_are_keras_and_keep_no_statistics(network, compiled):
-    random = np.random.default_rng(1)
-    for weight in network.weights:
-        weight.assign(weight + 0.3 * random.uniform(size=weight.shape))
     before = [weight.numpy() for weight in network.weights]
 
     def gradients(model):
