@@ -1,6 +1,5 @@
 """Timings of training: steps, a peer, whole epochs, the start, growth."""
 
-import contextlib
 import io
 import os
 import shlex
@@ -14,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import compare_feature_scatter
 from absl import flags
 
 from benchmarks import timing
+from benchmarks.authors_step import authors_step
 from benchmarks.timing import Section, Timed
 from fsgan_tf import experiments, settings
 from fsgan_tf.errors import RunError, UserError
@@ -81,7 +80,13 @@ def peer(folder: str | None, text: str, rounds: int) -> Section:
         timed[f"ours, {precision}"] = _step(method, values)
     operations = gigaflops(method)
     try:
-        timed["authors', float32"] = _authors_step(folder, values)
+        timed["authors', float32"] = authors_step(
+            folder,
+            depth=values.classifier_depth,
+            width=values.classifier_width,
+            batch_size=values.batch_size,
+            num_classes=_CLASSES,
+        )
     except UserError as error:
         notes.append(f"The authors' code did not run: {error}")
     timing.in_turn([*peaks.values(), *timed.values()], rounds)
@@ -238,7 +243,7 @@ def gigaflops(method: "TrainingMethod") -> float:
 def _training_flags(method: str, text: str) -> flags.FlagValues:
     values = settings.training_flags()
     try:
-        words = values(["train", f"--method={method}", *shlex.split(text)])[1:]
+        words = values(["train", *shlex.split(text), f"--method={method}"])[1:]
     except flags.Error as error:
         raise UserError(f"--training_flags: {error}") from error
     if words:
@@ -270,30 +275,6 @@ def _step(method: "TrainingMethod", values: flags.FlagValues) -> Timed:
 
     def run() -> None:
         step(batch)["loss"].numpy()
-
-    return Timed(run, values.batch_size)
-
-
-def _authors_step(folder: str | None, values: flags.FlagValues) -> Timed:
-    """A step of Feature-Scatter's authors, as `fs_main.py` takes it, on the CPU; in images."""
-    torch, code = compare_feature_scatter.reference_code(folder, "feature_scatter")
-    network = code.WideResNet(
-        depth=values.classifier_depth,
-        num_classes=_CLASSES,
-        widen_factor=values.classifier_width,
-    )
-    optimizer = torch.optim.SGD(network.parameters(), **compare_feature_scatter.SGD)
-    images = 2 * torch.rand(values.batch_size, _IMAGE_SHAPE[-1], *_IMAGE_SHAPE[:2]) - 1
-    labels = torch.randint(_CLASSES, [values.batch_size])
-    with contextlib.redirect_stdout(io.StringIO()):
-        attack = code.Attack_FeaScatter(network, compare_feature_scatter.ATTACK)
-
-    def run() -> None:
-        with compare_feature_scatter.on_cpu(torch):
-            _, loss = attack(images, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
 
     return Timed(run, values.batch_size)
 

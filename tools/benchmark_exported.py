@@ -1,0 +1,254 @@
+"""How fast the training steps run on an accelerator whose machine has JAX and no TensorFlow.
+
+    python tools/benchmark_exported.py export FOLDER [--methods=... --training_flags=...]
+    python tools/benchmark_exported.py run FOLDER ... [--feature_scatter=FOLDER]
+
+`export` needs TensorFlow and no accelerator: it writes to FOLDER/METHOD_PRECISION the XLA program
+that `--jit_compile=true` makes of a method's whole step. `run` needs JAX and NumPy (with
+PYTHONPATH=. where this package is not installed): it compiles these programs for JAX's first
+device and times them in turn with a matrix product of the same precision, the peak; Feature-
+Scatter's authors' PyTorch code too where --feature_scatter names it. Arithmetic is counted, and
+only what the algorithm needs. With --reference_steps, `export` also takes that many steps, and
+`run` says how far its losses are from those. What TensorFlow itself adds to a step (launching it,
+feeding data) is not in these figures.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from benchmarks import exported_step, timing
+from benchmarks.authors_step import authors_step
+from benchmarks.exported_step import Description, ExportedStep, Parameter
+from benchmarks.timing import Section, Timed
+
+from fsgan_tf import cli, experiments, quiet, settings
+from fsgan_tf.errors import UserError
+
+_CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
+# Steps are launched without waiting for each other, as a training launches them.
+_STEPS = 10
+_GIB = 2**30
+# Bytes; XLA's passes recurse, deeper than a thread's own stack allows.
+_STACK = 2**28
+_AUTHORS_METHOD = "feature_scatter"
+_COLUMNS = (
+    "code",
+    "method",
+    "precision",
+    "classifier, batch",
+    "images/s",
+    "TFLOP/s",
+    "of the peak",
+    "GiB",
+    "seconds to compile",
+)
+
+
+def main(flag_values: flags.FlagValues, words: list[str]) -> None:
+    """Exports the steps or runs them."""
+    if words[:1] == ["export"] and len(words) == 2:
+        _export(flag_values, Path(words[1]))
+    elif words[:1] == ["run"] and len(words) > 1:
+        _run(flag_values, [Path(word) for word in words[1:]])
+    else:
+        raise UserError("say what to do: python tools/benchmark_exported.py export|run FOLDER")
+
+
+def _export(values: flags.FlagValues, folder: Path) -> None:
+    quiet.start_tensorflow()
+    from benchmarks import training
+
+    for precision in values.precisions:
+        text = f"{values.training_flags} --precision={precision} --jit_compile=true"
+        for name, one in training.parse(values.methods, text).items():
+            _export_one(one, folder / f"{name}_{precision}", values)
+            print(f"written: {folder / f'{name}_{precision}'}", flush=True)
+
+
+def _export_one(training_flags: flags.FlagValues, folder: Path, values: flags.FlagValues) -> None:
+    import keras
+    import tensorflow as tf
+    from benchmarks import training
+
+    from fsgan_tf import train
+
+    tf.config.experimental.enable_tensor_float_32_execution(values.tensor_float_32)
+    keras.utils.set_random_seed(training_flags.seed)
+    method = train.build_method(training_flags, _CLASSES, _IMAGE_SHAPE)
+    batch_size = training_flags.batch_size
+    exported_step.export(
+        method,
+        functools.partial(
+            Description,
+            method=training_flags.method,
+            precision=training_flags.precision,
+            depth=training_flags.classifier_depth,
+            width=training_flags.classifier_width,
+            batch_size=batch_size,
+            gigaflops=training.gigaflops(method),
+        ),
+        (
+            Parameter((batch_size, *_IMAGE_SHAPE), "float32", 0, 1, uniform=True),
+            Parameter((batch_size,), "int32", 0, _CLASSES, uniform=True),
+        ),
+        values.reference_steps,
+        folder,
+    )
+
+
+def _run(values: flags.FlagValues, folders: list[Path]) -> None:
+    found = [found for folder in folders for found in sorted(folder.glob("*/step.json"))]
+    if not found:
+        raise UserError(f"no exported step in {', '.join(map(str, folders))}")
+    try:
+        import jax
+    except ImportError:
+        raise UserError(
+            "JAX is not installed: https://docs.jax.dev says how, for your device"
+        ) from None
+    steps = [ExportedStep(path.parent) for path in found]
+    threading.stack_size(_STACK)
+    with ThreadPoolExecutor(values.threads) as pool:
+        list(pool.map(ExportedStep.compile, steps))
+    print(f"device: {jax.devices()[0].device_kind}, JAX {jax.__version__}", flush=True)
+    sections = []
+    for section in (_agreement(steps), _speed(steps, values)):
+        table = experiments.table(section.columns, section.rows)
+        print(f"\n## {section.title}\n\n{table}", flush=True)
+        sections.append(dataclasses.asdict(section))
+    if values.results:
+        Path(values.results).write_text(json.dumps(sections, indent=2))
+
+
+def _speed(steps: list[ExportedStep], values: flags.FlagValues) -> Section:
+    """Each step, in turn with the peak of its precision; then the authors' code."""
+    rows: list[list[str]] = []
+    timings = {}
+    for step in steps:
+        step.reset()
+        run = functools.partial(_run_steps, step)
+        timed = Timed(run, _STEPS * step.description.batch_size)
+        peak = _in_turn_with_peak(timed, step.description.precision, values)
+        step.free()
+        rows.append(
+            [
+                *_against_peak("ours", step.description, timed.rate, peak.rate),
+                f"{step.bytes / _GIB:.1f}",
+                f"{step.seconds:.0f}",
+            ]
+        )
+        timings[" ".join(rows[-1][:4])] = {"images/s": timed.rates, "peak": peak.rates}
+        print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    if values.feature_scatter:
+        ours = [step.description for step in steps if step.description.method == _AUTHORS_METHOD]
+        if not ours:
+            raise UserError(f"--feature_scatter is compared with {_AUTHORS_METHOD}: export it")
+        theirs = dataclasses.replace(ours[0], precision="float32")
+        timed = authors_step(
+            values.feature_scatter,
+            depth=theirs.depth,
+            width=theirs.width,
+            batch_size=theirs.batch_size,
+            num_classes=_CLASSES,
+        )
+        peak = _in_turn_with_peak(timed, theirs.precision, values)
+        rows.append([*_against_peak("authors'", theirs, timed.rate, peak.rate), "", ""])
+        timings["authors"] = {"images/s": timed.rates, "peak": peak.rates}
+    return Section("Speed of the exported steps", _COLUMNS, rows, [], timings)
+
+
+def _run_steps(step: ExportedStep) -> None:
+    step.run(_STEPS)
+
+
+def _in_turn_with_peak(timed: Timed, precision: str, values: flags.FlagValues) -> Timed:
+    peak = Timed(*exported_step.matrix_product(precision, values.matrix_size))
+    timing.in_turn([peak, timed], values.rounds)
+    return peak
+
+
+def _against_peak(code: str, one: Description, rate: float, peak: float) -> list[str]:
+    reached = rate * one.gigaflops
+    return [
+        code,
+        one.method,
+        one.precision,
+        f"{_name(one)}, {one.batch_size}",
+        f"{rate:.1f}",
+        f"{reached / 1e3:.2f}",
+        f"{reached / peak:.0%}",
+    ]
+
+
+def _name(one: Description) -> str:
+    return f"WRN-{one.depth}-{one.width}"
+
+
+def _agreement(steps: list[ExportedStep]) -> Section:
+    """Mean losses beside those that TensorFlow computed from the same values."""
+    rows, timings = [], {}
+    for step in steps:
+        one = step.description
+        if one.losses:
+            step.reset()
+            losses = step.run(len(one.losses))
+            step.free()
+            distance = np.max(np.abs(np.divide(losses, one.losses) - 1))
+            rows.append(
+                [_name(one), one.method, one.precision, str(len(losses)), f"{distance:.1e}"]
+            )
+            timings[f"{one.method}, {one.precision}"] = {"here": losses, "there": one.losses}
+    return Section(
+        "Agreement with TensorFlow",
+        ("classifier", "method", "precision", "steps", "largest relative difference of the loss"),
+        rows,
+        [],
+        timings,
+    )
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_list(
+        "methods", settings.method_names(), "Training methods to export.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "precisions",
+        ["float32", "mixed_bfloat16"],
+        "Precisions to export each in.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "training_flags",
+        "--flagfile=configs/cifar10.flags",
+        "Training flags that all methods get.",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "tensor_float_32",
+        True,
+        "Let devices multiply float32 as TensorFloat-32, as TensorFlow does by default.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "reference_steps", 0, "Steps to take here, for their losses.", 0, flag_values=values
+    )
+    flags.DEFINE_string(
+        "feature_scatter", None, "Checkout of Haichao-Zhang/FeatureScatter.", flag_values=values
+    )
+    flags.DEFINE_integer("threads", 4, "Programs compiled at once.", 1, flag_values=values)
+    flags.DEFINE_integer("matrix_size", 8192, "Of the peak's product.", 1, flag_values=values)
+    flags.DEFINE_integer("rounds", 3, "Timings of each.", 1, flag_values=values)
+    flags.DEFINE_string("results", None, "File for every timing, as JSON.", flag_values=values)
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, _flags(), description=__doc__ or "", takes_words=True))
