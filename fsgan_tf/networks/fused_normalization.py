@@ -107,6 +107,7 @@ def _by_constants(
             epsilon=epsilon,
             is_training=False,
         )
-        return tf.ensure_shape(fused.y, x.shape), gradient
+        fused.y.set_shape(x.shape)
+        return fused.y, gradient
 
     return normalized(x, scale, offset)
