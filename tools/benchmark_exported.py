@@ -37,7 +37,6 @@ _STEPS = 10
 _GIB = 2**30
 # Bytes; XLA's passes recurse, deeper than a thread's own stack allows.
 _STACK = 2**28
-_AUTHORS_METHOD = "feature_scatter"
 _COLUMNS = (
     "code",
     "method",
@@ -121,7 +120,7 @@ def _run(values: flags.FlagValues, folders: list[Path]) -> None:
     sections = []
     for section in (_agreement(steps), _speed(steps, values)):
         table = experiments.table(section.columns, section.rows)
-        print(f"\n## {section.title}\n\n{table}", flush=True)
+        print("\n\n".join([f"\n## {section.title}", table, *section.notes]), flush=True)
         sections.append(dataclasses.asdict(section))
     if values.results:
         Path(values.results).write_text(json.dumps(sections, indent=2))
@@ -129,62 +128,65 @@ def _run(values: flags.FlagValues, folders: list[Path]) -> None:
 
 def _speed(steps: list[ExportedStep], values: flags.FlagValues) -> Section:
     """Each step, in turn with the peak of its precision; then the authors' code."""
-    rows: list[list[str]] = []
-    timings = {}
+    rows, timings = [], {}
     for step in steps:
+        one = step.description
         step.reset()
-        run = functools.partial(_run_steps, step)
-        timed = Timed(run, _STEPS * step.description.batch_size)
-        peak = _in_turn_with_peak(timed, step.description.precision, values)
+        timed = Timed(functools.partial(_run_steps, step), _STEPS * one.batch_size)
+        row, rates = _against_peak("ours", one, timed, values)
         step.free()
-        rows.append(
-            [
-                *_against_peak("ours", step.description, timed.rate, peak.rate),
-                f"{step.bytes / _GIB:.1f}",
-                f"{step.seconds:.0f}",
-            ]
-        )
-        timings[" ".join(rows[-1][:4])] = {"images/s": timed.rates, "peak": peak.rates}
+        rows.append([*row, f"{step.bytes / _GIB:.1f}", f"{step.seconds:.0f}"])
+        timings[" ".join(row[:4])] = rates
         print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    notes = []
     if values.feature_scatter:
-        ours = [step.description for step in steps if step.description.method == _AUTHORS_METHOD]
-        if not ours:
-            raise UserError(f"--feature_scatter is compared with {_AUTHORS_METHOD}: export it")
-        theirs = dataclasses.replace(ours[0], precision="float32")
-        timed = authors_step(
-            values.feature_scatter,
-            depth=theirs.depth,
-            width=theirs.width,
-            batch_size=theirs.batch_size,
-            num_classes=_CLASSES,
-        )
-        peak = _in_turn_with_peak(timed, theirs.precision, values)
-        rows.append([*_against_peak("authors'", theirs, timed.rate, peak.rate), "", ""])
-        timings["authors"] = {"images/s": timed.rates, "peak": peak.rates}
-    return Section("Speed of the exported steps", _COLUMNS, rows, [], timings)
+        try:
+            theirs, timed = _authors_step(steps, values.feature_scatter)
+        except UserError as error:
+            notes.append(f"The authors' code did not run: {error}")
+        else:
+            row, timings["authors'"] = _against_peak("authors'", theirs, timed, values)
+            rows.append([*row, "", ""])
+    return Section("Speed of the exported steps", _COLUMNS, rows, notes, timings)
+
+
+def _authors_step(steps: list[ExportedStep], folder: str) -> tuple[Description, Timed]:
+    """The authors' step of the size that is among ours."""
+    described = [step.description for step in steps]
+    ours = next((one for one in described if one.method == "feature_scatter"), None)
+    if ours is None:
+        raise UserError("it is compared with feature_scatter, which is not among the exported")
+    timed = authors_step(
+        folder,
+        depth=ours.depth,
+        width=ours.width,
+        batch_size=ours.batch_size,
+        num_classes=_CLASSES,
+    )
+    return dataclasses.replace(ours, precision="float32"), timed
 
 
 def _run_steps(step: ExportedStep) -> None:
     step.run(_STEPS)
 
 
-def _in_turn_with_peak(timed: Timed, precision: str, values: flags.FlagValues) -> Timed:
-    peak = Timed(*exported_step.matrix_product(precision, values.matrix_size))
+def _against_peak(
+    code: str, one: Description, timed: Timed, values: flags.FlagValues
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Times it in turn with a matrix product; the row and the rates."""
+    peak = Timed(*exported_step.matrix_product(one.precision, values.matrix_size))
     timing.in_turn([peak, timed], values.rounds)
-    return peak
-
-
-def _against_peak(code: str, one: Description, rate: float, peak: float) -> list[str]:
-    reached = rate * one.gigaflops
-    return [
+    reached = timed.rate * one.gigaflops
+    row = [
         code,
         one.method,
         one.precision,
         f"{_name(one)}, {one.batch_size}",
-        f"{rate:.1f}",
+        f"{timed.rate:.1f}",
         f"{reached / 1e3:.2f}",
-        f"{reached / peak:.0%}",
+        f"{reached / peak.rate:.0%}",
     ]
+    return row, {"images/s": timed.rates, "peak": peak.rates}
 
 
 def _name(one: Description) -> str:

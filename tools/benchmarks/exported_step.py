@@ -1,8 +1,9 @@
 """A training step as one XLA program in a file, and what runs it where there is no TensorFlow.
 
-`export` is for where TensorFlow is. The rest needs JAX and NumPy alone and runs the program on
-JAX's first device. The program is the one `--jit_compile=true` has XLA compile, of the same
-operations on a GPU; the XLA that then compiles it is JAX's.
+`export` is for where TensorFlow is. The rest needs NumPy and JAX alone (0.11.2, of which it uses
+parts that are not public) and runs the program on JAX's first device. The program is the one that
+`--jit_compile=true` has XLA compile, of the same operations on a GPU; the XLA that compiles it then
+is JAX's.
 """
 
 import dataclasses
@@ -87,14 +88,14 @@ def export(
     reference_steps: int,
     folder: Path,
 ) -> None:
-    """Writes the step that `method.train_step` compiles to, in inference and training alike.
+    """Writes the program of a whole step and its description.
 
     Args:
       method: built; its variables take the drawn values.
       description: makes the description of `loss`, `losses` and `parameters`.
       batch: images and labels.
       reference_steps: how many steps are run here for their losses.
-      folder: to write to; replaced files.
+      folder: to write to; an older step there is replaced.
     """
     import tensorflow as tf
 
