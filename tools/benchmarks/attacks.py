@@ -259,7 +259,7 @@ def _art_pgd(task: Task, examples: _Examples, step_size: float) -> _Attacker:
 
 
 def _art_auto_attack(examples: _Examples) -> _Attacker:
-    """As shipped: APGD-CE and APGD-DLR of 5 restarts, DeepFool, 5 restarts of Square; no targets."""
+    """As shipped: APGD on two losses and Square, 5 restarts each, and DeepFool; no targets."""
     evasion = importlib.import_module("art.attacks.evasion")
     importlib.import_module("multiprocess")  # AutoAttack imports it when it runs.
 
