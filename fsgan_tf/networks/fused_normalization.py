@@ -107,6 +107,7 @@ def _by_constants(
             epsilon=epsilon,
             is_training=False,
         )
+        # Not by an operation: TensorFlow merges the ReLU only where it comes right after.
         fused.y.set_shape(x.shape)
         return fused.y, gradient
 
