@@ -190,10 +190,11 @@ def _cleverhans(task: Task, examples: _Examples, step_size: float) -> _Attacker:
     import tensorflow as tf
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
-    def run() -> float:
-        def logits(images: tf.Tensor) -> tf.Tensor:
-            return examples.model(images, training=False)
+    @tf.autograph.experimental.do_not_convert
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return examples.model(images, training=False)
 
+    def run() -> float:
         robust = np.ones(len(examples.labels), bool)
         for _ in range(task.restarts):
             for rows in _batches(len(robust)):
