@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 from benchmarks import exported_step, timing
 from benchmarks.authors_step import authors_step
-from benchmarks.exported_step import Description, ExportedStep, Parameter
+from benchmarks.exported_step import Description, ExportedStep
 from benchmarks.timing import Section, Timed
 
 from fsgan_tf import cli, experiments, quiet, settings
@@ -35,7 +35,7 @@ _CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
 # Steps are launched without waiting for each other, as a training launches them.
 _STEPS = 10
 _GIB = 2**30
-# Bytes; XLA's passes recurse, deeper than a thread's own stack allows.
+# Bytes, ample for a thread that compiles: XLA's passes recurse.
 _STACK = 2**28
 _COLUMNS = (
     "code",
@@ -74,32 +74,13 @@ def _export(values: flags.FlagValues, folder: Path) -> None:
 def _export_one(training_flags: flags.FlagValues, folder: Path, values: flags.FlagValues) -> None:
     import keras
     import tensorflow as tf
-    from benchmarks import training
 
     from fsgan_tf import train
 
     tf.config.experimental.enable_tensor_float_32_execution(values.tensor_float_32)
     keras.utils.set_random_seed(training_flags.seed)
     method = train.build_method(training_flags, _CLASSES, _IMAGE_SHAPE)
-    batch_size = training_flags.batch_size
-    exported_step.export(
-        method,
-        functools.partial(
-            Description,
-            method=training_flags.method,
-            precision=training_flags.precision,
-            depth=training_flags.classifier_depth,
-            width=training_flags.classifier_width,
-            batch_size=batch_size,
-            gigaflops=training.gigaflops(method),
-        ),
-        (
-            Parameter((batch_size, *_IMAGE_SHAPE), "float32", 0, 1, uniform=True),
-            Parameter((batch_size,), "int32", 0, _CLASSES, uniform=True),
-        ),
-        values.reference_steps,
-        folder,
-    )
+    exported_step.export(method, training_flags, values.reference_steps, folder)
 
 
 def _run(values: flags.FlagValues, folders: list[Path]) -> None:
@@ -118,7 +99,10 @@ def _run(values: flags.FlagValues, folders: list[Path]) -> None:
         list(pool.map(ExportedStep.compile, steps))
     print(f"device: {jax.devices()[0].device_kind}, JAX {jax.__version__}", flush=True)
     sections = []
-    for section in (_agreement(steps), _speed(steps, values)):
+    compared = [step for step in steps if step.description.losses]
+    parts = [functools.partial(_agreement, compared)] if compared else []
+    for part in (*parts, functools.partial(_speed, steps, values)):
+        section = part()
         table = experiments.table(section.columns, section.rows)
         print("\n\n".join([f"\n## {section.title}", table, *section.notes]), flush=True)
         sections.append(dataclasses.asdict(section))
@@ -198,15 +182,12 @@ def _agreement(steps: list[ExportedStep]) -> Section:
     rows, timings = [], {}
     for step in steps:
         one = step.description
-        if one.losses:
-            step.reset()
-            losses = step.run(len(one.losses))
-            step.free()
-            distance = np.max(np.abs(np.divide(losses, one.losses) - 1))
-            rows.append(
-                [_name(one), one.method, one.precision, str(len(losses)), f"{distance:.1e}"]
-            )
-            timings[f"{one.method}, {one.precision}"] = {"here": losses, "there": one.losses}
+        step.reset()
+        losses = step.run(len(one.losses))
+        step.free()
+        distance = np.max(np.abs(np.divide(losses, one.losses) - 1))
+        rows.append([_name(one), one.method, one.precision, str(len(losses)), f"{distance:.1e}"])
+        timings[f"{one.method}, {one.precision}"] = {"here": losses, "there": one.losses}
     return Section(
         "Agreement with TensorFlow",
         ("classifier", "method", "precision", "steps", "largest relative difference of the loss"),

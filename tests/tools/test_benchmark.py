@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from benchmarks import training
 
 from fsgan_tf import cli
 from tools import benchmark
@@ -47,6 +48,11 @@ def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, results):
         assert share == pytest.approx(100 * reached / peak, rel=0.3, abs=1)
     (section,) = json.loads((results / "benchmark.json").read_text())
     assert len(section["timings"]["standard"]) == 1
+
+
+def test_the_method_asked_for_wins_over_a_flag_files():
+    (values,) = training.parse(["l2l"], "--flagfile=configs/cifar10.flags").values()
+    assert (values.method, values.classifier_depth) == ("l2l", 28)
 
 
 def test_a_missing_peer_is_a_line(capsys, results):

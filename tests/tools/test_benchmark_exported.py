@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from benchmarks import exported_step, training
 from benchmarks.exported_step import Parameter
 
-from fsgan_tf import cli
+from fsgan_tf import cli, train
 from tools import benchmark_exported
 
 TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4"
@@ -48,9 +49,19 @@ def test_an_exported_step_names_its_inputs_and_the_losses_of_tensorflow(tmp_path
     assert len(set(losses)) == 3
 
 
+def test_the_reference_steps_start_at_the_drawn_values(tmp_path):
+    (values,) = training.parse(["standard"], f"{TINY} --precision=float32").values()
+    method = train.build_method(values, 10, (32, 32, 3))
+    exported_step.export(method, values, 0, tmp_path)
+    images, labels, stem = json.loads((tmp_path / "step.json").read_text())["parameters"][:3]
+    assert (images["shape"], labels["shape"]) == ([4, 32, 32, 3], [4])
+    kernel = method.classifier.get_layer("stem").kernel
+    np.testing.assert_array_equal(kernel, Parameter(**stem).draw(2))
+
+
 @pytest.mark.parametrize("uniform", [False, True])
 def test_drawn_values_are_the_same_everywhere(uniform):
-    parameter = Parameter((1000,), "float32", 2, 3, uniform)
+    parameter = Parameter((1000,), "float32", "uniform" if uniform else "normal", (2, 3))
     values = parameter.draw(7)
     np.testing.assert_array_equal(values, parameter.draw(7))
     assert not np.array_equal(values, parameter.draw(8))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import flags
 
 from fsgan_tf.errors import UserError
 
@@ -36,22 +37,20 @@ class Parameter:
     Attributes:
       shape: of the array.
       dtype: NumPy's name of it.
-      low: of values uniform in [low, high); of normal ones, the mean.
-      high: likewise; of normal ones, the standard deviation.
-      uniform: which of the two.
+      distribution: `uniform` or `normal`.
+      arguments: its bounds; its mean and standard deviation.
     """
 
     shape: tuple[int, ...]
     dtype: str
-    low: float
-    high: float
-    uniform: bool = False
+    distribution: str
+    arguments: tuple[float, float]
 
     def draw(self, index: int) -> np.ndarray:
         """The values of the program's `index`-th input."""
         random = np.random.default_rng(index)
-        draw = random.uniform if self.uniform else random.normal
-        return draw(self.low, self.high, self.shape).astype(self.dtype)
+        draw = getattr(random, self.distribution)
+        return draw(*self.arguments, self.shape).astype(self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,25 +81,27 @@ class Description:
 
 
 def export(
-    method: "TrainingMethod",
-    description: Callable[..., Description],
-    batch: tuple[Parameter, Parameter],
-    reference_steps: int,
-    folder: Path,
+    method: "TrainingMethod", values: flags.FlagValues, reference_steps: int, folder: Path
 ) -> None:
     """Writes the program of a whole step and its description.
 
     Args:
-      method: built; its variables take the drawn values.
-      description: makes the description of `loss`, `losses` and `parameters`.
-      batch: images and labels.
+      method: built from `values`; its variables take the drawn values.
+      values: training flags.
       reference_steps: how many steps are run here for their losses.
       folder: to write to; an older step there is replaced.
     """
     import tensorflow as tf
 
+    from benchmarks import training
     from fsgan_tf.run_dir import make_folder, write_atomically
 
+    classifier = method.networks["classifier"]
+    image_shape, num_classes = classifier.input_shape[1:], classifier.output_shape[-1]
+    batch = (
+        Parameter((values.batch_size, *image_shape), "float32", "uniform", (0, 1)),
+        Parameter((values.batch_size,), "int32", "uniform", (0, num_classes)),
+    )
     images, labels = (tf.constant(one.draw(index)) for index, one in enumerate(batch))
     data = {"image": images, "label": labels}
     step = tf.function(method.packed_step, autograph=False, jit_compile=True)
@@ -112,18 +113,27 @@ def export(
         variable.assign(parameters[index].draw(index))
     program = step.experimental_get_compiler_ir(data)("stablehlo_serialized")
     loss = method.reports.index("loss")
-    losses = [float(step(data)[loss]) for _ in range(reference_steps)]
+    description = Description(
+        method=values.method,
+        precision=values.precision,
+        depth=values.classifier_depth,
+        width=values.classifier_width,
+        batch_size=values.batch_size,
+        gigaflops=training.gigaflops(method),
+        loss=loss,
+        losses=[float(step(data)[loss]) for _ in range(reference_steps)],
+        parameters=parameters,
+    )
     make_folder(folder, "results")
     write_atomically(folder / _PROGRAM, program)
-    content = dataclasses.asdict(description(loss=loss, losses=losses, parameters=parameters))
-    write_atomically(folder / _DESCRIPTION, json.dumps(content).encode())
+    content = json.dumps(dataclasses.asdict(description))
+    write_atomically(folder / _DESCRIPTION, content.encode())
 
 
 def _parameter_of(value: np.ndarray) -> Parameter:
     """Normal values of the same mean and deviation; a constant stays itself."""
-    return Parameter(
-        tuple(value.shape), value.dtype.name, float(np.mean(value)), float(np.std(value))
-    )
+    spread = (float(np.mean(value)), float(np.std(value)))
+    return Parameter(tuple(value.shape), value.dtype.name, "normal", spread)
 
 
 class ExportedStep:
