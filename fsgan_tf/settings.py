@@ -467,6 +467,22 @@ def complete(values: flags.FlagValues) -> None:
             values[name].value = default
 
 
+def departures(values: flags.FlagValues) -> list[str]:
+    """What was given otherwise than a baseline's authors have it, as by another method's flag file.
+
+    Args:
+      values: the training flags, completed.
+
+    Returns:
+      A phrase for each such flag of those whose values are the method's own.
+    """
+    return [
+        f"--{name}={values[name].value} (its authors: {authors})"
+        for name, authors in _METHOD_DEFAULTS.get(values.method, {}).items()
+        if values[name].value != authors
+    ]
+
+
 def decay_epochs(values: flags.FlagValues) -> tuple[int, ...]:
     """`--lr_decay_epochs` as sorted integers."""
     return tuple(sorted(int(epoch) for epoch in values.lr_decay_epochs))

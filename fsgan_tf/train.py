@@ -44,6 +44,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """
     del words
     settings.complete(flag_values)
+    if departures := settings.departures(flag_values):
+        print(
+            f"note: {flag_values.method} is trained with {', '.join(departures)}; "
+            "configs/baselines has their settings",
+            file=sys.stderr,
+        )
     quiet.start_tensorflow()
     if flag_values.dry_run:
         _dry_run(flag_values)

@@ -1,10 +1,15 @@
 """Flags: parsing, validation, precedence, and the one line an error is."""
 
+from pathlib import Path
+
 import pytest
 from absl import flags
 
 from fsgan_tf import cli, settings
 from fsgan_tf.errors import RunError, UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG_NAMES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.flags"))
 
 
 def _parse(*arguments: str) -> flags.FlagValues:
@@ -39,6 +44,19 @@ def test_flags_given_are_kept():
     values = _parse("--method=l2l_da", "--latent_dim=3", "--nogenerator_lr_decay", "--run_dir=x")
     settings.complete(values)
     assert (values.latent_dim, values.generator_lr_decay, values.run_dir) == (3, False, "x")
+
+
+@pytest.mark.parametrize("config", CONFIG_NAMES)
+def test_no_flag_file_departs_from_its_methods_authors(config):
+    values = _parse(f"--flagfile={CONFIGS / config}")
+    settings.complete(values)
+    assert settings.departures(values) == []
+
+
+def test_another_methods_flag_file_is_a_departure():
+    values = _parse(f"--flagfile={CONFIGS / 'cifar10.flags'}", "--method=pgd_at")
+    settings.complete(values)
+    assert settings.departures(values) == ["--attack_iterations=1 (its authors: 10)"]
 
 
 def test_flags_survive_being_written_as_a_flagfile(tmp_path):

@@ -165,6 +165,19 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("method", "words"),
+    [("fs_gan", []), ("pgd_at", ["note: pgd_at", "--attack_iterations=1", "configs/baselines"])],
+)
+def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
+    config = ROOT / "configs" / "cifar10.flags"
+    small = ["--classifier_depth=10", "--classifier_width=1", "--generator_width=8"]
+    assert _train(f"--flagfile={config}", f"--method={method}", *small, "--dry_run") == 0
+    error = capsys.readouterr().err
+    assert ("note: " in error) == bool(words)
+    assert all(word in error for word in words), error
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--batch_size=2000"], ["1294", "--batch_size"]),
