@@ -44,12 +44,6 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """
     del words
     settings.complete(flag_values)
-    if departures := settings.departures(flag_values):
-        print(
-            f"note: {flag_values.method} is trained with {', '.join(departures)}; "
-            "configs/baselines has their settings",
-            file=sys.stderr,
-        )
     quiet.start_tensorflow()
     if flag_values.dry_run:
         _dry_run(flag_values)
@@ -158,6 +152,7 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.save_checkpoint(training.method, progress, training.writes)
     _require_same_classes(run, progress, dataset)
+    _note_departures(values)
     print(
         f"{values.method} on {dataset.name}: {len(dataset.train)} training, "
         f"{len(dataset.validation)} validation, {len(dataset.test)} test images; epochs "
@@ -165,6 +160,16 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
         flush=True,
     )
     return progress
+
+
+def _note_departures(values: flags.FlagValues) -> None:
+    """Says what would train a weaker baseline unseen, as another method's flag file does."""
+    if departures := settings.departures(values):
+        print(
+            f"note: {values.method} is trained with {', '.join(departures)}; configs/baselines "
+            "has their settings",
+            file=sys.stderr,
+        )
 
 
 def _require_agreement(training: _Training) -> None:
@@ -520,6 +525,7 @@ def _dry_run(values: flags.FlagValues) -> None:
     steps = _steps_per_epoch(values, train_images, strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(values, num_classes, image_shape)
+    _note_departures(values)
     print(values.flags_into_string())
     print(f"training images: {train_images}, classes: {num_classes}, image: {image_shape}")
     print(f"replicas: {strategy.num_replicas_in_sync}")
