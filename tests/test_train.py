@@ -177,6 +177,14 @@ def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
     assert all(word in error for word in words), error
 
 
+def test_the_note_comes_with_a_training_and_not_with_an_error(tmp_path, capsys):
+    given = [*TINY, "--method=pgd_at", "--attack_iterations=1", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*given, "--batch_size=2000") == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert _train(*given, "--epochs=1", "--eval_examples=0") == 0
+    assert "note: pgd_at is trained with --attack_iterations=1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -191,7 +191,7 @@ def _cleverhans(task: Task, examples: _Examples, step_size: float) -> _Attacker:
     import tensorflow as tf
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
-    # A function of ours CleverHans would have AutoGraph read, which warns that it cannot.
+    # No function: CleverHans' tf.function has AutoGraph read it, which warns where it cannot.
     logits = functools.partial(examples.model, training=False)
 
     def run() -> float:
