@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import classifiers, cli, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.models import classifiers
 
 if TYPE_CHECKING:
     from fsgan_tf.attacks.attack import Attack
     from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
-    from fsgan_tf.attacks.result import Result
     from fsgan_tf.attacks.transfer import Source
-    from fsgan_tf.data import Split
-    from fsgan_tf.report import Manifest
+    from fsgan_tf.data.loading import Split
+    from fsgan_tf.evaluation.result import Result
+    from fsgan_tf.reporting.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
 
 # What decides a classifier's answers beside its files.
@@ -52,18 +54,19 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     quiet.start_tensorflow()
     import tensorflow as tf
 
-    from fsgan_tf import hardware, report
+    from fsgan_tf import devices
     from fsgan_tf.attacks import saved_examples
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.reporting import report
+    from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
-    devices = hardware.replica_devices(flag_values.strategy)
+    placed = devices.replica_devices(flag_values.strategy)
     if flag_values.deterministic:
-        hardware.make_deterministic()
-    classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), devices)
+        devices.make_deterministic()
+    classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), placed)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
-    sources, source_classifiers = _sources(flag_values.source, devices)
+    sources, source_classifiers = _sources(flag_values.source, placed)
     attacks = _attacks(flag_values, threat_model.epsilon, sources)
     split, class_names = _examples(flag_values, classifier, dataset)
     image_shape = split.images.shape[1:]
@@ -158,9 +161,9 @@ def evaluate_classifier(
       RunError: it cannot be written.
     """
     from fsgan_tf import attacks as attack_package
-    from fsgan_tf import report
     from fsgan_tf.attacks import saved_examples
-    from fsgan_tf.attacks.evaluation_state import EvaluationState, fingerprint
+    from fsgan_tf.evaluation.state import EvaluationState, fingerprint
+    from fsgan_tf.reporting import report
 
     output_dir = Path(output_dir)
     state_folder = output_dir / _STATE_FOLDER
@@ -206,7 +209,7 @@ def evaluate_classifier(
 @contextlib.contextmanager
 def _sole_writer(output_dir: Path) -> Iterator[None]:
     """Makes the folder and keeps other evaluations out of it; the lock goes with the process."""
-    from fsgan_tf.run_dir import make_folder
+    from fsgan_tf.files import make_folder
 
     make_folder(output_dir, "output_dir")
     folder = os.open(output_dir, os.O_RDONLY)
@@ -226,7 +229,7 @@ def _sole_writer(output_dir: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _stoppable(state_folder: Path) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what runs within, with a line that says how to go on."""
-    from fsgan_tf.callbacks import StopRequest
+    from fsgan_tf.training.callbacks import StopRequest
 
     try:
         with StopRequest():
@@ -289,13 +292,13 @@ def _sources(
 def _examples(
     flag_values: flags.FlagValues, classifier: classifiers.Classifier, dataset: str
 ) -> "tuple[Split, tuple[str, ...]]":
-    from fsgan_tf import data
+    from fsgan_tf.data import loading
 
     where = {name: _setting(flag_values, classifier, name) for name in ("data_dir", "image_size")}
     if flag_values.split == "test":
-        return data.load_test(dataset, **where)
+        return loading.load_test(dataset, **where)
     held_out = _setting(flag_values, classifier, "validation_examples", "split=validation")
-    loaded = data.load(dataset, validation_examples=held_out, **where)
+    loaded = loading.load(dataset, validation_examples=held_out, **where)
     return loaded.validation, loaded.class_names
 
 
@@ -327,4 +330,4 @@ def _attacks(
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, settings.evaluation_flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, settings.evaluation_flags(), description=__doc__ or ""))

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, export_folder, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.models import export_folder
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +42,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if flag_values.run_dir is None:
         raise UserError("--run_dir is missing: name the folder of the run to export")
     quiet.start_tensorflow()
-    from fsgan_tf.run_dir import restore_classifier
+    from fsgan_tf.runs.directory import restore_classifier
 
     run_dir = Path(flag_values.run_dir)
     classifier = restore_classifier(run_dir)
@@ -50,7 +52,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         use = f"python -m fsgan_tf.predict --saved_model={export_dir} IMAGE..."
         print(f"{export_dir}: use it with {use}")
         return
-    from fsgan_tf import litert
+    from fsgan_tf.models import litert
 
     export_dir = Path(flag_values.export_dir or run_dir / "litert")
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +90,7 @@ def save_classifier(model: keras.Model, class_names: tuple[str, ...], export_dir
 def _write(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> None:
     import tensorflow as tf
 
-    from fsgan_tf.image_decoding import decode_images
+    from fsgan_tf.data.image_decoding import decode_images
 
     image_shape = model.input_shape[1:]
 
@@ -144,4 +146,4 @@ def _require_same_answers(model: keras.Model, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, settings.export_flags(), description=__doc__))
+    sys.exit(runner.run(main, settings.export_flags(), description=__doc__))

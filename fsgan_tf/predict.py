@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
-from fsgan_tf.untrusted import check_saved_model
+from fsgan_tf.models.untrusted import check_saved_model
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -227,4 +228,4 @@ def _printable(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, settings.predict_flags(), description=__doc__, takes_words=True))
+    sys.exit(runner.run(main, settings.predict_flags(), description=__doc__, takes_words=True))

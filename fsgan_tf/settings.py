@@ -64,7 +64,7 @@ _METHOD_DEFAULTS: dict[str, dict[str, int | float | bool | str]] = {
 def method_names() -> list[str]:
     """Names of the training methods: one module of `fsgan_tf.methods` each."""
     modules = (module.name for module in pkgutil.iter_modules([str(_METHODS_DIR)]))
-    return sorted(name for name in modules if name != "base")
+    return sorted(name for name in modules if name not in ("base", "parts"))
 
 
 class _FractionParser(flags.ArgumentParser):

@@ -7,7 +7,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 
 _TOLERANCE = 1e-6
 
@@ -47,7 +47,7 @@ class ThreatModel:
         Returns:
           float32 perturbation, pixel units; image plus perturbation may leave the pixel range.
         """
-        return self.epsilon * (2 * draws.uniform(shape, seed) - 1)
+        return self.epsilon * (2 * stateless_random.uniform(shape, seed) - 1)
 
     def clip(self, images: tf.Tensor) -> tf.Tensor:
         """Clips float32 `[b, h, w, c]` images to the pixel range."""

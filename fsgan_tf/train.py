@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import cli, quiet, results_file, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import NonFiniteError, RunError, UserError
+from fsgan_tf.reporting import results_file
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fsgan_tf.callbacks import ProgressBar, StopRequest
-    from fsgan_tf.data import ImageDataset
+    from fsgan_tf.data.loading import ImageDataset
     from fsgan_tf.methods.base import TrainingMethod
-    from fsgan_tf.run_dir import Progress, RestoredClassifier, RunDirectory
-    from fsgan_tf.watching import Watcher
+    from fsgan_tf.runs.directory import Progress, RestoredClassifier, RunDirectory
+    from fsgan_tf.training.callbacks import ProgressBar, StopRequest
+    from fsgan_tf.training.monitor import Watcher
 
 # Shape and size of the paper's data sets, so that a dry run needs none of their data.
 _KNOWN_SIZES = {
@@ -49,7 +51,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         _dry_run(flag_values)
         return
 
-    from fsgan_tf.callbacks import StopRequest
+    from fsgan_tf.training.callbacks import StopRequest
 
     with StopRequest() as stop:
         _run(flag_values, stop)
@@ -92,19 +94,19 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
     """Builds the training, goes on from its newest checkpoint, exports and evaluates."""
     import tensorflow as tf
 
-    from fsgan_tf import hardware
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf import devices
+    from fsgan_tf.runs.directory import RunDirectory
 
-    strategy = hardware.make_strategy(values.strategy)
+    strategy = devices.make_strategy(values.strategy)
     stop.take_signals()
     if values.deterministic:
-        hardware.make_deterministic()
+        devices.make_deterministic()
     dataset = _load(values)
     steps_per_epoch = _steps_per_epoch(values, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(values, dataset.num_classes, dataset.image_shape)
     run = RunDirectory(values.run_dir)
-    writes = hardware.is_chief(strategy)
+    writes = devices.is_chief(strategy)
     training = _Training(values, strategy, writes, dataset, method, run, steps_per_epoch, stop)
     # A run that goes on has its own weights, and needs no other run for them.
     initial = None if run.has_checkpoint() else _initial_classifier(values, method, dataset)
@@ -115,7 +117,7 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
             if writes:
                 _finish(values, dataset, run)
             # Workers leave together: the first to go would end the others' wait with an error.
-            hardware.on_all_workers(strategy, 0)
+            devices.on_all_workers(strategy, 0)
     except tf.errors.OpError as error:
         raise RunError(
             f"training failed ({type(error).__name__}: {_reason(error)}); the same command goes on "
@@ -138,7 +140,7 @@ def _reason(error: tf.errors.OpError) -> str:
 
 def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     """Restores the newest checkpoint, or makes the first one, to which a rollback can go."""
-    from fsgan_tf.run_dir import Progress
+    from fsgan_tf.runs.directory import Progress
 
     run, dataset, values = training.run, training.dataset, training.values
     if training.writes:
@@ -174,10 +176,10 @@ def _note_departures(values: flags.FlagValues) -> None:
 
 def _require_agreement(training: _Training) -> None:
     """Raises `UserError` where the workers would train different things."""
-    from fsgan_tf import hardware
-    from fsgan_tf.run_dir import CHANGEABLE_FLAGS
+    from fsgan_tf import devices
+    from fsgan_tf.runs.directory import CHANGEABLE_FLAGS
 
-    if not hardware.has_workers(training.strategy):
+    if not devices.has_workers(training.strategy):
         return
     named = training.values.flag_values_dict().items()
     fixed = sorted(flag for flag in named if flag[0] not in CHANGEABLE_FLAGS)
@@ -185,7 +187,7 @@ def _require_agreement(training: _Training) -> None:
     seen = {
         "training flags": repr(fixed).encode(),
         "numbers of epochs": str(training.values.epochs).encode(),
-        "precisions": hardware.resolve_precision(training.values.precision).encode(),
+        "precisions": devices.resolve_precision(training.values.precision).encode(),
         "training images": train.images.tobytes() + train.labels.tobytes(),
         "checkpoints (--run_dir must be one folder that all of them see)": repr(
             training.run.read_progress()
@@ -193,7 +195,7 @@ def _require_agreement(training: _Training) -> None:
     }
     for what, content in seen.items():
         # 31 bits of the hash: what goes between workers is int32.
-        hashes = hardware.on_all_workers(training.strategy, zlib.crc32(content) >> 1)
+        hashes = devices.on_all_workers(training.strategy, zlib.crc32(content) >> 1)
         if len(set(hashes)) > 1:
             raise UserError(f"the workers have different {what}; start all with the same command")
 
@@ -213,12 +215,13 @@ def build_method(
     """
     import keras
 
-    from fsgan_tf import hardware, methods, optimizers
-    from fsgan_tf.networks.wide_resnet import wide_resnet
+    from fsgan_tf import devices, methods
+    from fsgan_tf.methods.parts import optimizers
+    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
     from fsgan_tf.threat_model import ThreatModel
 
     keras.utils.set_random_seed(values.seed)
-    precision = hardware.resolve_precision(values.precision)
+    precision = devices.resolve_precision(values.precision)
     classifier = wide_resnet(
         depth=values.classifier_depth,
         width=values.classifier_width,
@@ -247,9 +250,9 @@ def build_method(
 
 
 def _load(values: flags.FlagValues) -> ImageDataset:
-    from fsgan_tf import data
+    from fsgan_tf.data import loading
 
-    return data.load(
+    return loading.load(
         values.dataset,
         data_dir=values.data_dir,
         image_size=values.image_size,
@@ -274,7 +277,7 @@ def _initial_classifier(
     """The classifier of `--init_from`, known to fit."""
     if values.init_from is None:
         return None
-    from fsgan_tf.run_dir import restore_classifier
+    from fsgan_tf.runs.directory import restore_classifier
 
     initial = restore_classifier(values.init_from)
     if initial.class_names != dataset.class_names:
@@ -366,7 +369,7 @@ def _roll_back(
 
 def _fit(training: _Training, progress: Progress) -> None:
     """Trains from `progress` to the last epoch; an interrupted epoch is completed first."""
-    from fsgan_tf import data
+    from fsgan_tf.data import loading
 
     values, method = training.values, training.method
     seed = _seed(values.seed, progress.rollbacks)
@@ -375,11 +378,11 @@ def _fit(training: _Training, progress: Progress) -> None:
     epoch, skipped = progress.epoch, progress.step_in_epoch
     try:
         while epoch < values.epochs:
-            batches = data.training_batches(
+            batches = loading.training_batches(
                 training.dataset.train,
                 batch_size=training.global_batch_size,
                 seed=seed,
-                augmentation=data.resolve_augmentation(values.augmentation, values.dataset),
+                augmentation=loading.resolve_augmentation(values.augmentation, values.dataset),
                 first_epoch=epoch,
             )
             last_epoch = epoch + 1 if skipped else values.epochs
@@ -399,7 +402,7 @@ def _fit(training: _Training, progress: Progress) -> None:
 
 def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, list[Any]]:
     """The progress bar, which is to be closed, and all callbacks in order."""
-    from fsgan_tf.callbacks import Checkpoints, FiniteReports, LearningRates, ProgressBar
+    from fsgan_tf.training.callbacks import Checkpoints, FiniteReports, LearningRates, ProgressBar
 
     values, method = training.values, training.method
     initial_rates = {
@@ -429,8 +432,8 @@ def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, li
 
 def _watcher(training: _Training, progress: Progress) -> Watcher:
     """Takes back what an earlier process wrote after its last checkpoint, then watches."""
-    from fsgan_tf.tensorboard_log import TensorBoardLog
-    from fsgan_tf.watching import Watcher
+    from fsgan_tf.training.monitor import Watcher
+    from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
     training.run.keep_metrics_before(progress.epoch)
     TensorBoardLog(training.run.tensorboard).keep_until(training.done_steps(progress))
@@ -454,10 +457,11 @@ def _seed(seed: int, rollbacks: int) -> int:
 
 def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
-    from fsgan_tf import evaluate, export, report
+    from fsgan_tf import evaluate, export
     from fsgan_tf.attacks import suite
+    from fsgan_tf.reporting import report
     from fsgan_tf.threat_model import ThreatModel
-    from fsgan_tf.watching import write_test_figures
+    from fsgan_tf.training.monitor import write_test_figures
 
     restored = run.restore_classifier()
     if _is_finished(run, restored.sha256, min(values.eval_examples, len(dataset.test))):
@@ -510,18 +514,19 @@ def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) 
 
 def _dry_run(values: flags.FlagValues) -> None:
     """Prints the resolved configuration and its cost."""
-    from fsgan_tf import cost, hardware
+    from fsgan_tf import devices
+    from fsgan_tf.training import cost
 
     if values.dataset in _KNOWN_SIZES and values.image_size is None:
         train_images, num_classes, image_shape = _KNOWN_SIZES[values.dataset]
-        # What `data.load` would hold out.
+        # What `loading.load` would hold out.
         train_images -= min(values.validation_examples, train_images // 10)
         train_images = min(values.train_examples or train_images, train_images)
     else:
         dataset = _load(values)
         train_images, num_classes = len(dataset.train), dataset.num_classes
         image_shape = dataset.image_shape
-    strategy = hardware.make_strategy(values.strategy)
+    strategy = devices.make_strategy(values.strategy)
     steps = _steps_per_epoch(values, train_images, strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(values, num_classes, image_shape)
@@ -529,7 +534,7 @@ def _dry_run(values: flags.FlagValues) -> None:
     print(values.flags_into_string())
     print(f"training images: {train_images}, classes: {num_classes}, image: {image_shape}")
     print(f"replicas: {strategy.num_replicas_in_sync}")
-    print(f"precision: {hardware.resolve_precision(values.precision)}")
+    print(f"precision: {devices.resolve_precision(values.precision)}")
     multiply_adds = 0.0
     for name, network in method.networks.items():
         passes = method.forward_equivalents[name]
@@ -552,4 +557,4 @@ def _dry_run(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, settings.training_flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, settings.training_flags(), description=__doc__ or ""))

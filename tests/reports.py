@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from fsgan_tf.attacks.result import (
+from fsgan_tf.evaluation.result import (
     AdversarialExamples,
     AttackResult,
     Check,
@@ -14,7 +14,7 @@ from fsgan_tf.attacks.result import (
     LossCurve,
     Result,
 )
-from fsgan_tf.report import Manifest
+from fsgan_tf.reporting.report import Manifest
 from fsgan_tf.threat_model import ThreatModel
 
 HOSTILE = "<script>alert('&')</script>\"><img src=x>|`x` [a](b:c)"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from fsgan_tf import cli, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -98,7 +99,7 @@ def test_bad_flags_are_one_line_and_exit_code_2(arguments, words, capsys):
     def never(flag_values, rest):
         raise AssertionError("main must not run")
 
-    code = cli.run(never, settings.training_flags(), description="", argv=arguments)
+    code = runner.run(never, settings.training_flags(), description="", argv=arguments)
     printed = capsys.readouterr()
     assert code == 2
     assert printed.err.count("\n") == 1
@@ -114,7 +115,7 @@ def test_exit_codes(error, code, capsys):
     def main(flag_values, words):
         raise error
 
-    assert cli.run(main, settings.export_flags(), description="", argv=[]) == code
+    assert runner.run(main, settings.export_flags(), description="", argv=[]) == code
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -13,9 +13,10 @@ with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/abl
 import sys
 from pathlib import Path
 
+import experiments
 from absl import flags
 
-from fsgan_tf import cli, experiments
+from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 
 _SCALE = (
@@ -124,7 +125,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]:
     """Trains and attacks what is not there yet."""
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
 
     run_dir = runs / f"{variant}_seed{seed}"
     data = [f"--data_dir={data_dir}"] if data_dir else []
@@ -162,4 +163,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

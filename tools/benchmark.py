@@ -18,11 +18,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import experiments
 from absl import flags
 from benchmarks import attacks, training
 from benchmarks.timing import Section
 
-from fsgan_tf import cli, experiments, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
 
 _WORDS = ("train", "attack", "all")
@@ -36,7 +38,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if words[0] != "train":
         sections += _attack_sections(flag_values)
     quiet.start_tensorflow()
-    from fsgan_tf.run_dir import make_folder, write_atomically
+    from fsgan_tf.files import make_folder, write_atomically
 
     results = Path(flag_values.results)
     make_folder(results, "results")
@@ -147,4 +149,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or "", takes_words=True))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or "", takes_words=True))

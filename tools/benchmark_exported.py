@@ -21,6 +21,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import experiments
 import numpy as np
 from absl import flags
 from benchmarks import exported_step, timing
@@ -28,7 +29,8 @@ from benchmarks.authors_step import authors_step
 from benchmarks.exported_step import Description, ExportedStep
 from benchmarks.timing import Section, Timed
 
-from fsgan_tf import cli, experiments, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
 
 _CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
@@ -234,4 +236,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or "", takes_words=True))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or "", takes_words=True))

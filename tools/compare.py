@@ -12,9 +12,11 @@ import shlex
 import sys
 from pathlib import Path
 
+import experiments
 from absl import flags
 
-from fsgan_tf import cli, experiments, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 
 _SCALE = (
@@ -33,7 +35,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     unknown = [name for name in flag_values.methods if name not in settings.method_names()]
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {', '.join(_METHODS)}")
-    from fsgan_tf.run_dir import write_atomically
+    from fsgan_tf.files import write_atomically
 
     runs = Path(flag_values.runs)
     rows: list[list[str]] = []
@@ -97,4 +99,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

@@ -24,17 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import experiments
 import numpy as np
 from absl import flags
 from compare_feature_scatter import channels_first, outputs_first
 
-from fsgan_tf import cli, experiments, quiet
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fsgan_tf.run_dir import RestoredClassifier
+    from fsgan_tf.runs.directory import RestoredClassifier
 
 # Which images an attack fools, bool `[m]`, of float32 `[m, h, w, c]` and int32 `[m]`.
 Attack = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -108,7 +109,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     for name, part in parts.items():
         _require_installed(name, part, flag_values.auto_attack)
     quiet.start_tensorflow()
-    from fsgan_tf.run_dir import make_folder, write_atomically
+    from fsgan_tf.files import make_folder, write_atomically
 
     output_dir = Path(flag_values.output_dir or Path(flag_values.run_dir) / "compare_attacks")
     task = _task(flag_values)
@@ -159,8 +160,8 @@ def _compare(
 
 
 def _task(flag_values: flags.FlagValues) -> Task:
-    from fsgan_tf import data
-    from fsgan_tf.run_dir import restore_classifier
+    from fsgan_tf.data import loading
+    from fsgan_tf.runs.directory import restore_classifier
 
     restored = restore_classifier(flag_values.run_dir)
     saved_model = Path(flag_values.run_dir) / "saved_model"
@@ -169,7 +170,7 @@ def _task(flag_values: flags.FlagValues) -> Task:
             f"{saved_model} is missing; python -m fsgan_tf.export --run_dir={flag_values.run_dir}"
         )
     values = restored.settings
-    test, _ = data.load_test(
+    test, _ = loading.load_test(
         values.dataset,
         data_dir=flag_values.data_dir or values.data_dir,
         image_size=values.image_size,
@@ -189,7 +190,7 @@ def _task(flag_values: flags.FlagValues) -> Task:
 
 def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
     """Runs the peer's attacks that are not in `file` yet; the content by attack."""
-    from fsgan_tf.run_dir import write_atomically
+    from fsgan_tf.files import write_atomically
 
     inputs = {
         "classifier_sha256": task.restored.sha256,
@@ -504,4 +505,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

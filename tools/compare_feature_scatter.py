@@ -27,7 +27,8 @@ from unittest import mock
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _print_table(steps: dict[str, tuple[Step, Step]]) -> list[str]:
 
 def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
     """Ours as the configuration has it, its weights and batch statistics random."""
-    from fsgan_tf import hardware, train
+    from fsgan_tf import devices, train
 
     training = settings.training_flags()
     training(
@@ -238,7 +239,7 @@ def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
     )
     settings.complete(training)
     # No training is worth float64, so --precision does not offer it.
-    with mock.patch.object(hardware, "resolve_precision", return_value=dtype):
+    with mock.patch.object(devices, "resolve_precision", return_value=dtype):
         method = train.build_method(training, _CLASSES, (32, 32, 3))
     _randomise_normalisation(method.classifier, values.seed)
     return method
@@ -256,9 +257,9 @@ def _randomise_normalisation(classifier: "keras.Model", seed: int) -> None:
 
 def _batch(size: int, seed: int) -> Batch:
     """Digits and uniform noise; their sums are exact in float32, in either pixel range."""
-    from fsgan_tf import data
+    from fsgan_tf.data import loading
 
-    examples = data.load("digits").train.first(size)
+    examples = loading.load("digits").train.first(size)
     images = (examples.images / 256).astype(np.float32)
     most = round(_EPSILON / _NOISE_UNIT)
     noise = np.random.default_rng(seed).integers(-most, most, images.shape, endpoint=True)
@@ -278,8 +279,8 @@ def our_step(method: "FeatureScatter", batch: Batch, descend_on: np.ndarray) -> 
     """
     import tensorflow as tf
 
-    from fsgan_tf.losses import smoothed_targets
-    from fsgan_tf.optimal_transport import scatter_gradient
+    from fsgan_tf.methods.parts.losses import smoothed_targets
+    from fsgan_tf.methods.parts.optimal_transport import scatter_gradient
 
     classifier, optimizer = method.classifier, method.classifier_optimizer
     images, labels = tf.constant(batch.images), tf.constant(batch.labels)
@@ -486,4 +487,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

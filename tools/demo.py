@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import experiments
 from absl import flags
 
-from fsgan_tf import cli, experiments, results_file
+from fsgan_tf.cli import runner
+from fsgan_tf.reporting import results_file
 
 _METHODS = ("standard", "fs_gan")
 _ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
@@ -68,4 +70,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

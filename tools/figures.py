@@ -33,16 +33,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, quiet, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
 
 if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-    from fsgan_tf.data import ImageDataset, Split
+    from fsgan_tf.data.loading import ImageDataset, Split
     from fsgan_tf.methods.base import TrainingMethod
-    from fsgan_tf.run_dir import RestoredClassifier
+    from fsgan_tf.runs.directory import RestoredClassifier
     from fsgan_tf.threat_model import ThreatModel
 
 _PANELS = {
@@ -75,7 +76,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if run_dir is None:
         raise UserError("--run_dir is missing: name the folder of a run of --method=fs_gan")
     quiet.start_tensorflow()
-    from fsgan_tf.run_dir import make_folder
+    from fsgan_tf.files import make_folder
 
     robust = _restore(run_dir, "fs_gan")
     standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
@@ -125,7 +126,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _restore(run_dir: str, method: str) -> RestoredClassifier:
     """The classifier of a run, known to be of this method; its settings complete."""
-    from fsgan_tf.run_dir import restore_classifier
+    from fsgan_tf.runs.directory import restore_classifier
 
     restored = restore_classifier(run_dir)
     if restored.settings.method != method:
@@ -138,9 +139,9 @@ def _restore(run_dir: str, method: str) -> RestoredClassifier:
 
 
 def _load(values: flags.FlagValues, data_dir: str | None) -> ImageDataset:
-    from fsgan_tf import data
+    from fsgan_tf.data import loading
 
-    return data.load(
+    return loading.load(
         values.dataset,
         data_dir=data_dir or values.data_dir,
         image_size=values.image_size,
@@ -170,7 +171,7 @@ def _batch(validation: Split, batch_size: int) -> Split:
 def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
     """The generator's weights in the run's newest checkpoint."""
     from fsgan_tf import train
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
 
     values = restored.settings
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
@@ -381,7 +382,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from fsgan_tf.run_dir import write_atomically
+    from fsgan_tf.files import write_atomically
 
     write_atomically(path, content)
     print(f"written: {path}")
@@ -433,4 +434,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

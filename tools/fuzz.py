@@ -32,11 +32,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import experiments
 from absl import flags
 from tqdm import tqdm
 
-from fsgan_tf import cli, experiments, results_file, settings
+from fsgan_tf import settings
+from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.reporting import results_file
 
 Mutation = Callable[[random.Random, list[bytes]], bytes]
 # Takes an input; returns whether it is accepted, or raises `UserError` where it is refused.
@@ -358,7 +361,7 @@ def _flags_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _flag_files_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Flag files, as `--flagfile` and as the flags.txt of a run."""
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
 
     seeds = [file.read_bytes() for file in sorted(Path("configs").glob("**/*.flags"))]
     seeds.append(settings.training_flags().flags_into_string().encode())
@@ -383,7 +386,7 @@ def _parse(name: str, argv: list[str]) -> bool:
 
     told = io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        code = cli.run(complete, _COMMANDS[name](), description="", argv=argv, takes_words=True)
+        code = runner.run(complete, _COMMANDS[name](), description="", argv=argv, takes_words=True)
     if code not in (0, 2) or told.getvalue().count("\n") > 1 and code:
         raise AssertionError(f"exit code {code}: {told.getvalue()}")
     return code == 0
@@ -404,7 +407,7 @@ _RESULTS: dict[str, Any] = {
 def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
     """results.json, as trainings and series of runs read it."""
     from fsgan_tf import train
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
 
     run = RunDirectory(folder)
     run.saved_model.mkdir()
@@ -423,8 +426,8 @@ def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
     """metrics.jsonl, as a training that goes on, its warnings and series of runs read it."""
-    from fsgan_tf import watching
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.training import monitor
 
     run = RunDirectory(folder)
     run.flags_file.write_text("--batch_size=50\n")
@@ -438,7 +441,7 @@ def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
     def read(content: bytes) -> bool:
         run.metrics_file.write_bytes(content)
         found = run.read_metrics()
-        watching.warnings_of(found, rows[0])
+        monitor.warnings_of(found, rows[0])
         experiments.training_minutes(folder)
         run.keep_metrics_before(2)
         return len(run.read_metrics()) <= len(found)
@@ -450,7 +453,7 @@ def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Checkpoints, as a training that goes on reads them; without their recorded hash."""
     import keras
 
-    from fsgan_tf.run_dir import Progress, RunDirectory
+    from fsgan_tf.runs.directory import Progress, RunDirectory
 
     classifier = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     method = types.SimpleNamespace(
@@ -538,7 +541,7 @@ def _images_served_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _images_in_folders_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Image files of a folder of class folders, of which what is no image is skipped."""
-    from fsgan_tf.image_folder import decode_file
+    from fsgan_tf.data.sources.image_folder import decode_file
 
     def read(content: bytes) -> bool:
         (folder / "image.png").write_bytes(content)
@@ -568,7 +571,7 @@ def _images_predicted_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _saved_models_target(folder: Path) -> tuple[list[bytes], Reader]:
     """saved_model.pb, as it is checked before it is loaded."""
-    from fsgan_tf.untrusted import check_saved_model
+    from fsgan_tf.models.untrusted import check_saved_model
 
     saved_model = _export(folder)
     file = saved_model / "saved_model.pb"
@@ -585,7 +588,7 @@ def _keras_files_target(folder: Path) -> tuple[list[bytes], Reader]:
     """`.keras` files, as they are checked before they are loaded."""
     import keras
 
-    from fsgan_tf.untrusted import check_keras_archive
+    from fsgan_tf.models.untrusted import check_keras_archive
 
     file = folder / "model.keras"
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="relu")]).save(file)
@@ -637,4 +640,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

@@ -32,10 +32,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import experiments
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, experiments, quiet
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError
 
 TINY = (
@@ -302,4 +303,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

@@ -18,16 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import experiments
 import numpy as np
 from absl import flags
 
-from fsgan_tf import cli, experiments, quiet
+from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
     import keras
 
-    from fsgan_tf.image_source import Split
+    from fsgan_tf.data.image_source import Split
 
 LARGEST_BATCH = 512
 
@@ -68,15 +69,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     quiet.start_tensorflow()
     import tensorflow as tf
 
-    from fsgan_tf import data
-    from fsgan_tf.run_dir import RunDirectory
-    from fsgan_tf.untrusted import check_saved_model
+    from fsgan_tf.data import loading
+    from fsgan_tf.models.untrusted import check_saved_model
+    from fsgan_tf.runs.directory import RunDirectory
 
     run = RunDirectory(flag_values.run_dir)
     classifier = run.restore_classifier()
     settings = classifier.settings
     where = {"data_dir": settings.data_dir, "image_size": settings.image_size}
-    test, _ = data.load_test(settings.dataset, **where)
+    test, _ = loading.load_test(settings.dataset, **where)
     check_saved_model(run.saved_model)
     signatures = tf.saved_model.load(str(run.saved_model)).signatures
 
@@ -169,7 +170,7 @@ def _litert_rows(saved_model: Path, class_names: tuple[str, ...], test: Split) -
     """The SavedModel and its conversions on all test images, a row of the table each."""
     import tensorflow as tf
 
-    from fsgan_tf import litert
+    from fsgan_tf.models import litert
 
     signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     batches = [
@@ -220,4 +221,4 @@ def _flags() -> flags.FlagValues:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, _flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))

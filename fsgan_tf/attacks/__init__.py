@@ -10,9 +10,9 @@ As a library:
 """
 
 from fsgan_tf.attacks.catalogue import by_names, suite
-from fsgan_tf.attacks.engine import Evaluator, evaluate
-from fsgan_tf.attacks.result import AttackResult, Check, Result
 from fsgan_tf.attacks.transfer import Source
+from fsgan_tf.evaluation.engine import Evaluator, evaluate
+from fsgan_tf.evaluation.result import AttackResult, Check, Result
 
 __all__ = [
     "AttackResult",

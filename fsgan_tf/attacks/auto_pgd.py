@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks import losses
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
@@ -280,7 +280,7 @@ def _random_directions(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     """Uniform noise of each image's shape and seed, scaled to l_inf norm 1; never 0."""
 
     def direction(seed: tf.Tensor) -> tf.Tensor:
-        noise = 2 * draws.uniform(tf.shape(images)[1:], seed) - 1
+        noise = 2 * stateless_random.uniform(tf.shape(images)[1:], seed) - 1
         return noise / tf.reduce_max(tf.abs(noise))
 
     return tf.map_fn(

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.attack import Attempt
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.result import Result
 from fsgan_tf.errors import UserError
-from fsgan_tf.run_dir import write_atomically
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.files import write_atomically
 from fsgan_tf.threat_model import ThreatModel
 
 FILE_NAME = "adversarial_examples.npz"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.batches import for_any_batch_size
@@ -223,7 +223,7 @@ def _estimate(
 
     def draw_signs(seed: tf.Tensor) -> tf.Tensor:
         step_seed = tf.random.fold_in(seed, tf.cast(step, seed.dtype), alg="philox")
-        return tf.sign(draws.uniform([chunks.num_pairs, *shape], step_seed) - 0.5)
+        return tf.sign(stateless_random.uniform([chunks.num_pairs, *shape], step_seed) - 0.5)
 
     def estimate_of_group(group: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         iterates, labels, seeds = group

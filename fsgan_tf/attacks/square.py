@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks.attack import Attempt, parameters_of
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.batches import for_any_batch_size
@@ -181,10 +181,10 @@ def _draw(
     _, _, width, channels = images.shape
 
     def draw(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        for_stripes, for_squares = draws.split(seed, 2)
+        for_stripes, for_squares = stateless_random.split(seed, 2)
         return (
-            draws.uniform([1, width, channels], for_stripes),
-            draws.uniform([num_queries, 2 + channels], for_squares),
+            stateless_random.uniform([1, width, channels], for_stripes),
+            stateless_random.uniform([num_queries, 2 + channels], for_squares),
         )
 
     specs = (

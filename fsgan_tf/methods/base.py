@@ -14,7 +14,8 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws, optimizers
+from fsgan_tf import stateless_random
+from fsgan_tf.methods.parts import optimizers
 from fsgan_tf.networks.fused_normalization import with_fused_normalization
 from fsgan_tf.threat_model import ThreatModel
 
@@ -178,7 +179,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         context = tf.distribute.get_replica_context()
         step = tf.cast(self.classifier_optimizer.iterations, tf.int32)
         draw = step * context.num_replicas_in_sync + context.replica_id_in_sync_group
-        return draws.split(tf.stack([self.seed, draw]), count)
+        return stateless_random.split(tf.stack([self.seed, draw]), count)
 
     def update(
         self,

@@ -19,10 +19,10 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws
-from fsgan_tf.losses import smoothed_cross_entropy
+from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
-from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
 
 
 class FeatureScatter(TrainingMethod):
@@ -117,7 +117,7 @@ class FeatureScatter(TrainingMethod):
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The scattered images; labels are not used."""
         del labels
-        (start_seed,) = draws.split(seed, 1)
+        (start_seed,) = stateless_random.split(seed, 1)
         start = images + self.threat_model.random_perturbation(tf.shape(images), start_seed)
         return self.scatter(images, start)[0]
 

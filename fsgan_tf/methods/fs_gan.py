@@ -40,9 +40,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws
-from fsgan_tf.gradient_normalization import NORMALIZATIONS
-from fsgan_tf.losses import diversity, smoothed_cross_entropy
+from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import (
     Batch,
     TrainingMethod,
@@ -50,8 +48,10 @@ from fsgan_tf.methods.base import (
     build_generator_optimizer,
     hidden_dtype,
 )
-from fsgan_tf.networks.unet import unet
-from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
+from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
+from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
+from fsgan_tf.networks.generators.unet import unet
 
 # Pixels of natural images have a standard deviation of about a quarter.
 _PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
@@ -264,7 +264,7 @@ class FSGAN(TrainingMethod):
         """
         features = self.generator_features(perturbations, adversarial_images, gradients)
         residual = self.gradient_skip * tf.sign(gradients)
-        latents = draws.normal([2 * tf.shape(images)[0], self.latent_dim], latent_seed)
+        latents = stateless_random.normal([2 * tf.shape(images)[0], self.latent_dim], latent_seed)
         output = self.threat_model.epsilon * self.generator(
             [_twice(features), latents, _twice(residual)], training=training
         )
@@ -315,7 +315,7 @@ class FSGAN(TrainingMethod):
         }
 
     def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        noise_seed, *latent_seeds = draws.split(seed, 1 + self.attack_iterations)
+        noise_seed, *latent_seeds = stateless_random.split(seed, 1 + self.attack_iterations)
         clean_logits = self.classifier(images, training=False)
         noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         perturbations, current = noise, self.threat_model.project(images + noise, images)

@@ -30,8 +30,6 @@ import tensorflow as tf
 from absl import flags
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.gradient_normalization import unit_batch_max
-from fsgan_tf.losses import smoothed_cross_entropy
 from fsgan_tf.methods.base import (
     Batch,
     TrainingMethod,
@@ -39,7 +37,9 @@ from fsgan_tf.methods.base import (
     build_generator_optimizer,
     hidden_dtype,
 )
-from fsgan_tf.networks.wide_attacker import wide_attacker
+from fsgan_tf.methods.parts.gradient_normalization import unit_batch_max
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.networks.generators.wide_attacker import wide_attacker
 
 
 class L2L(TrainingMethod):

@@ -31,9 +31,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws
-from fsgan_tf.gradient_normalization import unit_channel_l2
-from fsgan_tf.losses import diversity, smoothed_cross_entropy
+from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import (
     Batch,
     TrainingMethod,
@@ -41,7 +39,9 @@ from fsgan_tf.methods.base import (
     build_generator_optimizer,
     hidden_dtype,
 )
-from fsgan_tf.networks.unet import unet
+from fsgan_tf.methods.parts.gradient_normalization import unit_channel_l2
+from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.networks.generators.unet import unet
 
 
 class Recursion(NamedTuple):
@@ -187,7 +187,7 @@ class L2LDA(TrainingMethod):
         start = tf.zeros_like(images)
         gradients, cross_entropy = self.loss_gradient(images, labels)
         images, labels = _twice(images), _twice(labels)
-        latents = draws.normal([tf.shape(images)[0], self.latent_dim], latent_seed)
+        latents = stateless_random.normal([tf.shape(images)[0], self.latent_dim], latent_seed)
         zero = tf.constant(0.0)
 
         def advance(step: tf.Tensor, state: Recursion) -> tuple[tf.Tensor, Recursion]:

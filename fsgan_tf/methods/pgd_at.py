@@ -19,9 +19,9 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf import draws
-from fsgan_tf.losses import smoothed_cross_entropy
+from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 
 
 class PGDAdversarialTraining(TrainingMethod):
@@ -118,7 +118,7 @@ class PGDAdversarialTraining(TrainingMethod):
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The adversary's images, from the classifier in inference mode."""
-        (start_seed,) = draws.split(seed, 1)
+        (start_seed,) = stateless_random.split(seed, 1)
         return self.attack(images, labels, start_seed, training=False)
 
 

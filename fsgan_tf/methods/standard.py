@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 
-from fsgan_tf.losses import smoothed_cross_entropy
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 
 
 class Standard(TrainingMethod):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks import Evaluator, auto_pgd, by_names, losses
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.auto_pgd import AutoPGD
@@ -50,7 +50,7 @@ def _start(images, epsilon):
     """The random start, in NumPy: noise stretched until it touches the ball's surface."""
     starts = []
     for image, seed in zip(images, _seeds(len(images)), strict=True):
-        noise = 2 * draws.uniform(list(image.shape), tf.constant(seed)).numpy() - 1
+        noise = 2 * stateless_random.uniform(list(image.shape), tf.constant(seed)).numpy() - 1
         starts.append(image + np.float32(epsilon) * noise / np.abs(noise).max())
     return np.clip(np.stack(starts), 0, 1)
 

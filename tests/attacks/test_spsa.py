@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from cleverhans.tf2.attacks import spsa as cleverhans
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.projected_gradient import random_start
 from fsgan_tf.attacks.spsa import SPSA, _largest_divisor
@@ -49,7 +49,7 @@ class _CleverHansOptimizer:
     def _get_delta(self, x, delta):
         seed = tf.random.fold_in(self._seed, np.int64(self._step), alg="philox")
         self._step += 1
-        uniform = draws.uniform([self._num_samples, *x.shape[1:]], seed)
+        uniform = stateless_random.uniform([self._num_samples, *x.shape[1:]], seed)
         return delta * tf.sign(2 * uniform - 1)
 
     _compute_gradients = cleverhans.SPSAAdam._compute_gradients

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import draws
+from fsgan_tf import stateless_random
 from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.square import Square, _signs_in_squares, schedule
 from fsgan_tf.threat_model import ThreatModel
@@ -75,9 +75,9 @@ def test_schedule_of_the_standard_version_on_cifar():
 
 def _uniform(seed, num_queries, width, channels):
     """What the attack draws for one example."""
-    for_stripes, for_squares = draws.split(seed, 2)
-    stripes = draws.uniform([1, width, channels], for_stripes).numpy()
-    return stripes, draws.uniform([num_queries, 2 + channels], for_squares).numpy()
+    for_stripes, for_squares = stateless_random.split(seed, 2)
+    stripes = stateless_random.uniform([1, width, channels], for_stripes).numpy()
+    return stripes, stateless_random.uniform([num_queries, 2 + channels], for_squares).numpy()
 
 
 def _search_in_numpy(logits_fn, image, label, seed, num_queries, epsilon):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.methods.base import EpochMean, clip_by_total_norm
-from tests.training import build, dataset, fit, run
+from tests.small_training import build, dataset, fit, run
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import draws, settings
+from fsgan_tf import settings, stateless_random
 from fsgan_tf.methods.base import TrainingMethod
-from fsgan_tf.run_dir import Progress, RunDirectory
-from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
-from tests.training import build as build_whole
-from tests.training import run as run_steps
+from fsgan_tf.runs.directory import Progress, RunDirectory
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
+from tests.small_training import build as build_whole
+from tests.small_training import run as run_steps
 
 pytestmark = pytest.mark.parametrize("name", settings.method_names())
 SEED = tf.constant([3, 4])
@@ -167,7 +167,7 @@ def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monk
 
     def same_on_every_replica(method, count):
         step = tf.cast(method.classifier_optimizer.iterations, tf.int32)
-        return draws.split(tf.stack([method.seed, step]), count)
+        return stateless_random.split(tf.stack([method.seed, step]), count)
 
     monkeypatch.setattr(TrainingMethod, "step_seeds", same_on_every_replica)
     one = build(name)
@@ -210,7 +210,7 @@ def test_every_network_has_a_learning_rate_flag_and_a_cost(name):
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch):
     """Losses and optimizer state are float32; a step's loss agrees to the precision's rounding."""
-    monkeypatch.setattr("fsgan_tf.hardware.has_bfloat16", lambda: True)
+    monkeypatch.setattr("fsgan_tf.devices.has_bfloat16", lambda: True)
     exact = run_steps(build(name), dataset(1), 1)
     method = build(name, precision=precision)
     mixed = run_steps(method, dataset(1), 1)

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings
-from fsgan_tf.losses import smoothed_cross_entropy
-from fsgan_tf.optimal_transport import transport_cost
-from tests.training import batch, build, dataset, run
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.optimal_transport import transport_cost
+from tests.small_training import batch, build, dataset, run
 
 SEED = tf.constant([1, 2])
 

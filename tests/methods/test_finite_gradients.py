@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from fsgan_tf import settings
 from fsgan_tf.methods.base import TrainingMethod
-from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build
 
 SLOW_ADVERSARIES = {"pgd_at": {"attack_iterations": 2}, "l2l_da": {"attack_iterations": 2}}
 

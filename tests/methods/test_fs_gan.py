@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import draws
-from fsgan_tf.losses import smoothed_cross_entropy
-from tests.training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
+from fsgan_tf import stateless_random
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
 
@@ -78,7 +78,7 @@ def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
     method = build(generator_update="replace", generator_gradient_skip=0)
     images, noise, start, gradients, _ = _inputs(method)
     made = method.generate(images, noise, start, gradients, SEED, False)
-    latents = tf.split(draws.normal([2 * BATCH_SIZE, 3], SEED), 2)
+    latents = tf.split(stateless_random.normal([2 * BATCH_SIZE, 3], SEED), 2)
     features = method.generator_features(noise, start, gradients)
     zeros = tf.zeros_like(images)
     epsilon = method.threat_model.epsilon

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from fsgan_tf import settings
 from fsgan_tf.errors import UserError
-from tests.training import batch, build
+from tests.small_training import batch, build
 
 # The attacker's is large, to tell gradients well.
 LEARNING_RATES = {"classifier_learning_rate": 0.1, "generator_learning_rate": 50.0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training import BATCH_SIZE, batch, build, dataset, fit, run
+from tests.small_training import BATCH_SIZE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
 WEIGHT = 0.5

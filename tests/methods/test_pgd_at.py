@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings
-from tests.training import BATCH_SIZE, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, batch, build, dataset, run
 
 SEED = tf.constant([1, 2])
 

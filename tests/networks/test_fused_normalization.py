@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
 from fsgan_tf.networks.fused_normalization import with_fused_normalization
-from fsgan_tf.networks.wide_resnet import wide_resnet
 
 IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)
 

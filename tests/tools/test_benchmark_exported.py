@@ -8,14 +8,15 @@ import pytest
 from benchmarks import exported_step, training
 from benchmarks.exported_step import Parameter
 
-from fsgan_tf import cli, train
+from fsgan_tf import train
+from fsgan_tf.cli import runner
 from tools import benchmark_exported
 
 TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4"
 
 
 def _command(*arguments: str) -> int:
-    return cli.run(
+    return runner.run(
         benchmark_exported.main,
         benchmark_exported._flags(),
         description="",

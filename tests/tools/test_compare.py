@@ -2,9 +2,11 @@
 
 import json
 
+import experiments
 import pytest
 
-from fsgan_tf import cli, evaluate, experiments, settings, train
+from fsgan_tf import evaluate, settings, train
+from fsgan_tf.cli import runner
 from tools import compare
 
 SCALE = (
@@ -26,14 +28,14 @@ def processes(monkeypatch):
     def run_module(module, arguments):
         started.append(module)
         main, make_flags = MAINS[module]
-        assert cli.run(main, make_flags(), description="", argv=arguments) == 0
+        assert runner.run(main, make_flags(), description="", argv=arguments) == 0
 
     monkeypatch.setattr(experiments, "run_module", run_module)
     return started
 
 
 def _compare(*arguments: str) -> int:
-    return cli.run(compare.main, compare._flags(), description="", argv=arguments)
+    return runner.run(compare.main, compare._flags(), description="", argv=arguments)
 
 
 def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path, processes, capsys):

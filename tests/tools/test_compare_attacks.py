@@ -6,11 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import experiments
 import numpy as np
 import pytest
 
-from fsgan_tf import cli, experiments, export, settings, train
-from fsgan_tf.run_dir import Progress, RunDirectory, restore_classifier
+from fsgan_tf import export, settings, train
+from fsgan_tf.cli import runner
+from fsgan_tf.runs.directory import Progress, RunDirectory, restore_classifier
 from tools import compare_attacks as tool
 
 REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
@@ -85,7 +87,7 @@ def ours(monkeypatch):
 
 
 def _compare(*arguments):
-    return cli.run(tool.main, tool._flags(), description="", argv=arguments)
+    return runner.run(tool.main, tool._flags(), description="", argv=arguments)
 
 
 def _arguments(run, output_dir):
@@ -247,7 +249,7 @@ def test_auto_attack_is_as_strong_as_ours(task):
 @pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 2)])
 def test_the_network_is_the_same_in_pytorch(depth, width):
     torch = pytest.importorskip("torch")
-    from fsgan_tf.networks.wide_resnet import wide_resnet
+    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
 
     model = wide_resnet(depth=depth, width=width, num_classes=7, image_shape=(32, 32, 3))
     generator = np.random.default_rng(0)

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from fsgan_tf import cli, losses, optimal_transport
-from fsgan_tf.networks.wide_resnet import wide_resnet
+from fsgan_tf.cli import runner
+from fsgan_tf.methods.parts import losses, optimal_transport
+from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
 from tools import compare_feature_scatter as tool
 
 REFERENCE = os.environ.get("FEATURE_SCATTER_REFERENCE")
@@ -20,7 +21,7 @@ needs_reference = pytest.mark.skipif(
 
 
 def _run(*arguments: str) -> int:
-    return cli.run(tool.main, tool._flags(), description="", argv=arguments)
+    return runner.run(tool.main, tool._flags(), description="", argv=arguments)
 
 
 def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys):

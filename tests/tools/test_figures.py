@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import cli, data, settings, train
+from fsgan_tf import settings, train
+from fsgan_tf.cli import runner
+from fsgan_tf.data import loading
 from fsgan_tf.methods.feature_scatter import FeatureScatter
-from fsgan_tf.run_dir import Progress, RunDirectory
-from tests.training import build
+from fsgan_tf.runs.directory import Progress, RunDirectory
+from tests.small_training import build
 from tools import figures
 
 BATCH_SIZE, PASSES, SEED = 12, 3, 5
@@ -25,8 +27,8 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.ImageDataset:
-    return data.load("digits", train_examples=256)
+def digits() -> loading.ImageDataset:
+    return loading.load("digits", train_examples=256)
 
 
 def _build(digits, method, **flags):
@@ -68,7 +70,7 @@ def standard(tmp_path_factory, digits):
 
 
 def _draw(*arguments) -> int:
-    return cli.run(figures.main, figures._flags(), description="", argv=arguments)
+    return runner.run(figures.main, figures._flags(), description="", argv=arguments)
 
 
 @pytest.fixture(scope="module")

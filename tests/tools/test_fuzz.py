@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsgan_tf import cli
+from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 from tools import fuzz
 
@@ -64,11 +64,11 @@ def test_exceptions_deaths_and_hangs_are_failures(outcome):
 def test_the_command_keeps_the_inputs_that_fail(outcome, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(fuzz, "fuzz", lambda *_: outcome)
     argv = ["--targets=flags", f"--failures_dir={tmp_path}"]
-    assert cli.run(fuzz.main, fuzz._flags(), description="", argv=argv) == 1
+    assert runner.run(fuzz.main, fuzz._flags(), description="", argv=argv) == 1
     first = outcome.failures[0]
     assert (tmp_path / f"flags_{first.number}").read_bytes() == first.content
     assert f"| flags | 12 | {outcome.accepted} |" in capsys.readouterr().out
-    assert cli.run(fuzz.main, fuzz._flags(), description="", argv=["--targets=flag"]) == 2
+    assert runner.run(fuzz.main, fuzz._flags(), description="", argv=["--targets=flag"]) == 2
 
 
 def test_mutations_are_those_of_their_seed_and_differ():

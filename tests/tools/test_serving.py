@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import export
+from fsgan_tf.data.image_source import Split
 from fsgan_tf.errors import RunError
-from fsgan_tf.image_source import Split
+from tests.cli.test_export import CLASS_NAMES, IMAGE_SHAPE, make_classifier
 from tests.images import random_pixels
-from tests.test_export import CLASS_NAMES, IMAGE_SHAPE, make_classifier
 from tools import serving
 
 

@@ -79,7 +79,7 @@ def strong(task: Task) -> Section:
 
 def growth(task: Task) -> Section:
     """Seconds of PGD against the number of images, and of a network of 100 classes."""
-    from fsgan_tf.networks.wide_resnet import wide_resnet
+    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
 
     examples = _load(task)
     rows, timings = [], {}
@@ -156,12 +156,12 @@ def _timed(attack: _Attacker) -> tuple[float, float]:
 
 
 def _load(task: Task) -> _Examples:
-    from fsgan_tf import data
-    from fsgan_tf.run_dir import restore_classifier
+    from fsgan_tf.data import loading
+    from fsgan_tf.runs.directory import restore_classifier
 
     restored = restore_classifier(task.run_dir)
     values = restored.settings
-    test, _ = data.load_test(
+    test, _ = loading.load_test(
         values.dataset, data_dir=task.data_dir or values.data_dir, image_size=values.image_size
     )
     if len(test) < task.num_examples:

@@ -94,7 +94,7 @@ def export(
     import tensorflow as tf
 
     from benchmarks import training
-    from fsgan_tf.run_dir import make_folder, write_atomically
+    from fsgan_tf.files import make_folder, write_atomically
 
     classifier = method.networks["classifier"]
     image_shape, num_classes = classifier.input_shape[1:], classifier.output_shape[-1]

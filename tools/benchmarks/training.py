@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import experiments
 from absl import flags
 
 from benchmarks import timing
 from benchmarks.authors_step import authors_step
 from benchmarks.timing import Section, Timed
-from fsgan_tf import experiments, settings
+from fsgan_tf import settings
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def parse(methods: Sequence[str], text: str) -> dict[str, flags.FlagValues]:
 
 def steps(trainings: dict[str, flags.FlagValues], rounds: int) -> Section:
     """A whole step of each method on random images, and how near the peak it comes."""
-    from fsgan_tf import hardware
+    from fsgan_tf import devices
 
-    precision = hardware.resolve_precision(next(iter(trainings.values())).precision)
+    precision = devices.resolve_precision(next(iter(trainings.values())).precision)
     peak = timing.matrix_product(precision)
     operations, timed = {}, {}
     for name, values in trainings.items():
@@ -69,9 +70,9 @@ def steps(trainings: dict[str, flags.FlagValues], rounds: int) -> Section:
 
 def peer(folder: str | None, text: str, rounds: int) -> Section:
     """Our Feature-Scatter step in each precision, in turn with its authors' code."""
-    from fsgan_tf import hardware
+    from fsgan_tf import devices
 
-    precisions = [name for name in _PRECISIONS if name == "float32" or hardware.has_bfloat16()]
+    precisions = [name for name in _PRECISIONS if name == "float32" or devices.has_bfloat16()]
     timed, peaks, notes = {}, {}, []
     for precision in precisions:
         values = _training_flags("feature_scatter", f"{text} --precision={precision}")
@@ -117,13 +118,13 @@ def epoch(methods: Sequence[str], text: str, data_dir: str | None, results: Path
 
     The rate is metrics.jsonl's of the epochs after the first, which also compiles.
     """
-    from fsgan_tf import hardware
+    from fsgan_tf import devices
 
     rows, timings = [], {}
     for name, values in parse(methods, text).items():
         run_dir = results / f"epoch_{name}"
         shutil.rmtree(run_dir, ignore_errors=True)
-        precision = hardware.resolve_precision(values.precision)
+        precision = devices.resolve_precision(values.precision)
         peak = timing.matrix_product(precision)
         timing.in_turn([peak], 1)
         experiments.run_module(
@@ -229,7 +230,7 @@ def deterministic(methods: Sequence[str], text: str, rounds: int) -> Section:
 
 def gigaflops(method: "TrainingMethod") -> float:
     """Operations a step needs, in 10^9 an image: two a multiply-add of the counted passes."""
-    from fsgan_tf import cost
+    from fsgan_tf.training import cost
 
     return (
         sum(
@@ -285,7 +286,7 @@ def _against_peak(rate: float, operations: float, peak: float) -> list[str]:
 
 
 def _epoch_rates(run_dir: Path) -> list[float]:
-    from fsgan_tf.run_dir import RunDirectory
+    from fsgan_tf.runs.directory import RunDirectory
 
     return [row["images_per_second"] for row in RunDirectory(run_dir).read_metrics()[1:]]
 
@@ -336,16 +337,16 @@ def _in_a_process(
 def _time_fit(method_name: str, text: str, replicas: int, deterministic: bool) -> float:
     import tensorflow as tf
 
-    from fsgan_tf import hardware
+    from fsgan_tf import devices
 
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * replicas,
     )
     values = _training_flags(method_name, text)
-    strategy = hardware.make_strategy("mirrored" if replicas > 1 else "one_device")
+    strategy = devices.make_strategy("mirrored" if replicas > 1 else "one_device")
     if deterministic:
-        hardware.make_deterministic()
+        devices.make_deterministic()
     with strategy.scope():
         method = _method(values)
     count = values.batch_size * replicas

@@ -1,0 +1,1 @@
+"""Measures robust accuracy, and checks whether to believe it."""

@@ -1,0 +1,90 @@
+"""Signs that a robust accuracy should not be believed, each with a verdict and one line of advice.
+
+The 21 checks come from Carlini et al., On Evaluating Adversarial Robustness (arXiv:1902.06705),
+AutoAttack's flags (`flags_doc.md` of fra31/auto-attack) and Pintor et al., Indicators of Attack
+Failure (arXiv:2106.09947); each says where it is from.
+
+Most run on one batch of examples, and those that ask whether an attack more would lower the figure
+on one batch of what was left standing. Where the longest attacks take N steps (of which 100 count
+at most) and an undefended source is given, all together take about 90 + 6 N gradients and 180 + 4 N
+forward passes of a batch; what fools at once is not attacked on.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.transfer import Source
+from fsgan_tf.evaluation import curves
+from fsgan_tf.evaluation.checks import convergence, gradients, outputs, radius, rivals, soundness
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.result import Check, Diagnosis, Result
+
+if TYPE_CHECKING:
+    from fsgan_tf.evaluation.engine import Evaluator
+
+# Images the checks should look at: enough to see what would mislead anybody, and cheap.
+SAMPLE_SIZE = 64
+
+# From what makes every figure void to what makes one doubtful.
+_CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    outputs.logits_not_probabilities,
+    outputs.same_output_twice,
+    radius.epsilon_zero_equals_clean,
+    soundness.successes_verified,
+    soundness.undefended_twin_falls,
+    gradients.gradients_exist,
+    gradients.loss_is_smooth,
+    radius.single_step_below_clean,
+    radius.accuracy_falls_with_epsilon,
+    radius.epsilon_curve_reaches_zero,
+    radius.unbounded_attack_fools_all,
+    convergence.best_iterate_returned,
+    convergence.loss_converged,
+    convergence.iterative_beats_single_step,
+    convergence.more_steps_gain_nothing,
+    convergence.more_restarts_gain_nothing,
+    rivals.white_box_beats_black_box,
+    rivals.white_box_beats_random_noise,
+    rivals.white_box_beats_transfer,
+    rivals.margin_agrees_with_cross_entropy,
+    soundness.successes_survive_rounding,
+)
+
+
+def diagnose(
+    evaluator: "Evaluator",
+    images: np.ndarray,
+    labels: np.ndarray,
+    attacks: Sequence[Attack],
+    result: Result,
+    sources: Sequence[Source] = (),
+    *,
+    progress: bool = False,
+) -> Diagnosis:
+    """Runs every check on a finished evaluation.
+
+    Args:
+      evaluator: the classifier and the threat model.
+      images: those evaluated, `[n, h, w, c]`, float32 in [0, 1] or uint8.
+      labels: integer `[n]`.
+      attacks: those that ran.
+      result: what they found.
+      sources: other classifiers; one whose method is `standard` is the undefended twin.
+      progress: show a progress bar on a terminal.
+
+    Returns:
+      The verdicts, and the curves that they were drawn from.
+    """
+    with evaluator.classifier.on_its_device():
+        evidence = Evidence(evaluator, images, labels, attacks, result, sources)
+        # disable=None: no bar where standard error is no terminal.
+        bar = tqdm(_CHECKS, desc="checks", unit="check", disable=None if progress else True)
+        checks = tuple(check(evidence) for check in bar)
+        drawn = [curves.loss_curve(attack, traced) for attack, traced in evidence.traces]
+    return Diagnosis(
+        checks, evidence.epsilon_curve, tuple(curve for curve in drawn if curve is not None)
+    )

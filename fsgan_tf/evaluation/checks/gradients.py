@@ -1,0 +1,85 @@
+"""Is there a gradient to follow, and does it speak of more than one point?"""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from cleverhans.tf2.utils import compute_gradient
+
+from fsgan_tf import stateless_random
+from fsgan_tf.attacks import losses
+from fsgan_tf.evaluation.checks.evidence import Evidence, judged
+from fsgan_tf.evaluation.result import Check
+
+# Share of examples without a usable gradient above which gradient attacks say little.
+_FEW_GRADIENTS = 0.05
+# Pintor et al., arXiv:2106.09947: r = 8/255, so that each pixel moves by up to 4/255. They draw 100
+# times; over a batch of images the mean hardly moves beyond 10.
+_NOISE_WIDTH, _NUM_DRAWS = 8 / 255, 10
+# An undefended network lets the lead change by 0.13, and robust ones by 0.03 to 0.05 (WRN-10-2 on
+# CIFAR-10); a loss of pure noise changes by 1.
+_NOISY, _VERY_NOISY = 0.25, 0.5
+
+
+def gradients_exist(evidence: Evidence) -> Check:
+    """AutoAttack's flag for zero gradients; Pintor et al.'s unavailable gradients."""
+    correct = evidence.sample.correct
+    cross_entropy, margin = (
+        _gradients(evidence, loss)[correct] for loss in (losses.cross_entropy, losses.margin)
+    )
+    total = int(correct.sum())
+    no_slope, no_margin = (
+        int(np.sum(~gradient.any(axis=1))) for gradient in (cross_entropy, margin)
+    )
+    broken = int(np.sum(~np.isfinite(cross_entropy + margin).all(axis=1)))
+    many = broken or no_slope > _FEW_GRADIENTS * total
+    return judged(
+        "gradients_exist",
+        "fail" if many else "warn" if no_slope or no_margin else "pass",
+        f"Of {total} images classified correctly, {no_slope} have a cross-entropy gradient of "
+        f"exactly zero, {no_margin} such a margin gradient, and {broken} one that is not finite.",
+        holds="Gradient attacks see where to go on every image.",
+        doubt="Gradient attacks are blind on these images: trust attacks on a margin where only "
+        "cross-entropy has no gradient, and gradient-free ones (square) elsewhere.",
+    )
+
+
+def _gradients(evidence: Evidence, loss: Callable[..., tf.Tensor]) -> np.ndarray:
+    """Of every image of the sample, `[count, pixels]`."""
+    sample = evidence.sample
+    classifier = evidence.evaluator.classifier
+    gradient = compute_gradient(
+        classifier.recording_logits_fn, loss, sample.images, sample.labels, False
+    )
+    return sample.rows(gradient).reshape(sample.count, -1)
+
+
+def loss_is_smooth(evidence: Evidence) -> Check:
+    """Pintor et al.'s unstable predictions: how much the loss differs a little way off.
+
+    The loss is the lead of the true class, in logits, and an image counts for 1 at most: close to
+    the boundary the lead is close to 0, and any change of it relatively large.
+    """
+    sample = evidence.sample
+    classifier, threat_model = evidence.evaluator.classifier, evidence.evaluator.threat_model
+    lead = losses.true_class_lead(sample.labels, sample.logits)
+    changes = []
+    for draw in range(_NUM_DRAWS):
+        noise = (
+            stateless_random.uniform(sample.images.shape, tf.constant([evidence.result.seed, draw]))
+            - 0.5
+        )
+        noisy = threat_model.clip(sample.images + _NOISE_WIDTH * noise)
+        moved = losses.true_class_lead(sample.labels, classifier.logits(noisy))
+        changes.append(sample.rows(tf.abs(moved - lead) / tf.abs(lead)))
+    relative = np.mean(changes, axis=0)[sample.correct]
+    change = float(np.mean(np.minimum(relative, 1))) if len(relative) else 0.0
+    return judged(
+        "loss_is_smooth",
+        "fail" if change > _VERY_NOISY else "warn" if change > _NOISY else "pass",
+        f"Noise of up to {255 * _NOISE_WIDTH / 2:g}/255 in each pixel changes the true class's "
+        f"lead by {change:.1%} in the mean over {len(relative)} images and {_NUM_DRAWS} draws.",
+        holds="The gradient at a point speaks of its surroundings too.",
+        doubt="The gradient tells little of what lies a step away: smooth the loss over several "
+        "draws, or rely on gradient-free attacks (square, spsa1000).",
+    )

@@ -1,0 +1,156 @@
+"""What a report draws: accuracy against epsilon, and an attack's loss against its steps."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.projected_gradient import LOSSES, ProjectedGradient, climb
+from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve
+from fsgan_tf.threat_model import ThreatModel
+
+# A path of 2.5 radii reaches any corner of the ball and leaves steps to improve there, as Madry et
+# al.'s do (arXiv:1706.06083: 100 steps of 2.5 epsilon / 100).
+_SWEEP_STEPS, _SWEEP_LENGTH = 10, 2.5
+# Longer attacks are traced this far: what has settled by then stays so.
+_TRACED_STEPS = 100
+
+
+class Trace(NamedTuple):
+    """Every iterate of an attack from the clean image, on n examples and t steps.
+
+    Attributes:
+      losses: float32 `[t + 1, n]`, the loss climbed, at the start and after each step.
+      fooled: bool `[t + 1, n]`, whether the iterate is feasible and misclassified.
+    """
+
+    losses: np.ndarray
+    fooled: np.ndarray
+
+
+def radii(threat_model: ThreatModel) -> tuple[float, ...]:
+    """0, then epsilon/4, epsilon/2, epsilon, 2 epsilon, ... below half the pixel range, half, all.
+
+    Half the range is enough to turn any image grey, and all of it to make any image of any other.
+    """
+    epsilon = threat_model.epsilon
+    width = threat_model.upper - threat_model.lower
+    found = {0.0, epsilon / 4, epsilon / 2, epsilon, width / 2, width}
+    while 2 * epsilon < width / 2:
+        epsilon *= 2
+        found.add(epsilon)
+    return tuple(sorted(found))
+
+
+def sweep(
+    classifier: AttackedClassifier,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    count: int,
+) -> EpsilonCurve:
+    """Attacks a batch anew at each of `radii`, by steps up the margin from the clean image.
+
+    A step is a quarter of the radius. No radius profits from what another found, so that the
+    curve can show an attack that fails.
+
+    Args:
+      classifier: what is attacked.
+      threat_model: the radius that the others are fractions and multiples of, and the pixel range.
+      images: float32 `[b, h, w, c]` within the pixel range.
+      labels: int32 `[b]` true labels.
+      count: examples of the batch that count, its first ones.
+
+    Returns:
+      The curve; misclassified images count as fooled at every radius.
+    """
+
+    def accuracy(radius: float) -> float:
+        # A ball of radius 0, which no threat model allows, is what steps of size 0 reach.
+        ball = dataclasses.replace(threat_model, epsilon=radius or threat_model.epsilon)
+        path = climb(
+            classifier,
+            ball,
+            images,
+            images,
+            labels,
+            loss="margin",
+            num_steps=_SWEEP_STEPS if radius else 1,
+            step_size=_SWEEP_LENGTH * radius / _SWEEP_STEPS,
+        )
+        fooled = path.success & ball.is_feasible(path.best, images)
+        return 1 - float(np.mean(fooled.numpy()[:count]))
+
+    epsilons = radii(threat_model)
+    accuracies = tuple(accuracy(radius) for radius in epsilons)
+    name = f"{_SWEEP_STEPS} steps on the margin, each epsilon/{_SWEEP_STEPS / _SWEEP_LENGTH:g}"
+    return EpsilonCurve(name, epsilons, accuracies, count)
+
+
+def trace(
+    classifier: AttackedClassifier,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    count: int,
+    attack: ProjectedGradient,
+) -> Trace:
+    """Follows an attack from the clean image, one step after another, for at most 100 steps.
+
+    It judges each iterate for itself, so that it can contradict what the attack keeps and returns.
+
+    Args:
+      classifier: what is attacked.
+      threat_model: the ball and the pixel range.
+      images: float32 `[b, h, w, c]` within the pixel range.
+      labels: int32 `[b]` true labels.
+      count: examples of the batch that count, its first ones.
+      attack: gives the loss, the steps and their size.
+
+    Returns:
+      The path.
+    """
+    iterate = images
+    values, fooled = [], []
+    for step in range(traced_steps(attack) + 1):
+        if step:
+            iterate = climb(
+                classifier,
+                threat_model,
+                images,
+                iterate,
+                labels,
+                loss=attack.loss,
+                num_steps=1,
+                step_size=attack.step_size,
+                stop_when_fooled=False,
+            ).last
+        logits = classifier.logits(iterate)
+        wrong = is_misclassified(logits, labels) & threat_model.is_feasible(iterate, images)
+        values.append(LOSSES[attack.loss](labels=labels, logits=logits).numpy()[:count])
+        fooled.append(wrong.numpy()[:count])
+    return Trace(np.stack(values), np.stack(fooled))
+
+
+def traced_steps(attack: ProjectedGradient) -> int:
+    """How many of an attack's steps `trace` follows."""
+    return min(attack.num_steps, _TRACED_STEPS)
+
+
+def best_so_far(traced: Trace) -> np.ndarray:
+    """The highest loss up to each step, float32 `[t + 1, m]`, of m examples.
+
+    Those are left out whose losses are not all finite, since nothing can be drawn of them.
+    """
+    finite = np.all(np.isfinite(traced.losses), axis=0)
+    return np.maximum.accumulate(traced.losses[:, finite], axis=0)
+
+
+def loss_curve(attack: ProjectedGradient, traced: Trace) -> LossCurve | None:
+    """The mean of `best_so_far`; None where no example has one."""
+    best = best_so_far(traced)
+    if not best.size:
+        return None
+    return LossCurve(attack.name, tuple(best.mean(axis=1, dtype=np.float64).tolist()))

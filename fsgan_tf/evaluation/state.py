@@ -1,0 +1,151 @@
+"""Finished batches on disk, so that a killed evaluation goes on where it stopped.
+
+One small file a batch, written whole or not at all. What an attack does to a batch follows from the
+fingerprint and the batch's examples alone, so that a batch read back is the batch run again.
+"""
+
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import tensorflow as tf
+
+import fsgan_tf
+from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.errors import RunError
+from fsgan_tf.evaluation.outcome import Outcome, Task
+from fsgan_tf.files import write_atomically
+from fsgan_tf.threat_model import ThreatModel
+
+
+def fingerprint(
+    attacks: Sequence[Attack],
+    threat_model: ThreatModel,
+    *,
+    classifier_sha256: str,
+    dataset_sha256: str,
+    model_options: Mapping[str, Any],
+    batch_size: int,
+    seed: int,
+    standalone: bool,
+) -> dict[str, Any]:
+    """All that decides what an evaluation finds, by name, as JSON takes it.
+
+    For the arguments see `fsgan_tf.evaluate.evaluate_classifier`; the hashes are of the classifier
+    and of the images and labels.
+    """
+    return {
+        "classifier": [classifier_sha256, dict(model_options)],
+        "examples": dataset_sha256,
+        "attacks": [[attack.name, attack.parameters] for attack in attacks],
+        "threat model": dataclasses.asdict(threat_model),
+        "batch size": batch_size,
+        "seed": seed,
+        "standalone": standalone,
+        "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
+    }
+
+
+class EvaluationState:
+    """Finished batches of one evaluation.
+
+    Attributes:
+      folder: where they are.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any]):
+        """Opens the folder; what another evaluation left there is dropped, and a line says so.
+
+        Args:
+          folder: made if it is not there.
+          fingerprint: of the evaluation, from the function of that name.
+
+        Raises:
+          RunError: the folder cannot be written.
+        """
+        self.folder = folder
+        self._fingerprint = folder / "fingerprint.json"
+        # As it will be read back: JSON knows no tuples.
+        asked = json.loads(json.dumps(fingerprint))
+        differing = self._differing(asked)
+        if differing:
+            print(f"dropped the state of another evaluation in {folder}: {', '.join(differing)}")
+            self.remove()
+        done = len(list(folder.glob("*.npz")))
+        if done:
+            print(f"going on from {folder}, batches done: {done}")
+        self._write(self._fingerprint, json.dumps(asked, indent=1).encode())
+
+    def read(self, task: Task, image_shape: tuple[int, ...]) -> Outcome | None:
+        """The outcome of a finished task; None where its file is missing or damaged.
+
+        Args:
+          task: an attack's run on a batch.
+          image_shape: `(h, w, c)`.
+        """
+        try:
+            content = io.BytesIO(self._file(task).read_bytes())
+            with np.load(content, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in Outcome._fields}
+            outcome = Outcome(**{**arrays, "seconds": float(arrays["seconds"])})
+            return outcome if _fits(outcome, task.examples, image_shape) else None
+        except Exception:  # Damaged archives raise many kinds; the task is then run again.
+            return None
+
+    def write(self, task: Task, outcome: Outcome) -> None:
+        """Saves the outcome of a finished task.
+
+        Raises:
+          RunError: it cannot be written.
+        """
+        content = io.BytesIO()
+        np.savez(content, **outcome._asdict())
+        self._write(self._file(task), content.getvalue())
+
+    def remove(self) -> None:
+        """Removes the folder, once the results are written or cannot be used."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _differing(self, asked: dict[str, Any]) -> list[str]:
+        """Names of what differs from the fingerprint in the folder; none where there is none."""
+        if not self.folder.exists():
+            return []
+        try:
+            found = json.loads(self._fingerprint.read_text())
+            return [name for name in asked if asked[name] != found.get(name)]
+        except (OSError, ValueError, AttributeError):
+            return ["its fingerprint cannot be read"]
+
+    def _file(self, task: Task) -> Path:
+        attack = quote(task.attack.name, safe="@")
+        return self.folder / f"{attack}_{task.restart}_{task.number}.npz"
+
+    def _write(self, file: Path, content: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, content)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {file} ({error.strerror}); the same command goes on from "
+                f"{self.folder} once there is room"
+            ) from error
+
+
+def _fits(outcome: Outcome, examples: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether arrays read from a file are an outcome of these examples."""
+    count, flags = len(examples), (outcome.claimed, outcome.fooled, outcome.fooled_8bit)
+    if not all(array.dtype == bool and array.shape == (count,) for array in flags):
+        return False
+    found = int(outcome.fooled.sum())
+    return (
+        np.array_equal(outcome.indices, examples)
+        and outcome.images.dtype == np.float32
+        and outcome.images.shape == (found, *shape)
+        and outcome.predictions.shape == (found,)
+    )

@@ -1,0 +1,1 @@
+"""Classifiers from files, and into files."""

@@ -1,0 +1,1 @@
+"""Generators of perturbations, one file each."""

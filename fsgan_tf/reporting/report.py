@@ -1,0 +1,110 @@
+"""Writes what an evaluation found: results.json for programs, the rest for people.
+
+report.md, report.html and the TensorBoard log show the same figures.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.files import write_atomically
+from fsgan_tf.reporting import html_page, markdown_page, report_text, tensorboard_page
+from fsgan_tf.reporting.report_text import Manifest
+
+__all__ = ["Manifest", "as_json", "as_table", "write"]
+
+
+def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest) -> list[Path]:
+    """Writes results.json, report.md and report.html, each complete or not at all, and TensorBoard.
+
+    Args:
+      output_dir: created if missing; what an earlier evaluation wrote there is replaced.
+      result: what was found.
+      manifest: what was evaluated.
+
+    Returns:
+      Paths of the three files and of the folder `tensorboard`.
+    """
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    markdown = markdown_page.page(result, manifest)
+    texts = {
+        "results.json": json.dumps(as_json(result, manifest), indent=2, allow_nan=False) + "\n",
+        "report.md": markdown,
+        "report.html": html_page.page(result, manifest),
+    }
+    paths = []
+    for name, text in texts.items():
+        write_atomically(output_dir / name, text.encode())
+        paths.append(output_dir / name)
+    board = output_dir / "tensorboard"
+    tensorboard_page.write(board, result, manifest.class_names, markdown)
+    return [*paths, board]
+
+
+def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
+    """The content of results.json; a number that is not finite is None."""
+    diagnosis = result.diagnosis
+    content = {
+        "model": manifest.model,
+        "dataset": manifest.dataset,
+        "split": manifest.split,
+        "dataset_sha256": manifest.dataset_sha256,
+        "num_examples": result.num_examples,
+        "threat_model": {"norm": result.threat_model.norm, "epsilon": result.threat_model.epsilon},
+        "clean_accuracy": result.clean_accuracy,
+        "attacks": [
+            {
+                "name": attack.name,
+                "accuracy": attack.accuracy,
+                "accuracy_8bit": attack.accuracy_8bit,
+                "standalone": attack.standalone,
+                "seconds": attack.seconds,
+                "parameters": attack.parameters,
+            }
+            for attack in result.attacks
+        ],
+        "worst_case_accuracy": result.worst_case_accuracy,
+        "worst_case_accuracy_8bit": result.worst_case_accuracy_8bit,
+        "confidence_interval_95": result.confidence_interval_95,
+        "epsilon_curve": diagnosis.epsilon_curve and dataclasses.asdict(diagnosis.epsilon_curve),
+        "loss_curves": [dataclasses.asdict(curve) for curve in diagnosis.loss_curves],
+        "checks": [dataclasses.asdict(check) for check in result.checks],
+        "seed": result.seed,
+        "versions": report_text.versions(),
+        "classifier_sha256": manifest.classifier_sha256,
+        "command": manifest.command,
+        "sources": manifest.sources,
+    }
+    return {key: _finite(value) for key, value in content.items()}
+
+
+def as_table(result: Result) -> str:
+    """A few lines for a terminal."""
+    rows = [("clean", result.clean_accuracy)]
+    rows += [(attack.name, attack.accuracy) for attack in result.attacks]
+    rows += [("worst case", result.worst_case_accuracy)]
+    low, high = result.confidence_interval_95
+    lines = [f"{name:<12} {accuracy:>6.1%}" for name, accuracy in rows]
+    lines[-1] += f"  (95% interval {low:.1%} to {high:.1%})"
+    lines += [
+        f"{check.verdict}: {check.detail} {check.advice}".rstrip()
+        for check in report_text.ordered(result.checks)
+        if check.verdict in ("fail", "warn")
+    ]
+    return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    """The value in JSON's types, with None for every NaN and infinity in it."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

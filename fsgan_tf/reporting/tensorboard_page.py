@@ -1,0 +1,84 @@
+"""The evaluation in TensorBoard: the figures, curves, pictures and text of the reports."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from fsgan_tf.evaluation.result import Diagnosis, Result
+from fsgan_tf.reporting import report_text
+from fsgan_tf.reporting.example_pictures import ExamplePicture, pictures
+
+# Tells this log from a training's, should both lie in one folder.
+_SUFFIX = ".evaluation"
+# Pixels; TensorBoard shows a picture of few pixels small.
+_SMALLEST_TILE, _FRAME = 96, 3
+
+
+def write(folder: Path, result: Result, class_names: Sequence[str], markdown: str) -> None:
+    """Writes the log of an evaluation, in place of that of an earlier one.
+
+    Args:
+      folder: created if missing; logs of a training in it are left alone.
+      result: what was found.
+      class_names: of the labels.
+      markdown: the content of report.md.
+    """
+    earlier = list(folder.glob(f"events.out.tfevents.*{_SUFFIX}"))
+    writer = tf.summary.create_file_writer(str(folder), filename_suffix=_SUFFIX)
+    with writer.as_default(step=0):
+        tf.summary.scalar("evaluation/clean_accuracy", result.clean_accuracy)
+        tf.summary.scalar("evaluation/worst_case_accuracy", result.worst_case_accuracy)
+        for attack in result.attacks:
+            tf.summary.scalar(f"evaluation/{attack.name}", attack.accuracy)
+        _write_curves(result.diagnosis)
+        _write_pictures(pictures(result.examples, result.threat_model, class_names))
+        tf.summary.text("evaluation/report", markdown)
+    writer.close()
+    for file in earlier:
+        file.unlink()
+
+
+def _write_curves(diagnosis: Diagnosis) -> None:
+    """Radii are steps of 255ths; of those that share one, the smallest stands for it."""
+    curve = diagnosis.epsilon_curve
+    if curve is not None:
+        points = zip(curve.epsilons, curve.accuracies, strict=True)
+        by_step = {round(255 * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
+        note = f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths."
+        _write_series("evaluation_curves/accuracy_against_epsilon", by_step, note)
+    for losses in diagnosis.loss_curves:
+        name = f"evaluation_curves/loss_{losses.attack}"
+        _write_series(name, dict(enumerate(losses.losses)), report_text.LOSS_NOTE)
+
+
+def _write_series(name: str, values: dict[int, float], note: str) -> None:
+    description = f"{note} Without smoothing, the curve is what was measured."
+    for step in sorted(values):
+        if math.isfinite(values[step]):
+            tf.summary.scalar(name, values[step], step=step, description=description)
+
+
+def _write_pictures(examples: Sequence[ExamplePicture]) -> None:
+    """A column an example; rows of clean images, adversarial ones, and perturbations."""
+    if not examples:
+        return
+    grid = np.concatenate([_column(example) for example in examples], axis=1)
+    names = "; ".join(
+        f"{example.true_class} → {example.predicted_class} by {example.attack}"
+        for example in examples
+    )
+    tf.summary.image("evaluation/examples", grid[np.newaxis], description=f"Columns: {names}.")
+
+
+def _column(example: ExamplePicture) -> np.ndarray:
+    """The example's three pictures, enlarged by a whole factor, each in a white frame."""
+    tiles = np.stack([example.clean, example.adversarial, example.perturbation])
+    factor = math.ceil(_SMALLEST_TILE / max(tiles.shape[1:3]))
+    large = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    framed = np.pad(
+        large, [(0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME), (0, 0)], constant_values=255
+    )
+    return np.concatenate(framed)

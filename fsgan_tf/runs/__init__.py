@@ -1,0 +1,1 @@
+"""Run directories: flags, metrics and checkpoints of one training."""

@@ -1,0 +1,489 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf import devices, evaluate, settings
+from fsgan_tf.attacks import by_names
+from fsgan_tf.cli import runner
+from fsgan_tf.data import loading
+from fsgan_tf.evaluation import checks, engine
+from fsgan_tf.evaluation.result import Diagnosis
+from fsgan_tf.reporting.report import Manifest
+from fsgan_tf.runs import directory
+from fsgan_tf.threat_model import ThreatModel
+
+FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
+
+
+@pytest.fixture(scope="module")
+def split():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (20, 8, 8, 1), np.uint8)
+    return loading.Split(images, np.arange(20, dtype=np.int32) % 3)
+
+
+@pytest.fixture
+def test_set(monkeypatch, split):
+    """Replaces the data sets; returns the arguments of each call."""
+    calls = []
+
+    def load_test(name, *, data_dir=None, image_size=None):
+        calls.append((name, data_dir, image_size))
+        return split, ("a", "b", "c")
+
+    monkeypatch.setattr(loading, "load_test", load_test)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    """Fits its few examples, so that there is something to attack."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    features = split.images.reshape(20, -1) / 255
+    targets = np.eye(3)[split.labels]
+    weights = np.linalg.lstsq(np.c_[features, np.ones(20)], targets, rcond=None)[0]
+    model.set_weights([weights[:-1], weights[-1]])
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("keras") / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def saved_model(model, tmp_path_factory):
+    return _save(tmp_path_factory.mktemp("saved"), lambda image: {"logits": model(image)}, model)
+
+
+def _save(path, serve, model=None, shape=(None, 8, 8, 1), dtype=tf.float32):
+    module = tf.Module()
+    module.model = model
+    signature = tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name="image")])
+    tf.saved_model.save(module, str(path), signatures=signature)
+    return str(path)
+
+
+@pytest.fixture
+def run(monkeypatch, model, tmp_path):
+    """A run directory as training would leave it, as far as evaluation looks."""
+    values = settings.training_flags()
+    values(["fsgan_tf", "--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
+    restored = SimpleNamespace(
+        model=model, class_names=("a", "b", "c"), settings=values, sha256="12" * 32
+    )
+    monkeypatch.setattr(directory, "restore_classifier", lambda path: restored)
+    return tmp_path / "run"
+
+
+def _evaluate(*argv):
+    return runner.run(
+        evaluate.main, settings.evaluation_flags(), description="", argv=[*argv, *FAST]
+    )
+
+
+def _results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
+    assert _evaluate(f"--run_dir={run}", "--num_examples=12") == 0
+    assert test_set == [("digits", "somewhere", 8)]
+    results = _results(run / "evaluation")
+    assert results["dataset"] == "digits"
+    assert results["model"] == str(run)
+    assert results["num_examples"] == 12
+    assert results["threat_model"] == {"norm": "linf", "epsilon": 0.1}
+    assert results["classifier_sha256"] == "12" * 32
+    assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd3", "cw3"]
+    assert results["attacks"][1]["parameters"]["step_size"] == 0.025
+    assert len(results["checks"]) == 21
+    assert results["command"].startswith("python -m fsgan_tf.evaluate")
+    printed = capsys.readouterr().out
+    assert "worst case" in printed
+    for report in ("report.md", "report.html"):
+        assert str(run / "evaluation" / report) in printed
+
+
+def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
+    argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
+    assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
+    assert test_set == [("other", "somewhere", 8)]
+    results = _results(tmp_path / "out")
+    assert results["threat_model"]["epsilon"] == 2 / 255
+    assert results["seed"] == 5
+    assert all(attack["standalone"] for attack in results["attacks"])
+    assert [a["parameters"]["restarts"] for a in results["attacks"]] == [1, 2, 2]
+    assert not (run / "evaluation").exists()
+
+
+def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
+    calls = []
+
+    def load(name, **options):
+        calls.append((name, options))
+        return SimpleNamespace(validation=split, class_names=("a", "b", "c"))
+
+    monkeypatch.setattr(loading, "load", load)
+    assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
+    expected = {"validation_examples": 1000, "data_dir": "somewhere", "image_size": 8}
+    assert calls == [("digits", expected)]
+    assert _results(run / "evaluation")["split"] == "validation"
+
+
+def test_running_out_of_memory_says_what_to_lower(run, test_set, monkeypatch, capsys):
+    def exhausted(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "a long tale")
+
+    monkeypatch.setattr(evaluate, "evaluate_classifier", exhausted)
+    assert _evaluate(f"--run_dir={run}") == 1
+    assert "a smaller --batch_size than 8" in capsys.readouterr().err
+
+
+def test_keras_file_and_saved_model_give_what_the_model_gives(
+    keras_file, saved_model, model, split, test_set, tmp_path, unchecked
+):
+    expected = evaluate.evaluate_classifier(
+        model,
+        split,
+        threat_model=ThreatModel(0.1),
+        attacks=by_names(["fgsm", "pgd3", "cw3"], 0.1),
+        batch_size=8,
+        seed=0,
+        standalone=False,
+        output_dir=tmp_path / "model",
+        manifest=Manifest("model", "digits", "test", "", (), "", ""),
+    )
+    assert expected.clean_accuracy == 1
+    assert 0 < expected.worst_case_accuracy < 1
+    hashes = set()
+    for flag in (f"--keras_model={keras_file}", f"--saved_model={saved_model}"):
+        folder = tmp_path / flag.strip("-").split("=")[0]
+        assert _evaluate(flag, "--dataset=digits", "--epsilon=0.1", f"--output_dir={folder}") == 0
+        results = _results(folder)
+        hashes.add(results["classifier_sha256"])
+        assert results["worst_case_accuracy"] == expected.worst_case_accuracy
+        for attack, other in zip(results["attacks"], expected.attacks, strict=True):
+            assert attack["accuracy"] == other.accuracy
+    assert len(hashes) == 2
+
+
+def _refused(capsys, *argv):
+    assert _evaluate(*argv) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Leaves out the checks, where a test is about something else."""
+    monkeypatch.setattr(checks, "diagnose", lambda *_, **__: Diagnosis())
+
+
+def _outcome(folder):
+    """results.json without what may differ between two runs of one evaluation."""
+    results = _results(folder)
+    del results["command"]
+    for attack in results["attacks"]:
+        del attack["seconds"]
+    return results
+
+
+def test_saved_examples_are_verified_again(run, test_set, split, tmp_path, unchecked):
+    argv = [f"--run_dir={run}", f"--output_dir={tmp_path}"]
+    assert _evaluate(*argv, "--save_examples", "--seed=3") == 0
+    first = _results(tmp_path)
+    assert first["worst_case_accuracy"] < first["clean_accuracy"]
+    file = tmp_path / "adversarial_examples.npz"
+    with np.load(file, allow_pickle=False) as saved:
+        arrays = dict(saved)
+    indices = arrays["indices"]
+    assert len(indices) == round(20 * (1 - first["worst_case_accuracy"]))
+    assert arrays["images"].dtype == np.float32
+    assert np.abs(arrays["images"] - split.images[indices] / 255).max() <= 0.1 + 1e-6
+    np.testing.assert_array_equal(arrays["labels"], split.labels[indices])
+    assert (arrays["predictions"] != arrays["labels"]).all()
+    assert set(arrays["attacks"]) <= {"fgsm", "pgd3", "cw3"}
+    assert (arrays["epsilon"], arrays["seed"]) == (0.1, 3)
+    assert arrays["classifier_sha256"] == "12" * 32
+    assert arrays["dataset_sha256"] == first["dataset_sha256"] == split.sha256()
+
+    assert _evaluate(*argv, f"--verify_examples={file}", "--step_size=0.001") == 0
+    again = _results(tmp_path)
+    assert again["attacks"][0]["name"] == "saved_examples"
+    assert again["attacks"][0]["accuracy"] == first["worst_case_accuracy"]
+    assert again["attacks"][0]["parameters"]["path"] == str(file)
+
+    # A claim outside of a smaller ball is refused.
+    assert _evaluate(*argv, f"--verify_examples={file}", "--epsilon=0.0001") == 0
+    assert _results(tmp_path)["attacks"][0]["accuracy"] == first["clean_accuracy"]
+
+
+def test_other_files_are_no_saved_examples(run, test_set, split, tmp_path, capsys):
+    arrays = {
+        "indices": np.array([2, 5]),
+        "images": np.zeros((2, 8, 8, 1), np.float32),
+        "dataset_sha256": np.array(split.sha256()),
+    }
+
+    def refused(*argv, **changes):
+        file = tmp_path / "file.npz"
+        np.savez(file, **{**arrays, **changes})
+        return _refused(capsys, f"--run_dir={run}", f"--verify_examples={file}", *argv)
+
+    assert "other examples" in refused("--num_examples=7")
+    assert "other examples" in refused(dataset_sha256=np.array("other"))
+    assert "(4, 4, 1)" in refused(images=np.zeros((2, 4, 4, 1), np.float32))
+    assert "rising integers" in refused(indices=np.array([5, 2]))
+    assert "rising integers" in refused(indices=np.array([2]))
+    assert "rising integers" in refused(images=np.zeros((2, 8, 8, 1)))
+    assert "no adversarial examples" in refused(images=np.array([None, {}], object))
+    for content in (b"", b"PK", b"no archive"):
+        (tmp_path / "bytes").write_bytes(content)
+        argv = [f"--run_dir={run}", f"--verify_examples={tmp_path / 'bytes'}"]
+        assert "no adversarial examples" in _refused(capsys, *argv)
+    missing = f"--verify_examples={tmp_path / 'missing.npz'}"
+    assert "cannot read" in _refused(capsys, f"--run_dir={run}", missing)
+    assert not (run / "evaluation").exists()
+
+
+def test_arithmetic_that_repeats_itself_on_demand(run, test_set, unchecked, monkeypatch):
+    calls = []
+    monkeypatch.setattr(devices, "make_deterministic", lambda: calls.append(1))
+    assert _evaluate(f"--run_dir={run}", "--deterministic") == 0
+    assert calls == [1]
+    assert _evaluate(f"--run_dir={run}") == 0
+    assert calls == [1]
+
+
+def test_images_made_against_sources(run, test_set, keras_file, tmp_path, unchecked):
+    argv = [f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", f"--source={run},{keras_file}"]
+    argv.append("--attacks=transfer_fgsm,fgsm")
+    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    results = _results(tmp_path / "out")
+    transferred = {a["name"]: a for a in results["attacks"] if a["name"] != "fgsm"}
+    assert list(transferred) == ["transfer_fgsm@run", "transfer_fgsm@model.keras"]
+    of_run, of_file = (attack["parameters"] for attack in transferred.values())
+    assert of_run["source"] == str(run)
+    assert (of_run["source_method"], of_run["source_seed"]) == ("fs_gan", 0)
+    assert of_run["source_sha256"] == "12" * 32
+    assert (of_file["source"], of_file["source_method"]) == (keras_file, None)
+    # The sources are the classifier itself, so that the images fool as FGSM's own do.
+    assert results["attacks"][0]["accuracy"] == results["worst_case_accuracy"]
+    assert [source.split(":")[0] for source in results["sources"]] == ["run", "model.keras"]
+
+
+def test_sources_of_one_name_are_told_apart(run, test_set, keras_file, tmp_path, unchecked):
+    copy = tmp_path / "model.keras"
+    shutil.copy(keras_file, copy)
+    argv = [f"--run_dir={run}", "--attacks=transfer_fgsm", f"--source={keras_file},{copy}"]
+    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    names = [attack["name"] for attack in _results(run / "evaluation")["attacks"]]
+    assert names == [f"transfer_fgsm@{keras_file}", f"transfer_fgsm@{copy}"]
+
+
+def test_sources_that_are_missing_or_do_not_fit(run, test_set, tmp_path, capsys):
+    argv = [f"--run_dir={run}", "--suite=paper_black_box"]
+    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 2
+    assert "--source=RUN_DIR" in capsys.readouterr().err
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
+        path
+    )
+    assert "(4, 4, 1)" in _refused(capsys, f"--run_dir={run}", f"--source={path}")
+    assert not (run / "evaluation").exists()
+
+
+def test_two_devices_write_what_one_writes(test_set, saved_model, keras_file, tmp_path, unchecked):
+    for strategy in ("one_device", "mirrored"):
+        argv = _foreign("saved_model", saved_model, tmp_path / strategy)
+        argv += [f"--strategy={strategy}", f"--source={keras_file}"]
+        argv.append("--attacks=pgd3,transfer_pgd3")
+        argv.append("--batch_size=3")
+        assert (
+            runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+        )
+    assert _outcome(tmp_path / "one_device" / "o") == _outcome(tmp_path / "mirrored" / "o")
+
+
+def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, monkeypatch, capsys):
+    argv = [f"--run_dir={run}", "--restarts=2", "--save_examples"]
+    whole = tmp_path / "whole"
+    assert _evaluate(*argv, f"--output_dir={whole}") == 0
+    attack_a_batch = engine.Evaluator._run
+    batches = []
+
+    def until_the_fifth(*args):
+        batches.append(args)
+        if len(batches) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return attack_a_batch(*args)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(engine.Evaluator, "_run", until_the_fifth)
+    assert _evaluate(*argv) == 130
+    assert signal.getsignal(signal.SIGTERM) is handler
+    state = run / "evaluation" / ".state"
+    assert f"the same command goes on from {state}" in capsys.readouterr().err
+    assert len(list(state.glob("*.npz"))) == 4
+    assert list((run / "evaluation").iterdir()) == [state]
+
+    assert _evaluate(*argv) == 0
+    assert "batches done: 4" in capsys.readouterr().out
+    assert not state.exists()
+    assert _outcome(run / "evaluation") == _outcome(whole)
+    examples = [folder / "adversarial_examples.npz" for folder in (whole, run / "evaluation")]
+    assert examples[0].read_bytes() == examples[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_at_any_moment_goes_on(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(tmp_path / "model.keras")
+    command = [
+        *(sys.executable, "-m", "fsgan_tf.evaluate", f"--keras_model={tmp_path / 'model.keras'}"),
+        *("--dataset=digits", "--image_size=8", "--epsilon=0.01", "--batch_size=4"),
+        *("--attacks=fgsm,pgd20,cw20", "--restarts=3"),
+    ]
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    subprocess.run([*command, f"--output_dir={whole}"], check=True, stdout=subprocess.DEVNULL)
+    state = killed / ".state"
+    for number in (3, 12, 20):
+        process = subprocess.Popen([*command, f"--output_dir={killed}"], stdout=subprocess.DEVNULL)
+        while len(list(state.glob("*.npz"))) < number:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([*command, f"--output_dir={killed}"], check=True, stdout=subprocess.DEVNULL)
+    assert _outcome(killed) == _outcome(whole)
+    assert not state.exists()
+
+
+def test_which_classifier_must_be_said_once(capsys, keras_file, run):
+    assert "exactly one of" in _refused(capsys)
+    assert "exactly one of" in _refused(capsys, f"--run_dir={run}", f"--keras_model={keras_file}")
+
+
+def test_foreign_models_need_what_only_a_run_knows(capsys, keras_file, tmp_path):
+    argv = [f"--keras_model={keras_file}"]
+    assert "--output_dir" in _refused(capsys, *argv)
+    argv.append(f"--output_dir={tmp_path / 'out'}")
+    assert "give --dataset" in _refused(capsys, *argv)
+    assert "give --epsilon" in _refused(capsys, *argv, "--dataset=digits")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--epsilon=0"], "epsilon"),
+        (["--epsilon=-8/255"], "epsilon"),
+        (["--epsilon=1.5"], "epsilon"),
+        (["--epsilon=eight"], "eight"),
+        (["--suite=fast"], "suite"),
+        (["--batch_size=0"], "batch_size"),
+        (["--num_examples=0"], "num_examples"),
+        (["--attack=fgsm"], "attack"),
+        (["words"], "words"),
+    ],
+)
+def test_bad_flags(argv, message, capsys):
+    assert message in _refused(capsys, "--run_dir=x", *argv)
+
+
+def test_unknown_attack_or_large_step(capsys, run, test_set):
+    flag_values = settings.evaluation_flags()
+    argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
+    assert runner.run(evaluate.main, flag_values, description="", argv=argv) == 2
+    assert "unknown attack 'deepfool'; there are fgsm" in capsys.readouterr().err
+    assert "at most epsilon" in _refused(capsys, f"--run_dir={run}", "--step_size=0.2")
+    assert test_set == []
+    assert not (run / "evaluation").exists()
+
+
+def test_folders_that_are_no_run(capsys, tmp_path):
+    assert "nowhere" in _refused(capsys, f"--run_dir={tmp_path / 'nowhere'}")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def _foreign(flag, path, tmp_path):
+    return [f"--{flag}={path}", "--dataset=digits", "--epsilon=0.1", f"--output_dir={tmp_path}/o"]
+
+
+@pytest.mark.parametrize("flag", ["keras_model", "saved_model"])
+def test_files_that_are_no_model(flag, capsys, tmp_path):
+    missing = _foreign(flag, tmp_path / "missing", tmp_path)
+    assert "missing" in _refused(capsys, *missing)
+    damaged = tmp_path / "damaged.keras"
+    if flag == "saved_model":
+        damaged.mkdir()
+        (damaged / "saved_model.pb").write_bytes(b"no graph")
+    else:
+        damaged.write_bytes(b"no model")
+    assert "damaged" in _refused(capsys, *_foreign(flag, damaged, tmp_path))
+    assert not (tmp_path / "o").exists()
+
+
+def test_keras_files_with_code_are_not_run(capsys, tmp_path):
+    path = tmp_path / "code.keras"
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Lambda(lambda x: x[:, :3, 0, 0], output_shape=(3,))(inputs)
+    keras.Model(inputs, outputs).save(path)
+    assert "Lambda holds code" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
+
+
+def test_models_that_do_not_fit_the_data(capsys, tmp_path, test_set):
+    path = tmp_path / "other.keras"
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    keras.Sequential(layers).save(path)
+    message = _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert "(4, 4, 1)" in message
+    assert "(8, 8, 1)" in message
+
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(7)]
+    keras.Sequential(layers).save(path)
+    message = _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert "7 classes" in message
+    assert "3 classes" in message
+
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(path)
+    assert "must take images" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_another_evaluation_writes_to(capsys, run, test_set):
+    folder = run / "evaluation"
+    folder.mkdir(parents=True)
+    with evaluate._sole_writer(folder):
+        assert "another evaluation writes to" in _refused(capsys, f"--run_dir={run}")
+    assert list(folder.iterdir()) == []
+    with evaluate._sole_writer(folder):
+        pass
+
+
+def test_output_folder_that_cannot_be_made(capsys, run, test_set, tmp_path):
+    (tmp_path / "file").touch()
+    message = _refused(capsys, f"--run_dir={run}", f"--output_dir={tmp_path / 'file' / 'out'}")
+    assert "cannot make the folder" in message
+
+
+def test_importing_the_command_imports_no_tensorflow():
+    code = "import sys, fsgan_tf.evaluate; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

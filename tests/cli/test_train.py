@@ -1,0 +1,369 @@
+"""The main command, as a user runs it, on the embedded digits scaled down by flags."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fsgan_tf import evaluate, export, predict, settings, train
+from fsgan_tf.cli import runner
+from fsgan_tf.errors import UserError
+from fsgan_tf.methods.standard import Standard
+from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.training.monitor import Watcher
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
+
+
+def _train(*arguments: str) -> int:
+    return runner.run(train.main, settings.training_flags(), description="", argv=arguments)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunDirectory:
+    """Two epochs of FS-GAN."""
+    path = tmp_path_factory.mktemp("runs") / "fs_gan"
+    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={path}") == 0
+    return RunDirectory(path)
+
+
+def test_the_run_directory_is_complete(run):
+    assert run.flags_file.is_file()
+    assert len(list(run.checkpoints.glob("*.npz"))) == 2
+    assert (run.saved_model / "saved_model.pb").is_file()
+    assert (run.evaluation / "report.md").is_file()
+    assert (run.evaluation / "report.html").is_file()
+    results = json.loads((run.evaluation / "results.json").read_text())
+    assert results["num_examples"] == 8
+    assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd20", "cw20"]
+    assert results["classifier_sha256"] == run.restore_classifier().sha256
+
+
+def test_metrics_hold_an_object_an_epoch(run):
+    rows = run.read_metrics()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert [row["step"] for row in rows] == [4, 8]
+    expected = {
+        "loss", "cross_entropy", "classifier_ot", "generator_ot", "diversity",
+        "perturbation_size", "clean_accuracy", "one_step_accuracy", "robust_accuracy",
+        "validation_generator_ot", "validation_sign_step_ot", "images_per_second",
+        "learning_rate_classifier", "learning_rate_generator",
+    }  # fmt: skip
+    for row in rows:
+        assert expected <= set(row)
+        assert np.isfinite([row[name] for name in expected]).all()
+
+
+def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
+    events = EventAccumulator(str(run.tensorboard), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()["tensors"]
+    for tag in (
+        "train/loss", "train/generator_ot", "train/diversity", "validation/clean_accuracy",
+        "validation/robust_accuracy", "validation/sign_step_ot", "learning_rate/generator",
+        "images_per_second", "clean_adversarial_perturbation", "flags", "test/worst_case_accuracy",
+    ):  # fmt: skip
+        assert tag in tags, tags
+    assert [event.step for event in events.Tensors("train/loss")] == [4, 8]
+    text = tf.make_ndarray(events.Tensors("flags")[0].tensor_proto).item().decode()
+    assert "--epsilon=0.05" in text
+    assert any("hparams" in tag for tag in events.summary_metadata)
+    picture = tf.make_ndarray(events.Tensors("clean_adversarial_perturbation")[0].tensor_proto)
+    assert tf.io.decode_png(picture.flatten()[2]).shape == (3 * 96, 8 * 96, 3)
+
+
+def test_finished_runs_do_nothing_again(run, capsys):
+    before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
+    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}") == 0
+    assert "already exported and evaluated" in capsys.readouterr().out
+    assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
+    assert len(run.read_metrics()) == 2
+
+
+def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
+    assert _train(*TINY, "--epochs=2", f"--run_dir={run.path}") == 2
+    assert "--generator_width was 4 and is now 16" in capsys.readouterr().err
+
+
+def test_other_commands_take_the_run(run, tmp_path, capsys):
+    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
+    arguments.append(f"--output_dir={tmp_path / 'results'}")
+    code = runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    assert code == 0
+    assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
+    arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
+    assert runner.run(export.main, settings.export_flags(), description="", argv=arguments) == 0
+    picture = tmp_path / "digit.png"
+    picture.write_bytes(tf.io.encode_png(tf.zeros([9, 7, 3], tf.uint8)).numpy())
+    arguments = [f"--saved_model={tmp_path / 'export'}", str(picture)]
+    code = runner.run(
+        predict.main, settings.predict_flags(), description="", argv=arguments, takes_words=True
+    )
+    assert code == 0
+    assert "digit.png" in capsys.readouterr().out
+
+
+def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path):
+    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
+    arguments.append(f"--output_dir={tmp_path}")
+    code = runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    assert code == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["split"], results["num_examples"]) == ("validation", 143)
+
+
+def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
+    frozen = ["--classifier_learning_rate=1e-30", "--weight_decay=0", "--eval_examples=0"]
+    again = RunDirectory(tmp_path / "again")
+    code = _train(
+        *TINY,
+        *frozen,
+        "--method=standard",
+        "--epochs=1",
+        f"--init_from={run.path}",
+        f"--run_dir={again.path}",
+    )
+    assert code == 0
+    expected, found = (one.restore_classifier().model for one in (run, again))
+    for theirs, ours in zip(expected.trainable_weights, found.trainable_weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--init_from=/nowhere"], ["/nowhere", "no run directory"]),
+        (["--init_from=RUN", "--classifier_depth=16"], ["wide_resnet_10_1", "16", "depth=10"]),
+        (["--init_from=RUN", "--image_size=16"], ["(32, 32, 3)", "(16, 16, 3)"]),
+    ],
+)
+def test_init_from_what_does_not_fit_is_refused(run, arguments, words, tmp_path, capsys):
+    given = [argument.replace("RUN", str(run.path)) for argument in arguments]
+    assert _train(*TINY, *given, f"--run_dir={tmp_path / 'new'}") == 2
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "new").exists()
+
+
+def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
+    flags = [f"--flagfile={ROOT / 'configs' / 'svhn.flags'}", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*flags, "--dry_run", "--data_dir=/nowhere", "--precision=float32") == 0
+    printed = capsys.readouterr().out
+    assert "36,479,194 trainable parameters" in printed
+    assert "steps an epoch: 1204" in printed  # (73257 - 1000) // 60
+    assert "--epsilon=0.0313725" in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("fs_gan", []), ("pgd_at", ["note: pgd_at", "--attack_iterations=1", "configs/baselines"])],
+)
+def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
+    config = ROOT / "configs" / "cifar10.flags"
+    small = ["--classifier_depth=10", "--classifier_width=1", "--generator_width=8"]
+    assert _train(f"--flagfile={config}", f"--method={method}", *small, "--dry_run") == 0
+    error = capsys.readouterr().err
+    assert ("note: " in error) == bool(words)
+    assert all(word in error for word in words), error
+
+
+def test_the_note_comes_with_a_training_and_not_with_an_error(tmp_path, capsys):
+    given = [*TINY, "--method=pgd_at", "--attack_iterations=1", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*given, "--batch_size=2000") == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert _train(*given, "--epochs=1", "--eval_examples=0") == 0
+    assert "note: pgd_at is trained with --attack_iterations=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batch_size=2000"], ["1294", "--batch_size"]),
+        (["--train_examples=5000"], ["1294", "--train_examples"]),
+        (["--dataset=no_such_set"], ["no_such_set", "digits"]),
+        (["--dataset=svhn_cropped", "--data_dir=/proc/nowhere"], ["svhn_cropped", "/proc/nowhere"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_run_directory(arguments, words, tmp_path, capsys):
+    assert _train(*arguments, f"--run_dir={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_precision_the_hardware_lacks_leaves_no_run_directory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fsgan_tf.devices.has_bfloat16", lambda: False)
+    path = tmp_path / "run"
+    assert _train("--precision=mixed_bfloat16", f"--run_dir={path}") == 2
+    assert "bfloat16" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_an_unwritable_run_directory_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert _train(*TINY, f"--run_dir={tmp_path / 'file' / 'run'}") == 2
+    assert "--run_dir" in capsys.readouterr().err
+
+
+def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    def out_of_memory(self, data):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore")
+
+    monkeypatch.setattr("fsgan_tf.methods.standard.Standard.train_step", out_of_memory)
+    assert _train(*TINY, "--method=standard", f"--run_dir={tmp_path / 'run'}") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "OOM when allocating" in error
+    assert "the same command goes on" in error
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    def full(self, row):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics_file))
+
+    monkeypatch.setattr(RunDirectory, "append_metrics", full)
+    run = RunDirectory(tmp_path / "run")
+    assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{run.metrics_file} (No space left on device); the same command goes on" in line
+
+
+def test_deterministic_asks_tensorflow_before_it_loads_anything(tmp_path, monkeypatch):
+    def asked():
+        raise UserError("asked")
+
+    monkeypatch.setattr("fsgan_tf.devices.make_deterministic", asked)
+    assert _train("--deterministic", f"--run_dir={tmp_path / 'run'}") == 2
+    assert not (tmp_path / "run").exists()
+
+
+def _report_nan(monkeypatch, seeds: tuple[int, ...]) -> None:
+    """The sixth step's loss is NaN where the draws are of these seeds."""
+    step = Standard.train_step
+
+    def train_step(self, data):
+        reports = step(self, data)
+        breaks = (self.classifier_optimizer.iterations == 6) & (self.seed in seeds)
+        return {**reports, "loss": tf.where(breaks, np.nan, reports["loss"])}
+
+    monkeypatch.setattr(Standard, "train_step", train_step)
+
+
+def test_nan_stops_with_step_parts_and_checkpoint_and_rolls_back_if_asked(
+    tmp_path, capsys, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--method=standard", "--epochs=3", "--eval_examples=0"]
+    flags.append(f"--run_dir={run.path}")
+    _report_nan(monkeypatch, seeds=(0,))
+    assert _train(*flags) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    checkpoint = run.checkpoints / "epoch_0001_step_000000.npz"
+    for words in ("step 6 ", "loss nan", "accuracy 0.", f"last good checkpoint is {checkpoint}"):
+        assert words in line
+    assert [row["epoch"] for row in run.read_metrics()] == [0]
+    assert _train(*flags, "--on_nan=rollback") == 0
+    assert "going on from it with other random draws" in capsys.readouterr().err
+    assert [row["step"] for row in run.read_metrics()] == [4, 8, 12]
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [event.step for event in events.Tensors("train/loss")] == [4, 8, 12]
+    assert run.restore_classifier().progress.rollbacks == 1
+
+
+def test_rollbacks_to_one_checkpoint_are_bounded(tmp_path, capsys, monkeypatch):
+    class Every:
+        def __contains__(self, seed):
+            return True
+
+    _report_nan(monkeypatch, seeds=Every())
+    flags = [*TINY, "--method=standard", "--epochs=2", "--on_nan=rollback"]
+    assert _train(*flags, f"--run_dir={tmp_path / 'run'}") == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 + settings.MAX_ROLLBACKS
+    assert "gave up after 3 rollbacks" in errors[-1]
+
+
+def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes_on(
+    tmp_path, capsys, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
+    validate, save = Watcher._validate, export._require_same_answers
+
+    def interrupted(function, number):
+        def call(*arguments):
+            os.kill(os.getpid(), number)
+            return function(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "_validate", interrupted(validate, signal.SIGTERM))
+        assert _train(*flags) == 130
+        assert "the same command goes on" in capsys.readouterr().err
+        assert [row["epoch"] for row in run.read_metrics()] == [0]
+        assert run.newest_checkpoint().name == "epoch_0001_step_000000.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_require_same_answers", interrupted(save, signal.SIGTERM))
+        assert _train(*flags) == 130
+        assert not list(run.path.glob("*saved_model*"))
+    assert _train(*flags) == 0
+    assert [row["epoch"] for row in run.read_metrics()] == [0, 1]
+    assert (run.saved_model / "saved_model.pb").is_file()
+    assert (run.evaluation / "results.json").is_file()
+
+
+def test_a_second_training_in_the_run_directory_is_refused(run, capsys):
+    before = sorted(run.path.rglob("*"))
+    with run.lock():
+        code = _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}")
+    assert code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "another training runs in" in line
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_two_replicas_train_watch_and_finish(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    flags = [*TINY, "--strategy=mirrored", "--method=standard", "--epochs=1", "--eval_examples=0"]
+    assert _train(*flags, f"--run_dir={run.path}") == 0
+    (row,) = run.read_metrics()
+    assert row["step"] == 2  # 64 images, 16 on each of 2 replicas
+    assert np.isfinite(row["loss"])
+    assert (run.saved_model / "saved_model.pb").is_file()
+
+
+def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(tmp_path):
+    """Stops a training in its second epoch, goes on, and compares with one that never stopped."""
+    flags = [*TINY, "--method=standard", "--epochs=2", "--train_examples=960", "--eval_examples=0"]
+    whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
+    assert _train(*flags, f"--run_dir={whole.path}") == 0
+    command = [sys.executable, "-m", "fsgan_tf.train", *flags, f"--run_dir={stopped.path}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not stopped.read_metrics():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on" in error
+    assert "Traceback" not in error
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert stopped.restore_classifier().sha256 == whole.restore_classifier().sha256
+    for ours, theirs in zip(stopped.read_metrics(), whole.read_metrics(), strict=True):
+        # A subprocess has one logical CPU and this process two: the rates are all that may differ.
+        ours.pop("images_per_second"), theirs.pop("images_per_second")
+        assert ours == theirs

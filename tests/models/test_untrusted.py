@@ -1,0 +1,232 @@
+"""Models from elsewhere that must not be loaded, made as an attacker would make them."""
+
+import io
+import json
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.models.untrusted import check_keras_archive, check_saved_model
+
+
+def save(path: Path, function) -> Path:
+    """A SavedModel of one variable whose signature calls `function` on a string."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "text")])
+    def serving_default(text):
+        return {"answer": tf.strings.join([module.variable, function(text)])}
+
+    module = tf.Module()
+    module.variable = tf.Variable("answer: ")
+    tf.saved_model.save(module, str(path), signatures=serving_default)
+    return path
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory) -> Path:
+    return save(tmp_path_factory.mktemp("untrusted") / "harmless", tf.strings.upper)
+
+
+@pytest.fixture
+def saved_model(harmless, tmp_path) -> Path:
+    return Path(shutil.copytree(harmless, tmp_path / "saved_model"))
+
+
+def edit(path: Path, change) -> None:
+    file = path / "saved_model.pb"
+    proto = SavedModel.FromString(file.read_bytes())
+    change(proto.meta_graphs[0])
+    file.write_bytes(proto.SerializeToString())
+
+
+def refused(check, path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        check(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_a_saved_model_that_only_computes_passes(harmless):
+    check_saved_model(harmless)
+
+
+@pytest.mark.parametrize(
+    ("operation", "function"),
+    [
+        ("ReadFile", tf.io.read_file),
+        ("MatchingFiles", tf.io.matching_files),
+        ("EagerPyFunc", lambda text: tf.py_function(lambda value: value, [text], tf.string)),
+        (
+            "TextLineDataset",
+            lambda text: tf.data.TextLineDataset(text).get_single_element(),
+        ),
+        (
+            "ReadFile",  # inside the functions of a condition
+            lambda text: tf.cond(text == "", lambda: text, lambda: tf.io.read_file(text)),
+        ),
+    ],
+)
+def test_operations_that_reach_out_are_refused(tmp_path, operation, function):
+    assert f"holds {operation}," in refused(check_saved_model, save(tmp_path / "model", function))
+
+
+def test_every_operation_that_saves_is_refused_outside_of_the_saver(saved_model):
+    def call_the_saver(meta_graph):
+        (saves,) = [
+            function.signature.name
+            for function in meta_graph.graph_def.library.function
+            if "traced_save" in function.signature.name
+        ]
+        meta_graph.object_graph_def.concrete_functions[saves].SetInParent()
+
+    edit(saved_model, call_the_saver)
+    assert "MergeV2Checkpoints, SaveV2" in refused(check_saved_model, saved_model)
+
+
+def test_links_and_assets_out_of_the_folder_are_refused(saved_model, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (saved_model / "assets" / "link").symlink_to(tmp_path / "secret")
+    assert "links to a place outside" in refused(check_saved_model, saved_model)
+    (saved_model / "assets" / "link").unlink()
+    check_saved_model(saved_model)
+    for name in ("/etc/hosts", "../../secret", "..\\secret"):
+        edit(
+            saved_model, lambda meta_graph, name=name: meta_graph.asset_file_def.add(filename=name)
+        )
+        assert "asset" in refused(check_saved_model, saved_model)
+
+
+def test_a_pipe_is_refused_before_it_blocks(saved_model):
+    os.mkfifo(saved_model / "variables" / "pipe")
+    assert "neither a file nor a folder" in refused(check_saved_model, saved_model)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 50, b"no protocol buffer", None])
+def test_what_is_no_saved_model_of_tensorflow_2_is_refused(saved_model, content):
+    file = saved_model / "saved_model.pb"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    refused(check_saved_model, saved_model)
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory) -> Path:
+    layers = [keras.Input((4,)), keras.layers.Dense(2, activation="relu")]
+    path = tmp_path_factory.mktemp("untrusted") / "model.keras"
+    keras.Sequential(layers).save(path)
+    return path
+
+
+def repack(source: Path, target: Path, compression=zipfile.ZIP_STORED, **contents) -> Path:
+    """Copies an archive with members replaced or added; `config` changes the parsed JSON."""
+    change = contents.pop("config", None)
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | contents
+    if change:
+        config = json.loads(members["config.json"])
+        change(config)
+        members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def test_a_keras_file_of_its_own_layers_passes(keras_file):
+    check_keras_archive(keras_file)
+
+
+@pytest.mark.parametrize(
+    "member", ["../escape.txt", "/etc/escape", "assets/../../escape", "model.pkl", "run.py"]
+)
+def test_members_that_lead_out_or_do_not_belong_are_refused(keras_file, tmp_path, member):
+    path = repack(keras_file, tmp_path / "model.keras", **{member: b"x"})
+    assert repr(member) in refused(check_keras_archive, path)
+
+
+def test_a_link_in_an_archive_is_refused(keras_file, tmp_path):
+    path = repack(keras_file, tmp_path / "model.keras")
+    link = zipfile.ZipInfo("assets/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert "'assets/link'" in refused(check_keras_archive, path)
+
+
+def test_an_archive_that_swells_is_refused(keras_file, tmp_path):
+    bomb = {"assets/zeros": bytes(2**27)}
+    path = repack(keras_file, tmp_path / "model.keras", zipfile.ZIP_DEFLATED, **bomb)
+    assert "unpack to 0.1 GB" in refused(check_keras_archive, path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ({"class_name": "Lambda", "module": "keras.layers", "config": {}}, "Lambda holds code"),
+        ({"class_name": "__lambda__", "config": {"value": "4wAA"}}, "__lambda__ holds code"),
+        ({"class_name": "TFSMLayer", "config": {"filepath": "/tmp/x"}}, "TFSMLayer holds code"),
+        ({"class_name": "system", "module": "os", "config": {}}, "system of os is not Keras'"),
+        ({"class_name": "A", "module": "keras_tricks", "config": {}}, "of keras_tricks is not"),
+        (
+            {"class_name": "A", "module": None, "registered_name": "Custom>A", "config": {}},
+            "A of Custom>A is not",
+        ),
+    ],
+)
+def test_classes_that_are_not_keras_own_are_refused(keras_file, tmp_path, layer, told):
+    def nest(config):
+        config["config"]["layers"][1]["config"]["activation"] = {"inner": [layer]}
+
+    path = repack(keras_file, tmp_path / "model.keras", config=nest)
+    assert told in refused(check_keras_archive, path)
+
+
+@pytest.mark.parametrize("trick", ["link", "external", "virtual"])
+def test_weights_in_other_files_are_refused(keras_file, tmp_path, trick):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as weights:
+        if trick == "link":
+            weights["layers/x"] = h5py.ExternalLink("/etc/passwd", "/data")
+        elif trick == "external":
+            weights.create_dataset("x", (8,), "u1", external=[("/etc/passwd", 0, 8)])
+        else:
+            layout = h5py.VirtualLayout((2,), np.float32)
+            layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (2,))
+            weights.create_virtual_dataset("layers/x", layout)
+    content = {"model.weights.h5": stream.getvalue()}
+    path = repack(keras_file, tmp_path / "model.keras", **content)
+    assert "its weights" in refused(check_keras_archive, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"config.json": b"[" * 100_000},
+        {"config.json": b"\xff\xfe"},
+        {"model.weights.h5": b"no HDF5"},
+    ],
+)
+def test_damaged_members_are_one_line(keras_file, tmp_path, content):
+    path = repack(keras_file, tmp_path / "model.keras", **content)
+    assert "no readable .keras file" in refused(check_keras_archive, path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 2000])
+def test_a_cut_archive_and_another_format_are_one_line(keras_file, tmp_path, cut):
+    path = tmp_path / "model.keras"
+    path.write_bytes(keras_file.read_bytes()[:cut])
+    assert "no readable .keras file" in refused(check_keras_archive, path)
+    assert "save the model as one" in refused(check_keras_archive, path.rename(tmp_path / "x.h5"))

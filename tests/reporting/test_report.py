@@ -1,0 +1,136 @@
+import dataclasses
+import json
+import math
+import platform
+from importlib import metadata
+
+import pytest
+
+import fsgan_tf
+from fsgan_tf.evaluation.result import Diagnosis, LossCurve
+from fsgan_tf.reporting import report
+from tests.reports import MANIFEST, hostile_manifest, hostile_result, result
+
+
+def _no_constant(text):
+    raise AssertionError(f"{text} is not strict JSON")
+
+
+def _read(path):
+    return json.loads(path.read_text(), parse_constant=_no_constant)
+
+
+def test_results_json_is_what_the_design_fixes(tmp_path):
+    paths = report.write(tmp_path / "new" / "evaluation", result("pass", "skipped"), MANIFEST)
+    names = ["results.json", "report.md", "report.html", "tensorboard"]
+    assert [path.name for path in paths] == names
+    assert sorted(paths[0].parent.iterdir()) == sorted(paths)
+    content = _read(paths[0])
+    versions = content.pop("versions")
+    # Wilson interval of 25 in 40, worked out by hand.
+    assert content.pop("confidence_interval_95") == pytest.approx([0.470, 0.758], abs=5e-4)
+    parameters = {"num_steps": 20, "step_size": 2 / 255}
+    assert content == {
+        "model": "runs/a",
+        "dataset": "digits",
+        "split": "test",
+        "dataset_sha256": "cd" * 32,
+        "num_examples": 40,
+        "threat_model": {"norm": "linf", "epsilon": 8 / 255},
+        "clean_accuracy": 0.95,
+        "attacks": [
+            {
+                "name": "pgd20",
+                "accuracy": 0.75,
+                "accuracy_8bit": 0.775,
+                "standalone": True,
+                "seconds": 1.25,
+                "parameters": parameters,
+            },
+            {
+                "name": "square",
+                "accuracy": 0.625,
+                "accuracy_8bit": 0.65,
+                "standalone": False,
+                "seconds": 1.25,
+                "parameters": parameters,
+            },
+        ],
+        "worst_case_accuracy": 0.625,
+        "worst_case_accuracy_8bit": 0.65,
+        "epsilon_curve": {
+            "attack": "pgd20",
+            "epsilons": [0, 2 / 255, 8 / 255, 0.5],
+            "accuracies": [0.95, 0.9, 0.75, 0],
+            "num_examples": 32,
+        },
+        "loss_curves": [
+            {"attack": "pgd4", "losses": [0.5, 1.5, 2, 2.25, 2.5]},
+            {"attack": "cw2", "losses": [-3, 1, 1]},
+        ],
+        "checks": [
+            {
+                "name": "check_0",
+                "verdict": "pass",
+                "detail": "Detail 0.",
+                "advice": "Advice 0.",
+            },
+            {
+                "name": "check_1",
+                "verdict": "skipped",
+                "detail": "Detail 1.",
+                "advice": "Advice 1.",
+            },
+        ],
+        "seed": 3,
+        "classifier_sha256": "ab" * 32,
+        "command": "python -m fsgan_tf.evaluate --run_dir='runs/a b'",
+        "sources": ["runs/b: standard, seed 1"],
+    }
+    packages = ("tensorflow", "keras", "cleverhans", "numpy")
+    assert versions == {
+        **{name: metadata.version(name) for name in packages},
+        "fsgan_tf": fsgan_tf.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def test_curves_that_were_not_measured_are_null_and_empty():
+    content = report.as_json(result(curves=False), MANIFEST)
+    assert content["epsilon_curve"] is None
+    assert content["loss_curves"] == []
+
+
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    broken = result()
+    attack = dataclasses.replace(broken.attacks[0], parameters={"a": [math.nan], "b": math.inf})
+    curves = (LossCurve("pgd2", (1.0, math.nan, -math.inf)),)
+    broken = dataclasses.replace(broken, attacks=(attack,), diagnosis=Diagnosis(loss_curves=curves))
+    content = _read(report.write(tmp_path, broken, MANIFEST)[0])
+    assert content["attacks"][0]["parameters"] == {"a": [None], "b": None}
+    assert content["loss_curves"][0]["losses"] == [1, None, None]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
+    report.write(tmp_path, result(), MANIFEST)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    broken = dataclasses.replace(MANIFEST, model=object())
+    with pytest.raises(TypeError):
+        report.write(tmp_path, result(), broken)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_hostile_words_are_written_everywhere(tmp_path):
+    manifest = hostile_manifest()
+    content = _read(report.write(tmp_path, hostile_result(), manifest)[0])
+    assert content["command"] == manifest.command
+
+
+def test_table_for_the_terminal():
+    lines = report.as_table(result("pass", "warn", "fail")).splitlines()
+    firsts = [line.split()[0] for line in lines]
+    assert firsts == ["clean", "pgd20", "square", "worst", "fail:", "warn:"]
+    assert "95.0%" in lines[0]
+    assert "95% interval 47.0% to 75.8%" in lines[3]
+    assert lines[5] == "warn: Detail 1. Advice 1."

@@ -1,0 +1,146 @@
+"""Several workers on one machine: they train as one process with as many replicas."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsgan_tf import settings, train
+from fsgan_tf.cli import runner
+from fsgan_tf.runs.directory import RunDirectory
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--method=standard", "--train_examples=128", "--batch_size=16", "--eval_examples=0",
+    "--epochs=2", "--precision=float32",
+    # At the usual rate, differences of rounding grow tenfold a step.
+    "--classifier_learning_rate=0.001",
+]  # fmt: skip
+
+
+def _launch(run: RunDirectory, *arguments: str) -> subprocess.Popen:
+    """Two workers, in a session of their own, so that nothing of them is left behind."""
+    command = ["tools/launch_local.sh", "2", "--", *TINY, f"--run_dir={run.path}", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _finish(process: subprocess.Popen) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def _workers(launcher: subprocess.Popen) -> list[int]:
+    """Process numbers of the launcher's trainings, the chief first."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(launcher.pid)], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return sorted(int(pid) for pid, command in lines if "fsgan_tf.train" in command)
+
+
+def _compare(ours: RunDirectory, theirs: RunDirectory) -> None:
+    (a, progress), (b, expected) = (
+        run._newest_readable(with_optimizers=True) for run in (ours, theirs)
+    )
+    assert progress == expected
+    assert set(a) == set(b)
+    for name, value in b.items():
+        # The momentum buffers are the sums of the gradients.
+        assert np.linalg.norm(a[name] - value) <= 1e-3 * np.linalg.norm(value), name
+
+
+@pytest.fixture(scope="module")
+def two_replicas(tmp_path_factory) -> RunDirectory:
+    """One process with two replicas."""
+    run = RunDirectory(tmp_path_factory.mktemp("runs") / "mirrored")
+    arguments = [*TINY, "--strategy=mirrored", f"--run_dir={run.path}"]
+    assert runner.run(train.main, settings.training_flags(), description="", argv=arguments) == 0
+    return run
+
+
+def test_two_workers_lose_one_go_on_and_end_as_two_replicas_of_one_process(two_replicas, tmp_path):
+    """The same global batches, draws and sums; only the chief writes; either may die."""
+    run = RunDirectory(tmp_path / "run")
+    launcher = _launch(run)
+    while not run.read_metrics():
+        assert launcher.poll() is None, launcher.stdout.read()
+        time.sleep(0.05)
+    os.kill(_workers(launcher)[1], signal.SIGKILL)
+    code, output = _finish(launcher)
+    assert code == 128 + signal.SIGKILL
+    assert "ending the others" in output
+    assert "Traceback" not in output
+    code, output = _finish(_launch(run))
+    assert code == 0, output
+    assert "epochs 1 to 2" in output or "epochs 0 to 2" in output
+    _compare(run, two_replicas)
+    rows, expected = run.read_metrics(), two_replicas.read_metrics()
+    assert [row["step"] for row in rows] == [row["step"] for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    assert len(list(run.tensorboard.iterdir())) == 3
+    assert (run.saved_model / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_both_workers_after_one_step_and_they_end_as_if_never_stopped(
+    two_replicas, tmp_path
+):
+    run = RunDirectory(tmp_path / "run")
+    launcher = _launch(run)
+    while not run.read_metrics():
+        assert launcher.poll() is None, launcher.stdout.read()
+        time.sleep(0.05)
+    launcher.terminate()
+    code, output = _finish(launcher)
+    assert code == 130, output
+    assert output.count("the same command goes on") == 2
+    code, output = _finish(_launch(run))
+    assert code == 0, output
+    _compare(run, two_replicas)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "words"), [("--seed=1", "training flags"), ("--run_dir=OTHER", "checkpoints")]
+)
+def test_workers_that_would_train_different_things_are_refused(two_replicas, tmp_path, flag, words):
+    """The second worker is given another flag."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two)]
+    workers = []
+    for index, more in enumerate([[], [flag.replace("OTHER", str(two_replicas.path))]]):
+        config = {
+            "cluster": {"worker": addresses},
+            "task": {"type": "worker", "index": index},
+        }
+        command = [
+            sys.executable, "-m", "fsgan_tf.train", *TINY, "--strategy=multi_worker",
+            f"--run_dir={tmp_path / 'run'}", *more,
+        ]  # fmt: skip
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
+        workers.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    errors = [worker.communicate(timeout=240)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [2, 2], errors
+    assert all(f"the workers have different {words}" in error for error in errors)

@@ -1,0 +1,111 @@
+"""Series of trainings and evaluations, a process each; what is done is not done again.
+
+Importing it imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsgan_tf import settings
+from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.reporting import results_file
+
+
+def train(run_dir: Path, arguments: Sequence[str]) -> None:
+    """Trains into `run_dir`, or goes on where it stopped.
+
+    Args:
+      run_dir: the run directory.
+      arguments: training flags, without `--run_dir`.
+
+    Raises:
+      UserError: `run_dir` holds a run of other flags.
+      RunError: the training failed.
+    """
+    from fsgan_tf.runs.directory import RunDirectory
+
+    where = [*arguments, f"--run_dir={run_dir}"]
+    values = settings.training_flags()
+    values(["fsgan_tf.train", *where])
+    settings.complete(values)
+    run = RunDirectory(run_dir)
+    rows = run.read_metrics()
+    if rows and rows[-1]["epoch"] == values.epochs - 1 and run.saved_model.is_dir():
+        run.refuse_other_flags(values)
+        return
+    run_module("fsgan_tf.train", where)
+
+
+def evaluate(run_dir: Path, attacks: Sequence[str], arguments: Sequence[str]) -> dict[str, Any]:
+    """Attacks the classifier of `run_dir`, each attack on every image.
+
+    Args:
+      run_dir: a finished run.
+      attacks: by name.
+      arguments: further flags of the evaluation.
+
+    Returns:
+      The content of its results.json.
+
+    Raises:
+      RunError: the evaluation failed.
+    """
+    file = run_dir / "evaluation" / "results.json"
+    if not _holds(file, attacks):
+        where = [f"--run_dir={run_dir}", f"--attacks={','.join(attacks)}", "--standalone"]
+        run_module("fsgan_tf.evaluate", [*where, *arguments])
+    return results_file.read(file)
+
+
+def run_module(module: str, arguments: Sequence[str]) -> None:
+    """Runs `python -m module arguments` to its end.
+
+    Raises:
+      UserError: it ended with exit code 2.
+      RunError: it ended with another one but 0.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    code = subprocess.run(command, check=False).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        error = UserError if code == 2 else RunError
+        raise error(f"python -m {module} {' '.join(arguments)} ended with exit code {code}")
+
+
+def accuracies(results: dict[str, Any]) -> dict[str, float]:
+    """Robust accuracy by attack, of a results.json."""
+    return {attack["name"]: attack["accuracy"] for attack in results["attacks"]}
+
+
+def training_minutes(run_dir: Path) -> float:
+    """Minutes in training steps, without validation, as metrics.jsonl has them."""
+    from fsgan_tf.runs.directory import RunDirectory
+
+    seconds, steps_before = 0.0, 0
+    flags = RunDirectory(run_dir).read_flags()
+    for row in RunDirectory(run_dir).read_metrics():
+        images = (row["step"] - steps_before) * flags.batch_size
+        seconds += images / row["images_per_second"]
+        steps_before = row["step"]
+    return seconds / 60
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _holds(file: Path, attacks: Sequence[str]) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        return set(attacks) <= set(accuracies(results_file.read(file)))
+    except UserError:
+        return False
