@@ -1,5 +1,6 @@
 # make demo   trains, attacks and exports two classifiers on the embedded digits
 # make test   runs the fast tests
+# make coverage  the fast tests, then the lines of the package that they do not run
 # make check  lint, format and types
 # make smoke  the main command on real data, scaled to seconds
 #
@@ -11,7 +12,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-slow check format smoke
+.PHONY: demo test test-slow coverage check format smoke
 
 demo: $(INSTALLED)
 	$(PYTHON) tools/demo.py
@@ -21,6 +22,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTHON) -m pytest -m slow
+
+coverage: $(INSTALLED_DEV)
+	$(PYTHON) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 check: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check .

@@ -7,7 +7,7 @@ import sys
 import pytest
 from benchmarks import training
 
-from fsgan_tf.cli import runner
+from tests.commands import call
 from tools import benchmark
 
 TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4 --precision=float32"
@@ -20,9 +20,7 @@ def results(tmp_path, monkeypatch):
 
 
 def _benchmark(*arguments: str) -> int:
-    return runner.run(
-        benchmark.main, benchmark._flags(), description="", argv=arguments, takes_words=True
-    )
+    return call(benchmark, *arguments)
 
 
 def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, results):

@@ -9,20 +9,14 @@ from benchmarks import exported_step, training
 from benchmarks.exported_step import Parameter
 
 from fsgan_tf import train
-from fsgan_tf.cli import runner
+from tests.commands import call
 from tools import benchmark_exported
 
 TINY = "--classifier_depth=10 --classifier_width=1 --batch_size=4"
 
 
 def _command(*arguments: str) -> int:
-    return runner.run(
-        benchmark_exported.main,
-        benchmark_exported._flags(),
-        description="",
-        argv=arguments,
-        takes_words=True,
-    )
+    return call(benchmark_exported, *arguments)
 
 
 def test_an_exported_step_names_its_inputs_and_the_losses_of_tensorflow(tmp_path):

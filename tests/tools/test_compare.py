@@ -5,8 +5,8 @@ import json
 import experiments
 import pytest
 
-from fsgan_tf import evaluate, settings, train
-from fsgan_tf.cli import runner
+from fsgan_tf import evaluate, train
+from tests.commands import call
 from tools import compare
 
 SCALE = (
@@ -14,10 +14,7 @@ SCALE = (
     "--generator_width=4 --batch_size=16 --train_examples=32 --epochs=1 --lr_decay_epochs=1 "
     "--attack_iterations=2 --eval_examples=0 --precision=float32"
 )
-MAINS = {
-    "fsgan_tf.train": (train.main, settings.training_flags),
-    "fsgan_tf.evaluate": (evaluate.main, settings.evaluation_flags),
-}
+COMMANDS = {command.__name__: command for command in (train, evaluate)}
 
 
 @pytest.fixture
@@ -27,15 +24,14 @@ def processes(monkeypatch):
 
     def run_module(module, arguments):
         started.append(module)
-        main, make_flags = MAINS[module]
-        assert runner.run(main, make_flags(), description="", argv=arguments) == 0
+        assert call(COMMANDS[module], *arguments) == 0
 
     monkeypatch.setattr(experiments, "run_module", run_module)
     return started
 
 
 def _compare(*arguments: str) -> int:
-    return runner.run(compare.main, compare._flags(), description="", argv=arguments)
+    return call(compare, *arguments)
 
 
 def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path, processes, capsys):

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import experiments
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from fsgan_tf import export, settings, train
-from fsgan_tf.cli import runner
 from fsgan_tf.runs.directory import Progress, RunDirectory, restore_classifier
+from tests import authors_code
+from tests.commands import call
 from tools import compare_attacks as tool
 
-REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
 NAMES = tuple("0123456789")
 SHAPE = (32, 32, 3)
 
@@ -87,7 +86,7 @@ def ours(monkeypatch):
 
 
 def _compare(*arguments):
-    return runner.run(tool.main, tool._flags(), description="", argv=arguments)
+    return call(tool, *arguments)
 
 
 def _arguments(run, output_dir):
@@ -234,11 +233,10 @@ def test_peers_are_as_strong_as_ours(part, task):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(REFERENCE is None, reason="needs the authors' code in AUTO_ATTACK_REFERENCE")
+@authors_code.needs("AutoAttack")
 def test_auto_attack_is_as_strong_as_ours(task):
-    pytest.importorskip("torch")
     few = dataclasses.replace(
-        task, images=task.images[:8], labels=task.labels[:8], auto_attack=REFERENCE
+        task, images=task.images[:8], labels=task.labels[:8], auto_attack=authors_code.AUTO_ATTACK
     )
     ours = _accuracies_of_ours(few, ["apgd_ce"])["apgd_ce"]
     fooled = tool._auto_attack(few)["apgd_ce"](few.images, few.labels)

@@ -1,32 +1,22 @@
 """The tool; with PyTorch and FEATURE_SCATTER_REFERENCE=FOLDER, also the comparison (slow)."""
 
-import importlib.util
-import os
 import sys
 
 import numpy as np
 import pytest
 
-from fsgan_tf.cli import runner
 from fsgan_tf.methods.parts import losses, optimal_transport
 from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from tests import authors_code
+from tests.commands import call
 from tools import compare_feature_scatter as tool
 
-REFERENCE = os.environ.get("FEATURE_SCATTER_REFERENCE")
-
-needs_reference = pytest.mark.skipif(
-    REFERENCE is None or importlib.util.find_spec("torch") is None,
-    reason="needs PyTorch, and the authors' code in FEATURE_SCATTER_REFERENCE",
-)
-
-
-def _run(*arguments: str) -> int:
-    return runner.run(tool.main, tool._flags(), description="", argv=arguments)
+needs_reference = authors_code.needs("Feature-Scatter")
 
 
 def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys):
     for arguments in ((), (f"--reference={tmp_path}",)):
-        assert _run(*arguments) == 2
+        assert call(tool, *arguments) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "git clone" in error
@@ -35,7 +25,7 @@ def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys)
 def test_missing_pytorch_is_told_in_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "attack_methods.py").touch()
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert _run(f"--reference={tmp_path}") == 2
+    assert call(tool, f"--reference={tmp_path}") == 2
     assert capsys.readouterr().err.endswith("`pip install -r requirements-peers.txt`\n")
 
 
@@ -79,7 +69,7 @@ SMALL = ("--classifier_depth=10", "--classifier_width=1", "--batch_size=16")
 @pytest.mark.slow
 @needs_reference
 def test_our_step_is_theirs(capsys):
-    assert _run(f"--reference={REFERENCE}", *SMALL) == 0
+    assert call(tool, f"--reference={authors_code.FEATURE_SCATTER}", *SMALL) == 0
     assert capsys.readouterr().out.count("\n|") == 2 + len(tool._QUANTITIES)
 
 
@@ -112,5 +102,5 @@ def test_our_step_is_theirs(capsys):
 )
 def test_a_wrong_constant_is_beyond_tolerance(module, name, wrong, told, monkeypatch, capsys):
     monkeypatch.setattr(module, name, wrong(getattr(module, name)))
-    assert _run(f"--reference={REFERENCE}", *SMALL) == 1
+    assert call(tool, f"--reference={authors_code.FEATURE_SCATTER}", *SMALL) == 1
     assert told in capsys.readouterr().err

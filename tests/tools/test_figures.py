@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import settings, train
-from fsgan_tf.cli import runner
 from fsgan_tf.data import loading
 from fsgan_tf.methods.feature_scatter import FeatureScatter
 from fsgan_tf.runs.directory import Progress, RunDirectory
+from tests.commands import call
 from tests.small_training import build
 from tools import figures
 
@@ -70,7 +70,7 @@ def standard(tmp_path_factory, digits):
 
 
 def _draw(*arguments) -> int:
-    return runner.run(figures.main, figures._flags(), description="", argv=arguments)
+    return call(figures, *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
+from tests.commands import ROOT, call
 from tools import fuzz
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS.values(), ids=list(fuzz.TARGETS))
 def test_no_reader_crashes(target, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])  # Seeds are the repository's configurations.
+    monkeypatch.chdir(ROOT)  # Seeds are the repository's configurations.
     answers = [answer for *_, answer in fuzz.answers(target, range(200), seed=1)]
     failures = [answer for answer in answers if isinstance(answer, str)]
     assert failures == []
@@ -63,12 +63,11 @@ def test_exceptions_deaths_and_hangs_are_failures(outcome):
 
 def test_the_command_keeps_the_inputs_that_fail(outcome, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(fuzz, "fuzz", lambda *_: outcome)
-    argv = ["--targets=flags", f"--failures_dir={tmp_path}"]
-    assert runner.run(fuzz.main, fuzz._flags(), description="", argv=argv) == 1
+    assert call(fuzz, "--targets=flags", f"--failures_dir={tmp_path}") == 1
     first = outcome.failures[0]
     assert (tmp_path / f"flags_{first.number}").read_bytes() == first.content
     assert f"| flags | 12 | {outcome.accepted} |" in capsys.readouterr().out
-    assert runner.run(fuzz.main, fuzz._flags(), description="", argv=["--targets=flag"]) == 2
+    assert call(fuzz, "--targets=flag") == 2
 
 
 def test_mutations_are_those_of_their_seed_and_differ():

@@ -1,22 +1,20 @@
 """Several workers on one machine: they train as one process with as many replicas."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fsgan_tf import settings, train
-from fsgan_tf.cli import runner
+from fsgan_tf import train
 from fsgan_tf.runs.directory import RunDirectory
+from tests.commands import Process, call, training
 
-ROOT = Path(__file__).parents[2]
 TINY = [
     "--method=standard", "--train_examples=128", "--batch_size=16", "--eval_examples=0",
     "--epochs=2", "--precision=float32",
@@ -25,31 +23,18 @@ TINY = [
 ]  # fmt: skip
 
 
-def _launch(run: RunDirectory, *arguments: str) -> subprocess.Popen:
-    """Two workers, in a session of their own, so that nothing of them is left behind."""
-    command = ["tools/launch_local.sh", "2", "--", *TINY, f"--run_dir={run.path}", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHON": sys.executable},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+def _launch(run: RunDirectory, *arguments: str) -> Process:
+    """Two workers."""
+    return Process(
+        *("tools/launch_local.sh", "2", "--", *TINY, f"--run_dir={run.path}", *arguments),
+        env={"PYTHON": sys.executable},
     )
 
 
-def _finish(process: subprocess.Popen) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=240)
-    return process.returncode, output
-
-
-def _workers(launcher: subprocess.Popen) -> list[int]:
+def _workers(launcher: Process) -> list[int]:
     """Process numbers of the launcher's trainings, the chief first."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(launcher.pid)], capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+    command = ["ps", "-o", "pid=,args=", "--ppid", str(launcher.process.pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
     return sorted(int(pid) for pid, command in lines if "fsgan_tf.train" in command)
 
@@ -69,24 +54,22 @@ def _compare(ours: RunDirectory, theirs: RunDirectory) -> None:
 def two_replicas(tmp_path_factory) -> RunDirectory:
     """One process with two replicas."""
     run = RunDirectory(tmp_path_factory.mktemp("runs") / "mirrored")
-    arguments = [*TINY, "--strategy=mirrored", f"--run_dir={run.path}"]
-    assert runner.run(train.main, settings.training_flags(), description="", argv=arguments) == 0
+    assert call(train, *TINY, "--strategy=mirrored", f"--run_dir={run.path}") == 0
     return run
 
 
 def test_two_workers_lose_one_go_on_and_end_as_two_replicas_of_one_process(two_replicas, tmp_path):
     """The same global batches, draws and sums; only the chief writes; either may die."""
     run = RunDirectory(tmp_path / "run")
-    launcher = _launch(run)
-    while not run.read_metrics():
-        assert launcher.poll() is None, launcher.stdout.read()
-        time.sleep(0.05)
-    os.kill(_workers(launcher)[1], signal.SIGKILL)
-    code, output = _finish(launcher)
+    with _launch(run) as launcher:
+        launcher.wait_until(run.read_metrics)
+        os.kill(_workers(launcher)[1], signal.SIGKILL)
+        code, output = launcher.finish()
     assert code == 128 + signal.SIGKILL
     assert "ending the others" in output
     assert "Traceback" not in output
-    code, output = _finish(_launch(run))
+    with _launch(run) as again:
+        code, output = again.finish()
     assert code == 0, output
     assert "epochs 1 to 2" in output or "epochs 0 to 2" in output
     _compare(run, two_replicas)
@@ -103,15 +86,14 @@ def test_sigterm_stops_both_workers_after_one_step_and_they_end_as_if_never_stop
     two_replicas, tmp_path
 ):
     run = RunDirectory(tmp_path / "run")
-    launcher = _launch(run)
-    while not run.read_metrics():
-        assert launcher.poll() is None, launcher.stdout.read()
-        time.sleep(0.05)
-    launcher.terminate()
-    code, output = _finish(launcher)
+    with _launch(run) as launcher:
+        launcher.wait_until(run.read_metrics)
+        launcher.process.terminate()
+        code, output = launcher.finish()
     assert code == 130, output
     assert output.count("the same command goes on") == 2
-    code, output = _finish(_launch(run))
+    with _launch(run) as again:
+        code, output = again.finish()
     assert code == 0, output
     _compare(run, two_replicas)
 
@@ -127,20 +109,18 @@ def test_workers_that_would_train_different_things_are_refused(two_replicas, tmp
         socket.create_server(("127.0.0.1", 0)) as two,
     ):
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two)]
-    workers = []
-    for index, more in enumerate([[], [flag.replace("OTHER", str(two_replicas.path))]]):
-        config = {
-            "cluster": {"worker": addresses},
-            "task": {"type": "worker", "index": index},
-        }
-        command = [
-            sys.executable, "-m", "fsgan_tf.train", *TINY, "--strategy=multi_worker",
-            f"--run_dir={tmp_path / 'run'}", *more,
-        ]  # fmt: skip
-        environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
-        workers.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    errors = [worker.communicate(timeout=240)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [2, 2], errors
-    assert all(f"the workers have different {words}" in error for error in errors)
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for index, more in enumerate([[], [flag.replace("OTHER", str(two_replicas.path))]]):
+            config = {
+                "cluster": {"worker": addresses},
+                "task": {"type": "worker", "index": index},
+            }
+            worker = training(
+                *(*TINY, "--strategy=multi_worker", f"--run_dir={tmp_path / 'run'}", *more),
+                env={"TF_CONFIG": json.dumps(config)},
+            )
+            workers.append(stack.enter_context(worker))
+        ends = [worker.finish() for worker in workers]
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert all(f"the workers have different {words}" in output for _, output in ends)
