@@ -16,7 +16,8 @@ from fsgan_tf.cli import runner
 ROOT = Path(__file__).parents[1]
 # Seconds; a start of TensorFlow on a busy machine takes up to half a minute.
 DEADLINE = 240
-_FLAGS = {
+# Of each command of the package, a function that makes its flags.
+FLAGS = {
     "fsgan_tf.train": settings.training_flags,
     "fsgan_tf.evaluate": settings.evaluation_flags,
     "fsgan_tf.export": settings.export_flags,
@@ -31,7 +32,7 @@ def call(command: ModuleType, *arguments: object, main: runner.Main | None = Non
 
     `main` replaces the command's own, for a test of the flags alone.
     """
-    make_flags = _FLAGS.get(command.__name__) or command._flags
+    make_flags = FLAGS.get(command.__name__) or command._flags
     return runner.run(
         main or command.main,
         make_flags(),

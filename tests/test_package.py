@@ -1,87 +1,46 @@
-"""What a newcomer meets first: imports, --help, configurations, collected tests."""
+"""What a newcomer meets first: imports, --help, what pages name, collected tests."""
 
 import ast
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from fsgan_tf import settings
+from tests.commands import FLAGS, ROOT, python
 
-ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "evaluate", "export", "predict")
-
-
-def _python(*arguments: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
+# What is read today; the changelog and the history name files that once were.
+PAST = ("CHANGELOG.md", "history.md")
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PAGES = sorted(page for page in PAGES if page.name not in PAST)
+# Made when the commands named beside them run.
+MADE = ("runs/", "exports/", ".venv/")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", FLAGS)
 def test_help_is_complete_and_imports_no_tensorflow(command):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
-        f"try: runpy.run_module('fsgan_tf.{command}', run_name='__main__')\n"
+        f"try: runpy.run_module('{command}', run_name='__main__')\n"
         "except SystemExit as end: code = end.code\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
         "sys.exit(code)"
     )
-    done = _python("-c", code)
+    done = python("-c", code)
     assert done.returncode == 0, done.stderr
-    for name in getattr(
-        settings, f"{'training' if command == 'train' else _noun(command)}_flags"
-    )():
+    for name in FLAGS[command]():
         assert f"--{name}" in done.stdout or f"--[no]{name}" in done.stdout
-
-
-def _noun(command: str) -> str:
-    return {"evaluate": "evaluation", "export": "export", "predict": "predict"}[command]
 
 
 @pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda p: p.stem)
 def test_tools_start(tool):
-    done = _python(str(tool), "--help")
+    done = python(tool, "--help")
     assert done.returncode == 0, done.stderr
     assert "Flags:" in done.stdout
-    assert _python(str(tool), "--no_such_flag").returncode == 2
+    assert python(tool, "--no_such_flag").returncode == 2
 
 
 def test_importing_the_package_imports_no_tensorflow():
     code = "import sys, fsgan_tf; sys.exit('tensorflow' in sys.modules)"
-    assert _python("-c", code).returncode == 0
-
-
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.flags")), ids=lambda p: p.stem)
-def test_configurations_parse_and_hold_the_papers_values(config):
-    values = settings.training_flags()
-    assert values(["train", f"--flagfile={config}"]) == ["train"]
-    if values.dataset == "digits":
-        return
-    assert (values.classifier_depth, values.classifier_width) == (28, 10)
-    assert values.epsilon == pytest.approx(8 / 255)
-    assert values.epochs == (200 if values.dataset == "cifar100" else 100)
-    assert values.generator_learning_rate == (7.8e-5 if values.dataset == "cifar100" else 7.8e-3)
-    assert values.classifier_learning_rate == (0.01 if values.dataset == "svhn_cropped" else 0.1)
-    assert settings.decay_epochs(values) == (60, 90)
-
-
-def test_digits_configuration_is_the_default():
-    values, defaults = settings.training_flags(), settings.training_flags()
-    values(["train", f"--flagfile={ROOT / 'configs' / 'digits.flags'}"])
-    defaults(["train"])
-    settings.complete(values)
-    settings.complete(defaults)
-    differences = {
-        name: (value, defaults[name].value)
-        for name, value in values.flag_values_dict().items()
-        if defaults[name].value != value
-    }
-    assert set(differences) <= {"augmentation", "flagfile"}
+    assert python("-c", code).returncode == 0
 
 
 def test_every_test_function_is_collected():
@@ -96,3 +55,31 @@ def test_every_test_function_is_collected():
         assert not misnamed, f"{file}: {misnamed}"
         if any(name.startswith("test_") for name in functions):
             assert file.name.startswith("test_"), file
+
+
+def _links(text: str) -> list[str]:
+    """Targets of the page's links, but for those that lead to other sites."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    return [target for target in targets if not re.match(r"[a-z]+:|#", target)]
+
+
+def _paths(text: str) -> list[str]:
+    """Files of this repository that the page names in code: `docs/a.md`, `tools/b.py`."""
+    code = re.findall(r"`([^`\n]+)`", text)
+    words = [word for span in code for word in re.split(r"[\s=,:]+", span)]
+    return [
+        word
+        for word in words
+        if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|flags|toml|txt|sh|png)", word)
+        and not word.startswith(MADE)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_or_names_is_there(page):
+    text = page.read_text()
+    links = [page.parent / target.split("#")[0] for target in _links(text)]
+    assert [str(target) for target in links if not target.exists()] == []
+    folders = [page.parent, *(ROOT / name for name in ("", "fsgan_tf", "docs", "configs"))]
+    missing = [path for path in _paths(text) if not any((f / path).exists() for f in folders)]
+    assert missing == []
