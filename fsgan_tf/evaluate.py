@@ -1,7 +1,6 @@
 """Measures the robust accuracy of a classifier: a run's, a SavedModel's or a Keras file's."""
 
 import contextlib
-import fcntl
 import functools
 import os
 import shlex
@@ -15,6 +14,7 @@ from absl import flags
 from fsgan_tf import settings
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.files import sole_writer
 from fsgan_tf.models import classifiers
 
 if TYPE_CHECKING:
@@ -167,7 +167,10 @@ def evaluate_classifier(
 
     output_dir = Path(output_dir)
     state_folder = output_dir / _STATE_FOLDER
-    with _sole_writer(output_dir), _stoppable(state_folder):
+    with (
+        sole_writer(output_dir, activity="evaluation", flag="output_dir"),
+        _says_how_to_go_on(state_folder),
+    ):
         state = EvaluationState(
             state_folder,
             fingerprint(
@@ -207,33 +210,10 @@ def evaluate_classifier(
 
 
 @contextlib.contextmanager
-def _sole_writer(output_dir: Path) -> Iterator[None]:
-    """Makes the folder and keeps other evaluations out of it; the lock goes with the process."""
-    from fsgan_tf.files import make_folder
-
-    make_folder(output_dir, "output_dir")
-    folder = os.open(output_dir, os.O_RDONLY)
+def _says_how_to_go_on(state_folder: Path) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to go on."""
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another evaluation writes to {output_dir}; wait until it ends, or give another "
-                "--output_dir"
-            ) from error
         yield
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _stoppable(state_folder: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what runs within, with a line that says how to go on."""
-    from fsgan_tf.training.callbacks import StopRequest
-
-    try:
-        with StopRequest():
-            yield
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {state_folder}", file=sys.stderr)
         raise

@@ -42,7 +42,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if flag_values.run_dir is None:
         raise UserError("--run_dir is missing: name the folder of the run to export")
     quiet.start_tensorflow()
-    from fsgan_tf.runs.directory import restore_classifier
+    from fsgan_tf.runs.restored import restore_classifier
 
     run_dir = Path(flag_values.run_dir)
     classifier = restore_classifier(run_dir)

@@ -1,12 +1,18 @@
-"""Files that are there whole or not at all, and folders."""
+"""Files that are there whole or not at all, folders with one writer, and hashes of files."""
 
 import contextlib
+import fcntl
+import hashlib
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from fsgan_tf.errors import UserError
+
+LOCK_FILE = ".lock"
+_HASHED_AT_ONCE = 2**20
 
 
 def make_folder(path: Path, flag: str) -> None:
@@ -23,6 +29,46 @@ def make_folder(path: Path, flag: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def sole_writer(folder: Path, *, activity: str, flag: str) -> Iterator[None]:
+    """Makes a folder and keeps other processes of the same activity out of it until the block ends.
+
+    The lock is the operating system's: it goes with the process, however that ends. The file
+    `.lock` that carries it stays, since removing it could let two processes hold it.
+
+    Args:
+      folder: the folder to write to.
+      activity: `training` or `evaluation`, for the message.
+      flag: the one that named the folder.
+
+    Raises:
+      UserError: where the folder cannot be made or written, or another process holds it.
+    """
+    make_folder(folder, flag)
+    try:
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the folder {folder} ({error.strerror}); choose another with --{flag}"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 1000).decode(errors="replace").strip()
+            raise UserError(
+                f"another {activity} writes to {folder} ({holder}); wait until it ends, or give "
+                f"another --{flag}"
+            ) from error
+        # The note only serves the message above; on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is there whole or as it was before."""
     with atomic_file(path) as file:
@@ -30,7 +76,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Any]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, that is there whole or as it was before once the block ends."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -42,6 +88,28 @@ def atomic_file(path: Path) -> Iterator[Any]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def files_sha256(paths: Iterable[Path]) -> str:
+    """SHA-256 of the files' contents, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            _add(digest, file)
+    return digest.hexdigest()
+
+
+def written_sha256(file: IO[bytes]) -> str:
+    """SHA-256 of all that was written to an open file, which stays at its end."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    _add(digest, file)
+    return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", file: IO[bytes]) -> None:
+    while block := file.read(_HASHED_AT_ONCE):
+        digest.update(block)
 
 
 def _sync_folder(path: Path) -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from fsgan_tf.data.loading import ImageDataset
     from fsgan_tf.methods.base import TrainingMethod
-    from fsgan_tf.runs.directory import Progress, RestoredClassifier, RunDirectory
+    from fsgan_tf.runs.checkpoints import Progress
+    from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.runs.restored import RestoredClassifier
     from fsgan_tf.training.callbacks import ProgressBar, StopRequest
     from fsgan_tf.training.monitor import Watcher
 
@@ -109,7 +111,7 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
     writes = devices.is_chief(strategy)
     training = _Training(values, strategy, writes, dataset, method, run, steps_per_epoch, stop)
     # A run that goes on has its own weights, and needs no other run for them.
-    initial = None if run.has_checkpoint() else _initial_classifier(values, method, dataset)
+    initial = None if run.checkpoints.exist() else _initial_classifier(values, method, dataset)
     try:
         # Only now is every flag known to be good.
         with run.lock() if writes else contextlib.nullcontext():
@@ -121,14 +123,14 @@ def _run(values: flags.FlagValues, stop: StopRequest) -> None:
     except tf.errors.OpError as error:
         raise RunError(
             f"training failed ({type(error).__name__}: {_reason(error)}); the same command goes on "
-            f"from {run.checkpoints}"
+            f"from {run.checkpoints.folder}"
         ) from error
     except BrokenPipeError:
         raise
     except OSError as error:
         raise RunError(
             f"cannot read or write {error.filename or run.path} ({error.strerror or error}); the "
-            f"same command goes on from {run.checkpoints}"
+            f"same command goes on from {run.checkpoints.folder}"
         ) from error
 
 
@@ -140,19 +142,19 @@ def _reason(error: tf.errors.OpError) -> str:
 
 def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     """Restores the newest checkpoint, or makes the first one, to which a rollback can go."""
-    from fsgan_tf.runs.directory import Progress
+    from fsgan_tf.runs.checkpoints import Progress
 
     run, dataset, values = training.run, training.dataset, training.values
     if training.writes:
         run.prepare(values)
     # First: to write a variable, workers may wait for each other.
     _require_agreement(training)
-    progress = run.restore_checkpoint(training.method)
+    progress = run.checkpoints.restore(training.method)
     if progress is None:
         progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
         if initial:
             training.method.classifier.set_weights(initial.model.get_weights())
-        run.save_checkpoint(training.method, progress, training.writes)
+        run.checkpoints.save(training.method, progress, training.writes)
     _require_same_classes(run, progress, dataset)
     _note_departures(values)
     print(
@@ -190,7 +192,7 @@ def _require_agreement(training: _Training) -> None:
         "precisions": devices.resolve_precision(training.values.precision).encode(),
         "training images": train.images.tobytes() + train.labels.tobytes(),
         "checkpoints (--run_dir must be one folder that all of them see)": repr(
-            training.run.read_progress()
+            training.run.checkpoints.read_progress()
         ).encode(),
     }
     for what, content in seen.items():
@@ -277,7 +279,7 @@ def _initial_classifier(
     """The classifier of `--init_from`, known to fit."""
     if values.init_from is None:
         return None
-    from fsgan_tf.runs.directory import restore_classifier
+    from fsgan_tf.runs.restored import restore_classifier
 
     initial = restore_classifier(values.init_from)
     if initial.class_names != dataset.class_names:
@@ -323,7 +325,10 @@ def _train(training: _Training, progress: Progress) -> None:
                 progress = _roll_back(training, progress, tries, error)
         training.stop.end_of_steps()
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {training.run.checkpoints}", file=sys.stderr)
+        print(
+            f"stopped; the same command goes on from {training.run.checkpoints.folder}",
+            file=sys.stderr,
+        )
         raise
 
 
@@ -347,10 +352,10 @@ def _roll_back(
     Raises:
       RunError: `--on_nan=stop`, or too many attempts from this checkpoint.
     """
-    checkpoint = training.run.newest_checkpoint()
+    checkpoint = training.run.checkpoints.newest_file()
     told = f"{error}; the last good checkpoint is {checkpoint}"
     rolls_back = training.values.on_nan == "rollback"
-    restored = training.run.restore_checkpoint(training.method) if rolls_back else None
+    restored = training.run.checkpoints.restore(training.method) if rolls_back else None
     if restored is None:
         raise RunError(
             f"{told}; --on_nan=rollback goes on from it with other random draws; a smaller "
@@ -435,7 +440,7 @@ def _watcher(training: _Training, progress: Progress) -> Watcher:
     from fsgan_tf.training.monitor import Watcher
     from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
-    training.run.keep_metrics_before(progress.epoch)
+    training.run.metrics.keep_before(progress.epoch)
     TensorBoardLog(training.run.tensorboard).keep_until(training.done_steps(progress))
     watcher = Watcher(
         training.method,
@@ -460,11 +465,12 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
     from fsgan_tf import evaluate, export
     from fsgan_tf.attacks import suite
     from fsgan_tf.reporting import report
+    from fsgan_tf.runs.restored import restore_classifier
     from fsgan_tf.threat_model import ThreatModel
     from fsgan_tf.training.monitor import write_test_figures
 
-    restored = run.restore_classifier()
-    if _is_finished(run, restored.sha256, min(values.eval_examples, len(dataset.test))):
+    restored = restore_classifier(run.path)
+    if _is_finished(run, restored.weights_sha256, min(values.eval_examples, len(dataset.test))):
         print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
         write_test_figures(run)
         return
@@ -488,7 +494,7 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
             split="test",
             dataset_sha256=examples.sha256(),
             class_names=restored.class_names,
-            classifier_sha256=restored.sha256,
+            classifier_sha256=restored.weights_sha256,
             command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
         ),
         progress=True,

@@ -133,7 +133,7 @@ def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]
     experiments.train(run_dir, [*_SCALE, *settings, f"--seed={seed}", *data])
     results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
     accuracies = experiments.accuracies(results)
-    last = RunDirectory(run_dir).read_metrics()[-1]
+    last = RunDirectory(run_dir).metrics.read()[-1]
     return [
         variant,
         seed,

@@ -35,7 +35,7 @@ from fsgan_tf.errors import RunError, UserError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fsgan_tf.runs.directory import RestoredClassifier
+    from fsgan_tf.runs.restored import RestoredClassifier
 
 # Which images an attack fools, bool `[m]`, of float32 `[m, h, w, c]` and int32 `[m]`.
 Attack = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -118,7 +118,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     failed = []
     for name, part in parts.items():
         theirs = _measure(task, part, output_dir / f"{name}.json")
-        ours = _ours(flag_values, part, output_dir, task.restored.sha256)
+        ours = _ours(flag_values, part, output_dir, task.restored.weights_sha256)
         part_rows, difference = _compare(name, part, ours, theirs)
         rows += part_rows
         # Rounding aside: 0.5 points of 1,000 images are 5 images.
@@ -161,7 +161,7 @@ def _compare(
 
 def _task(flag_values: flags.FlagValues) -> Task:
     from fsgan_tf.data import loading
-    from fsgan_tf.runs.directory import restore_classifier
+    from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(flag_values.run_dir)
     saved_model = Path(flag_values.run_dir) / "saved_model"
@@ -193,7 +193,7 @@ def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
     from fsgan_tf.files import write_atomically
 
     inputs = {
-        "classifier_sha256": task.restored.sha256,
+        "classifier_sha256": task.restored.weights_sha256,
         "num_examples": len(task.labels),
         "epsilon": task.epsilon,
         "seed": task.seed,

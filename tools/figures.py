@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from fsgan_tf.data.loading import ImageDataset, Split
     from fsgan_tf.methods.base import TrainingMethod
-    from fsgan_tf.runs.directory import RestoredClassifier
+    from fsgan_tf.runs.restored import RestoredClassifier
     from fsgan_tf.threat_model import ThreatModel
 
 _PANELS = {
@@ -126,7 +126,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _restore(run_dir: str, method: str) -> RestoredClassifier:
     """The classifier of a run, known to be of this method; its settings complete."""
-    from fsgan_tf.runs.directory import restore_classifier
+    from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(run_dir)
     if restored.settings.method != method:
@@ -178,7 +178,7 @@ def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.nd
     if values.precision != "mixed_float16":
         values.precision = "float32"
     method = train.build_method(values, len(restored.class_names), restored.progress.image_shape)
-    RunDirectory(run_dir).restore_checkpoint(method)
+    RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
 
 

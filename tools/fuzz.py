@@ -439,12 +439,12 @@ def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
     lines = [json.dumps(row) + "\n" for row in rows]
 
     def read(content: bytes) -> bool:
-        run.metrics_file.write_bytes(content)
-        found = run.read_metrics()
+        run.metrics.file.write_bytes(content)
+        found = run.metrics.read()
         monitor.warnings_of(found, rows[0])
         experiments.training_minutes(folder)
-        run.keep_metrics_before(2)
-        return len(run.read_metrics()) <= len(found)
+        run.metrics.keep_before(2)
+        return len(run.metrics.read()) <= len(found)
 
     return ["".join(lines).encode(), lines[0].encode()], read
 
@@ -453,23 +453,24 @@ def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Checkpoints, as a training that goes on reads them; without their recorded hash."""
     import keras
 
-    from fsgan_tf.runs.directory import Progress, RunDirectory
+    from fsgan_tf.runs.checkpoints import Progress
+    from fsgan_tf.runs.directory import RunDirectory
 
     classifier = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     method = types.SimpleNamespace(
         networks={"classifier": classifier}, optimizers_by_network={}, means={}
     )
     run = RunDirectory(folder)
-    run.checkpoints.mkdir()
+    run.checkpoints.folder.mkdir()
     progress = Progress(1, 0, ("cat", "dog"), (8, 8, 3))
-    run.save_checkpoint(method, progress)
-    (file,) = run.checkpoints.glob("*.npz")
-    run.checksums_file.unlink()
+    run.checkpoints.save(method, progress)
+    (file,) = run.checkpoints.folder.glob("*.npz")
+    run.checkpoints.checksums_file.unlink()
 
     def read(content: bytes) -> bool:
         file.write_bytes(content)
         with contextlib.redirect_stderr(io.StringIO()):
-            found = run.restore_checkpoint(method)
+            found = run.checkpoints.restore(method)
         return isinstance(found, Progress)
 
     return [file.read_bytes()], read

@@ -43,16 +43,16 @@ TINY = (
     "--dataset=digits --method=standard --train_examples=256 --batch_size=16 --epochs=4 "
     "--eval_examples=32 --precision=float32"
 )
-# Functions that tell a phase, the innermost first.
+# Functions that tell a phase, as MODULE.FUNCTION, the innermost first.
 _PHASES = {
-    "save_checkpoint": "checkpoint",
-    "_write_epoch": "TensorBoard",
-    "append_metrics": "metrics",
-    "_validate": "validation",
-    "save_classifier": "export",
-    "evaluate_classifier": "evaluation",
-    "_finish": "after training",
-    "_fit": "training",
+    "checkpoints.save": "checkpoint",
+    "monitor._write_epoch": "TensorBoard",
+    "metrics.append": "metrics",
+    "monitor._validate": "validation",
+    "export.save_classifier": "export",
+    "evaluate.evaluate_classifier": "evaluation",
+    "train._finish": "after training",
+    "train._fit": "training",
 }
 _RUN = """
 import faulthandler, runpy, signal, sys
@@ -220,7 +220,8 @@ def _phase(process: subprocess.Popen, stack: Path) -> str:
     deadline = time.monotonic() + 0.1
     while not stack.read_text().endswith(" in <module>\n") and time.monotonic() < deadline:
         time.sleep(0.0002)
-    functions = re.findall(r" in (\w+)$", stack.read_text(), re.MULTILINE)
+    frames = re.findall(r"(\w+)\.py\", line \d+ in (\w+)$", stack.read_text(), re.MULTILINE)
+    functions = [f"{module}.{function}" for module, function in frames]
     return next((_PHASES[name] for name in functions if name in _PHASES), "start")
 
 

@@ -72,9 +72,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf.data import loading
     from fsgan_tf.models.untrusted import check_saved_model
     from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.runs.restored import restore_classifier
 
     run = RunDirectory(flag_values.run_dir)
-    classifier = run.restore_classifier()
+    classifier = restore_classifier(run.path)
     settings = classifier.settings
     where = {"data_dir": settings.data_dir, "image_size": settings.image_size}
     test, _ = loading.load_test(settings.dataset, **where)

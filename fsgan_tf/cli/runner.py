@@ -1,8 +1,10 @@
 """How every command starts and ends: flags in, one line per error, an exit code out."""
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
@@ -31,7 +33,7 @@ def run(
       argv: the command line without the program's name; the process's own by default.
 
     Returns:
-      0 on success, 2 for bad input, 1 for a failure at run time, 130 after Ctrl-C.
+      0 on success, 2 for bad input, 1 for a failure at run time, 130 after Ctrl-C or SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
@@ -44,7 +46,8 @@ def run(
                 f"unexpected words on the command line: {' '.join(words)}; every setting is a "
                 "flag of the form --name=value (see --help)"
             )
-        main(flag_values, words)
+        with _stoppable():
+            main(flag_values, words)
     except UserError as error:
         return _fail(error, 2)
     except RunError as error:
@@ -56,6 +59,22 @@ def run(
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops what runs within as Ctrl-C does, so that it can put things in order.
+
+    Ctrl-C does so too where a shell started the command in the background, which ignores it.
+    """
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:

@@ -89,15 +89,15 @@ def load(path: str) -> Classifier:
 
 
 def load_run(path: str) -> Classifier:
-    """The newest classifier of a run directory; see `run_dir.restore_classifier`."""
-    from fsgan_tf.runs.directory import restore_classifier
+    """The newest classifier of a run directory; see `runs.restored.restore_classifier`."""
+    from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(path)
     return Classifier(
         restored.model,
         tuple(restored.model.input_shape[1:]),
         len(restored.class_names),
-        restored.sha256,
+        restored.weights_sha256,
         restored.settings,
         restored.class_names,
     )

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from fsgan_tf.devices import on_all_workers
 from fsgan_tf.errors import NonFiniteError
 from fsgan_tf.methods.base import TrainingMethod
-from fsgan_tf.runs.directory import Progress, RunDirectory
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 
 
 class LearningRates(keras.callbacks.Callback):
@@ -226,7 +227,7 @@ class Checkpoints(keras.callbacks.Callback):
         progress = dataclasses.replace(self._progress, epoch=epoch, step_in_epoch=step_in_epoch)
         error = None
         try:
-            self._run.save_checkpoint(self._method, progress, self._saves)
+            self._run.checkpoints.save(self._method, progress, self._saves)
         except NonFiniteError as caught:
             error = caught
         if any(on_all_workers(self._strategy, int(error is not None))):

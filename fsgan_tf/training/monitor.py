@@ -65,7 +65,7 @@ class Watcher(keras.callbacks.Callback):
         self._diagnose = tf.function(method.diagnose, autograph=False)
         self._perturb = tf.function(method.perturb, autograph=False)
         self._tensorboard = TensorBoardLog(run.tensorboard)
-        self._rows = run.read_metrics()
+        self._rows = run.metrics.read()
         self._started = 0.0
         self._steps = 0
         self._seconds_per_epoch: list[float] = []
@@ -112,7 +112,7 @@ class Watcher(keras.callbacks.Callback):
         for warning in warnings_of(self._rows, row):
             _say(f"warning: {warning}")
         self._rows.append(row)
-        self._run.append_metrics(row)
+        self._run.metrics.append(row)
         self._tensorboard.write("epoch", step, lambda: self._write_epoch(row))
 
     def _validate(self) -> dict[str, float]:
@@ -172,7 +172,7 @@ def write_test_figures(run: RunDirectory) -> None:
     Args:
       run: its training has ended and `evaluation/results.json` is written.
     """
-    rows, log = run.read_metrics(), TensorBoardLog(run.tensorboard)
+    rows, log = run.metrics.read(), TensorBoardLog(run.tensorboard)
     file = run.evaluation / "results.json"
     step = rows[-1]["step"] if rows else 0
     if log.has("test", step) or not file.is_file():

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from fsgan_tf.cli import runner
 from fsgan_tf.data import loading
 from fsgan_tf.evaluation import checks, engine
 from fsgan_tf.evaluation.result import Diagnosis
+from fsgan_tf.files import sole_writer
 from fsgan_tf.reporting.report import Manifest
-from fsgan_tf.runs import directory
+from fsgan_tf.runs import restored as restored_module
 from fsgan_tf.threat_model import ThreatModel
 
 FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
@@ -84,9 +86,9 @@ def run(monkeypatch, model, tmp_path):
     values = settings.training_flags()
     values(["fsgan_tf", "--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
     restored = SimpleNamespace(
-        model=model, class_names=("a", "b", "c"), settings=values, sha256="12" * 32
+        model=model, class_names=("a", "b", "c"), settings=values, weights_sha256="12" * 32
     )
-    monkeypatch.setattr(directory, "restore_classifier", lambda path: restored)
+    monkeypatch.setattr(restored_module, "restore_classifier", lambda path: restored)
     return tmp_path / "run"
 
 
@@ -341,7 +343,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
     state = run / "evaluation" / ".state"
     assert f"the same command goes on from {state}" in capsys.readouterr().err
     assert len(list(state.glob("*.npz"))) == 4
-    assert list((run / "evaluation").iterdir()) == [state]
+    assert set((run / "evaluation").iterdir()) == {state, run / "evaluation" / ".lock"}
 
     assert _evaluate(*argv) == 0
     assert "batches done: 4" in capsys.readouterr().out
@@ -470,12 +472,11 @@ def test_models_that_do_not_fit_the_data(capsys, tmp_path, test_set):
 
 def test_a_folder_that_another_evaluation_writes_to(capsys, run, test_set):
     folder = run / "evaluation"
-    folder.mkdir(parents=True)
-    with evaluate._sole_writer(folder):
-        assert "another evaluation writes to" in _refused(capsys, f"--run_dir={run}")
-    assert list(folder.iterdir()) == []
-    with evaluate._sole_writer(folder):
-        pass
+    with sole_writer(folder, activity="evaluation", flag="output_dir"):
+        message = _refused(capsys, f"--run_dir={run}")
+    assert f"another evaluation writes to {folder} (process {os.getpid()} on " in message
+    assert "give another --output_dir" in message
+    assert [file.name for file in folder.iterdir()] == [".lock"]
 
 
 def test_output_folder_that_cannot_be_made(capsys, run, test_set, tmp_path):

@@ -211,7 +211,7 @@ def test_a_class_name_for_every_logit_is_required(model, tmp_path):
 
 def run_command(monkeypatch, model, *arguments: str) -> int:
     classifier = types.SimpleNamespace(model=model, class_names=CLASS_NAMES)
-    monkeypatch.setattr("fsgan_tf.runs.directory.restore_classifier", lambda path: classifier)
+    monkeypatch.setattr("fsgan_tf.runs.restored.restore_classifier", lambda path: classifier)
     return runner.run(export.main, settings.export_flags(), description="", argv=arguments)
 
 

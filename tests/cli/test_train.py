@@ -19,6 +19,7 @@ from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.training.monitor import Watcher
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +40,18 @@ def run(tmp_path_factory) -> RunDirectory:
 
 def test_the_run_directory_is_complete(run):
     assert run.flags_file.is_file()
-    assert len(list(run.checkpoints.glob("*.npz"))) == 2
+    assert len(list(run.checkpoints.folder.glob("*.npz"))) == 2
     assert (run.saved_model / "saved_model.pb").is_file()
     assert (run.evaluation / "report.md").is_file()
     assert (run.evaluation / "report.html").is_file()
     results = json.loads((run.evaluation / "results.json").read_text())
     assert results["num_examples"] == 8
     assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd20", "cw20"]
-    assert results["classifier_sha256"] == run.restore_classifier().sha256
+    assert results["classifier_sha256"] == restore_classifier(run.path).weights_sha256
 
 
 def test_metrics_hold_an_object_an_epoch(run):
-    rows = run.read_metrics()
+    rows = run.metrics.read()
     assert [row["epoch"] for row in rows] == [0, 1]
     assert [row["step"] for row in rows] == [4, 8]
     expected = {
@@ -82,11 +83,11 @@ def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
 
 
 def test_finished_runs_do_nothing_again(run, capsys):
-    before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
+    before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
     assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}") == 0
     assert "already exported and evaluated" in capsys.readouterr().out
-    assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.iterdir())
-    assert len(run.read_metrics()) == 2
+    assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
+    assert len(run.metrics.read()) == 2
 
 
 def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
@@ -133,7 +134,7 @@ def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
         f"--run_dir={again.path}",
     )
     assert code == 0
-    expected, found = (one.restore_classifier().model for one in (run, again))
+    expected, found = (restore_classifier(one.path).model for one in (run, again))
     for theirs, ours in zip(expected.trainable_weights, found.trainable_weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
@@ -230,13 +231,13 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
 
 def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     def full(self, row):
-        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics_file))
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics.file))
 
     monkeypatch.setattr(RunDirectory, "append_metrics", full)
     run = RunDirectory(tmp_path / "run")
     assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"{run.metrics_file} (No space left on device); the same command goes on" in line
+    assert f"{run.metrics.file} (No space left on device); the same command goes on" in line
 
 
 def test_deterministic_asks_tensorflow_before_it_loads_anything(tmp_path, monkeypatch):
@@ -269,16 +270,16 @@ def test_nan_stops_with_step_parts_and_checkpoint_and_rolls_back_if_asked(
     _report_nan(monkeypatch, seeds=(0,))
     assert _train(*flags) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    checkpoint = run.checkpoints / "epoch_0001_step_000000.npz"
+    checkpoint = run.checkpoints.folder / "epoch_0001_step_000000.npz"
     for words in ("step 6 ", "loss nan", "accuracy 0.", f"last good checkpoint is {checkpoint}"):
         assert words in line
-    assert [row["epoch"] for row in run.read_metrics()] == [0]
+    assert [row["epoch"] for row in run.metrics.read()] == [0]
     assert _train(*flags, "--on_nan=rollback") == 0
     assert "going on from it with other random draws" in capsys.readouterr().err
-    assert [row["step"] for row in run.read_metrics()] == [4, 8, 12]
+    assert [row["step"] for row in run.metrics.read()] == [4, 8, 12]
     events = EventAccumulator(str(run.tensorboard)).Reload()
     assert [event.step for event in events.Tensors("train/loss")] == [4, 8, 12]
-    assert run.restore_classifier().progress.rollbacks == 1
+    assert restore_classifier(run.path).progress.rollbacks == 1
 
 
 def test_rollbacks_to_one_checkpoint_are_bounded(tmp_path, capsys, monkeypatch):
@@ -312,14 +313,14 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
         patch.setattr(Watcher, "_validate", interrupted(validate, signal.SIGTERM))
         assert _train(*flags) == 130
         assert "the same command goes on" in capsys.readouterr().err
-        assert [row["epoch"] for row in run.read_metrics()] == [0]
-        assert run.newest_checkpoint().name == "epoch_0001_step_000000.npz"
+        assert [row["epoch"] for row in run.metrics.read()] == [0]
+        assert run.checkpoints.newest_file().name == "epoch_0001_step_000000.npz"
     with monkeypatch.context() as patch:
         patch.setattr(export, "_require_same_answers", interrupted(save, signal.SIGTERM))
         assert _train(*flags) == 130
         assert not list(run.path.glob("*saved_model*"))
     assert _train(*flags) == 0
-    assert [row["epoch"] for row in run.read_metrics()] == [0, 1]
+    assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
     assert (run.saved_model / "saved_model.pb").is_file()
     assert (run.evaluation / "results.json").is_file()
 
@@ -330,7 +331,7 @@ def test_a_second_training_in_the_run_directory_is_refused(run, capsys):
         code = _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}")
     assert code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "another training runs in" in line
+    assert f"another training writes to {run.path} (process " in line
     assert sorted(run.path.rglob("*")) == before
 
 
@@ -338,7 +339,7 @@ def test_two_replicas_train_watch_and_finish(tmp_path):
     run = RunDirectory(tmp_path / "run")
     flags = [*TINY, "--strategy=mirrored", "--method=standard", "--epochs=1", "--eval_examples=0"]
     assert _train(*flags, f"--run_dir={run.path}") == 0
-    (row,) = run.read_metrics()
+    (row,) = run.metrics.read()
     assert row["step"] == 2  # 64 images, 16 on each of 2 replicas
     assert np.isfinite(row["loss"])
     assert (run.saved_model / "saved_model.pb").is_file()
@@ -353,7 +354,7 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    while not stopped.read_metrics():
+    while not stopped.metrics.read():
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
@@ -362,8 +363,11 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
     assert "the same command goes on" in error
     assert "Traceback" not in error
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
-    assert stopped.restore_classifier().sha256 == whole.restore_classifier().sha256
-    for ours, theirs in zip(stopped.read_metrics(), whole.read_metrics(), strict=True):
+    assert (
+        restore_classifier(stopped.path).weights_sha256
+        == restore_classifier(whole.path).weights_sha256
+    )
+    for ours, theirs in zip(stopped.metrics.read(), whole.metrics.read(), strict=True):
         # A subprocess has one logical CPU and this process two: the rates are all that may differ.
         ours.pop("images_per_second"), theirs.pop("images_per_second")
         assert ours == theirs

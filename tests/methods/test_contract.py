@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from fsgan_tf import settings, stateless_random
 from fsgan_tf.methods.base import TrainingMethod
-from fsgan_tf.runs.directory import Progress, RunDirectory
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
 from tests.small_training import build as build_whole
 from tests.small_training import run as run_steps
@@ -127,13 +128,13 @@ def test_a_resumed_run_is_the_run(name, tmp_path):
     first = build(name)
     run_steps(first, dataset(4), 2)
     run = RunDirectory(tmp_path)
-    run.checkpoints.mkdir()
+    run.checkpoints.folder.mkdir()
     classes = tuple("abcde")
-    run.save_checkpoint(first, Progress(0, 2, classes, IMAGE_SHAPE))
+    run.checkpoints.save(first, Progress(0, 2, classes, IMAGE_SHAPE))
     resumed = build(name, seed=0)
     for variable in resumed.classifier.variables:
         variable.assign(tf.zeros_like(variable))
-    assert run.restore_checkpoint(resumed) == Progress(0, 2, classes, IMAGE_SHAPE)
+    assert run.checkpoints.restore(resumed) == Progress(0, 2, classes, IMAGE_SHAPE)
     run_steps(resumed, dataset(4).skip(2), 2)
 
     for path, value in _weights(whole).items():

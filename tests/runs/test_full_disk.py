@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from fsgan_tf import export, settings
 from fsgan_tf.errors import RunError
-from fsgan_tf.runs.directory import Progress, RunDirectory
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
 from tests.small_training import IMAGE_SHAPE, build
 
@@ -57,27 +58,27 @@ def test_a_checkpoint_that_does_not_fit(disk, method):
     values(["train"])
     settings.complete(values)
     run.prepare(values)
-    run.save_checkpoint(method, Progress(1, 0, CLASSES, IMAGE_SHAPE))
+    run.checkpoints.save(method, Progress(1, 0, CLASSES, IMAGE_SHAPE))
     _fill(disk, 100_000)
     before = _names(disk)
     with pytest.raises(RunError, match="No space left on device.*same command goes on"):
-        run.save_checkpoint(method, Progress(2, 0, CLASSES, IMAGE_SHAPE))
+        run.checkpoints.save(method, Progress(2, 0, CLASSES, IMAGE_SHAPE))
     assert _names(disk) == before
-    assert run.restore_checkpoint(method).epoch == 1
+    assert run.checkpoints.restore(method).epoch == 1
 
 
 def test_metrics_that_do_not_fit_lose_no_earlier_row(disk):
     run = RunDirectory(disk)
-    run.append_metrics(ROW)
+    run.metrics.append(ROW)
     _fill(disk, 0)
     with pytest.raises(OSError, match="No space left"):
-        run.append_metrics({**ROW, "epoch": 1, "more": "x" * 10_000})
+        run.metrics.append({**ROW, "epoch": 1, "more": "x" * 10_000})
     with pytest.raises(OSError, match="No space left"):
-        run.keep_metrics_before(1)
-    assert [row["epoch"] for row in run.read_metrics()] == [0]
+        run.metrics.keep_before(1)
+    assert [row["epoch"] for row in run.metrics.read()] == [0]
     (disk / "filler").unlink()
-    run.keep_metrics_before(1)
-    assert run.read_metrics() == [ROW]
+    run.metrics.keep_before(1)
+    assert run.metrics.read() == [ROW]
 
 
 def test_events_that_do_not_fit_leave_no_file(disk):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from fsgan_tf import export, settings, train
-from fsgan_tf.runs.directory import Progress, RunDirectory, restore_classifier
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.restored import restore_classifier
 from tests import authors_code
 from tests.commands import call
 from tools import compare_attacks as tool
@@ -29,7 +31,7 @@ def run(tmp_path_factory):
     method = train.build_method(values, len(NAMES), SHAPE)
     directory = RunDirectory(folder)
     directory.prepare(values)
-    directory.save_checkpoint(method, Progress(1, 0, NAMES, SHAPE))
+    directory.checkpoints.save(method, Progress(1, 0, NAMES, SHAPE))
     export.save_classifier(method.classifier, NAMES, directory.saved_model)
     return folder
 
@@ -75,7 +77,7 @@ def ours(monkeypatch):
         results = {
             "num_examples": values.num_examples,
             "seed": values.seed,
-            "classifier_sha256": restore_classifier(values.run_dir).sha256,
+            "classifier_sha256": restore_classifier(values.run_dir).weights_sha256,
             "attacks": attacks,
         }
         Path(values.output_dir).mkdir(exist_ok=True)

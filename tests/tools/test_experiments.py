@@ -22,8 +22,8 @@ def finished(tmp_path):
     run = RunDirectory(tmp_path)
     run.prepare(values)
     accuracies = {"one_step_accuracy": 0.5, "robust_accuracy": 0.25}
-    run.append_metrics({"epoch": 0, "step": 10, "images_per_second": 100.0, **accuracies})
-    run.append_metrics({"epoch": 1, "step": 30, "images_per_second": 10.0, **accuracies})
+    run.metrics.append({"epoch": 0, "step": 10, "images_per_second": 100.0, **accuracies})
+    run.metrics.append({"epoch": 1, "step": 30, "images_per_second": 10.0, **accuracies})
     run.saved_model.mkdir()
     return tmp_path
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from fsgan_tf import settings, train
 from fsgan_tf.data import loading
 from fsgan_tf.methods.feature_scatter import FeatureScatter
-from fsgan_tf.runs.directory import Progress, RunDirectory
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 from tests.commands import call
 from tests.small_training import build
 from tools import figures
@@ -41,7 +42,7 @@ def _build(digits, method, **flags):
 def _save(path, digits, values, method):
     run = RunDirectory(path)
     run.prepare(values)
-    run.save_checkpoint(method, Progress(1, 0, digits.class_names, digits.image_shape))
+    run.checkpoints.save(method, Progress(1, 0, digits.class_names, digits.image_shape))
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,7 @@ def test_an_unfit_standard_run_is_named(fs_gan, tmp_path, capsys):
     values(["train", "--method=standard"])
     other = RunDirectory(tmp_path / "other")
     other.prepare(values)
-    other.save_checkpoint(build("standard"), Progress(1, 0, tuple("abcde"), (16, 16, 3)))
+    other.checkpoints.save(build("standard"), Progress(1, 0, tuple("abcde"), (16, 16, 3)))
     error = _error(capsys, fs_gan_run, f"--standard_run_dir={other.path}")
     assert str(other.path) in error
     assert "a, b, c, d, e" in error

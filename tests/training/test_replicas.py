@@ -41,7 +41,7 @@ def _workers(launcher: Process) -> list[int]:
 
 def _compare(ours: RunDirectory, theirs: RunDirectory) -> None:
     (a, progress), (b, expected) = (
-        run._newest_readable(with_optimizers=True) for run in (ours, theirs)
+        run.checkpoints.read_newest(with_optimizers=True) for run in (ours, theirs)
     )
     assert progress == expected
     assert set(a) == set(b)
@@ -62,7 +62,7 @@ def test_two_workers_lose_one_go_on_and_end_as_two_replicas_of_one_process(two_r
     """The same global batches, draws and sums; only the chief writes; either may die."""
     run = RunDirectory(tmp_path / "run")
     with _launch(run) as launcher:
-        launcher.wait_until(run.read_metrics)
+        launcher.wait_until(run.metrics.read)
         os.kill(_workers(launcher)[1], signal.SIGKILL)
         code, output = launcher.finish()
     assert code == 128 + signal.SIGKILL
@@ -73,7 +73,7 @@ def test_two_workers_lose_one_go_on_and_end_as_two_replicas_of_one_process(two_r
     assert code == 0, output
     assert "epochs 1 to 2" in output or "epochs 0 to 2" in output
     _compare(run, two_replicas)
-    rows, expected = run.read_metrics(), two_replicas.read_metrics()
+    rows, expected = run.metrics.read(), two_replicas.metrics.read()
     assert [row["step"] for row in rows] == [row["step"] for row in expected]
     for row, other in zip(rows, expected, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
@@ -87,7 +87,7 @@ def test_sigterm_stops_both_workers_after_one_step_and_they_end_as_if_never_stop
 ):
     run = RunDirectory(tmp_path / "run")
     with _launch(run) as launcher:
-        launcher.wait_until(run.read_metrics)
+        launcher.wait_until(run.metrics.read)
         launcher.process.terminate()
         code, output = launcher.finish()
     assert code == 130, output

@@ -157,7 +157,7 @@ def _timed(attack: _Attacker) -> tuple[float, float]:
 
 def _load(task: Task) -> _Examples:
     from fsgan_tf.data import loading
-    from fsgan_tf.runs.directory import restore_classifier
+    from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(task.run_dir)
     values = restored.settings

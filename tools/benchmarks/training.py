@@ -288,7 +288,7 @@ def _against_peak(rate: float, operations: float, peak: float) -> list[str]:
 def _epoch_rates(run_dir: Path) -> list[float]:
     from fsgan_tf.runs.directory import RunDirectory
 
-    return [row["images_per_second"] for row in RunDirectory(run_dir).read_metrics()[1:]]
+    return [row["images_per_second"] for row in RunDirectory(run_dir).metrics.read()[1:]]
 
 
 def _seconds(command: list[str]) -> float:

@@ -34,7 +34,7 @@ def train(run_dir: Path, arguments: Sequence[str]) -> None:
     values(["fsgan_tf.train", *where])
     settings.complete(values)
     run = RunDirectory(run_dir)
-    rows = run.read_metrics()
+    rows = run.metrics.read()
     if rows and rows[-1]["epoch"] == values.epochs - 1 and run.saved_model.is_dir():
         run.refuse_other_flags(values)
         return
@@ -89,7 +89,7 @@ def training_minutes(run_dir: Path) -> float:
 
     seconds, steps_before = 0.0, 0
     flags = RunDirectory(run_dir).read_flags()
-    for row in RunDirectory(run_dir).read_metrics():
+    for row in RunDirectory(run_dir).metrics.read():
         images = (row["step"] - steps_before) * flags.batch_size
         seconds += images / row["images_per_second"]
         steps_before = row["step"]
