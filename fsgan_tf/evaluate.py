@@ -15,7 +15,7 @@ from fsgan_tf import settings
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.files import sole_writer
-from fsgan_tf.models import classifiers
+from fsgan_tf.models import model_flags
 
 if TYPE_CHECKING:
     from fsgan_tf.attacks.attack import Attack
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from fsgan_tf.attacks.transfer import Source
     from fsgan_tf.data.loading import Split
     from fsgan_tf.evaluation.result import Result
+    from fsgan_tf.models.classifier import Classifier
     from fsgan_tf.reporting.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
 
 # What decides a classifier's answers beside its files.
 _MODEL_OPTIONS = (
-    *("input_range", "output", "signature", "input_name", "output_name"),
+    *model_flags.OPTIONS,
     "deterministic",
 )
 _STATE_FOLDER = ".state"
@@ -46,8 +47,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
       RunError: the batch does not fit in memory.
     """
     del words
-    model_flag = classifiers.model_flag(flag_values)
-    path = flag_values[model_flag].value
+    named = model_flags.named_model(flag_values)
+    model_flag, path = named.flag, named.path
     if model_flag != "run_dir" and not flag_values.output_dir:
         raise UserError(f"--{model_flag} needs --output_dir, a folder for the results")
 
@@ -56,6 +57,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     from fsgan_tf import devices
     from fsgan_tf.attacks import saved_examples
+    from fsgan_tf.models import fit, loading
     from fsgan_tf.reporting import report
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
@@ -63,7 +65,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     placed = devices.replica_devices(flag_values.strategy)
     if flag_values.deterministic:
         devices.make_deterministic()
-    classifier, copies = _copies(lambda: classifiers.from_flags(flag_values), placed)
+    classifier, copies = _copies(lambda: loading.load_named(named), placed)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
     sources, source_classifiers = _sources(flag_values.source, placed)
@@ -72,8 +74,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     image_shape = split.images.shape[1:]
     paths = [path, *(source.path for source in sources)]
     for loaded, where in zip([classifier, *source_classifiers], paths, strict=True):
-        classifiers.require_fit(loaded, where, dataset, image_shape, class_names)
+        fit.require_fit(loaded, where, dataset, image_shape, class_names)
     examples = split.first(flag_values.num_examples)
+    _require_clean_accuracy(flag_values, named, classifier, examples)
     dataset_sha256 = examples.sha256()
     if flag_values.verify_examples:
         attacks.append(
@@ -219,9 +222,34 @@ def _says_how_to_go_on(state_folder: Path) -> Iterator[None]:
         raise
 
 
+def _require_clean_accuracy(
+    flag_values: flags.FlagValues,
+    named: model_flags.NamedModel,
+    classifier: "Classifier",
+    examples: "Split",
+) -> None:
+    """Stops where the model is not given the pixels that it was trained on."""
+    from fsgan_tf.models import clean_accuracy
+
+    for note in classifier.notes:
+        print(f"note: {named.path}: {note}", file=sys.stderr)
+    if classifier.upper_bound:
+        print(f"warning: {named.path}: {classifier.upper_bound}", file=sys.stderr)
+    batch_size = flag_values.batch_size
+    if named.flag != "run_dir" and flag_values.preprocessing == "checked":
+        clean_accuracy.require_trained_preprocessing(
+            classifier, examples.images, examples.labels, batch_size=batch_size
+        )
+    expected = flag_values.expected_clean_accuracy
+    if expected is not None:
+        clean_accuracy.require_expected(
+            classifier, examples.images, examples.labels, expected, batch_size=batch_size
+        )
+
+
 def _copies(
-    load: Callable[[], classifiers.Classifier], devices: Sequence[str]
-) -> "tuple[classifiers.Classifier, tuple[AttackedClassifier, ...]]":
+    load: "Callable[[], Classifier]", devices: Sequence[str]
+) -> "tuple[Classifier, tuple[AttackedClassifier, ...]]":
     """Loads a classifier once on each device, or where TensorFlow likes if none is named."""
     import tensorflow as tf
 
@@ -242,18 +270,19 @@ def _copies(
 
 def _sources(
     paths: Sequence[str], devices: Sequence[str]
-) -> "tuple[list[Source], list[classifiers.Classifier]]":
+) -> "tuple[list[Source], list[Classifier]]":
     """Loads the classifiers of `--source`, whatever their kind.
 
     Each is called like its folder, or by its path where others are called so too.
     """
     from fsgan_tf.attacks.transfer import Source
+    from fsgan_tf.models import loading
 
     paths = list(dict.fromkeys(paths))
     names = [Path(path).resolve().name for path in paths]
     sources, loaded = [], []
     for path, name in zip(paths, names, strict=True):
-        classifier, copies = _copies(functools.partial(classifiers.load, path), devices)
+        classifier, copies = _copies(functools.partial(loading.load, path), devices)
         training = classifier.settings
         sources.append(
             Source(
@@ -270,7 +299,7 @@ def _sources(
 
 
 def _examples(
-    flag_values: flags.FlagValues, classifier: classifiers.Classifier, dataset: str
+    flag_values: flags.FlagValues, classifier: "Classifier", dataset: str
 ) -> "tuple[Split, tuple[str, ...]]":
     from fsgan_tf.data import loading
 
@@ -284,7 +313,7 @@ def _examples(
 
 def _setting(
     flag_values: flags.FlagValues,
-    classifier: classifiers.Classifier,
+    classifier: "Classifier",
     name: str,
     required_with: str | None = None,
 ) -> Any:

@@ -160,11 +160,11 @@ def _read(path: str) -> bytes | UserError:
 
 
 def _load(saved_model: Path) -> tf.Module:
-    import tensorflow as tf
+    from fsgan_tf.models.saved_models import load_module
 
     check_saved_model(saved_model)
     try:
-        return tf.saved_model.load(str(saved_model))
+        return load_module(saved_model)
     except Exception as error:  # a damaged file can raise almost anything
         raise UserError(f"--saved_model={saved_model}: cannot be loaded: {error}") from error
 

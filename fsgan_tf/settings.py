@@ -16,10 +16,10 @@ from typing import Any
 
 from absl import flags
 
+from fsgan_tf.models import model_flags
+
 SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-INPUT_RANGES = ("0,1", "0,255", "-1,1")
-OUTPUTS = ("logits", "probabilities")
 MAX_ROLLBACKS = 3
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _METHODS_DIR = Path(__file__).parent / "methods"
@@ -330,10 +330,7 @@ def evaluation_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     _define_data(values, default=None)
     _define_validation(values, default=None)
-    _string(values, "run_dir", None, "Evaluate the classifier of this run.")
-    _string(values, "saved_model", None, "Evaluate this SavedModel.")
-    _string(values, "keras_model", None, "Evaluate this .keras file.")
-    _define_foreign_model(values)
+    model_flags.define(values)
     _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
     flags.DEFINE_list(
         "attacks",
@@ -393,42 +390,6 @@ def evaluation_flags() -> flags.FlagValues:
     _integer(values, "seed", 0, "Of random starts.", lower=0)
     _define_deterministic(values)
     return values
-
-
-def _define_foreign_model(values: flags.FlagValues) -> None:
-    """What a model of others takes and returns; None where the flag is not given."""
-    _enum(
-        values,
-        "input_range",
-        None,
-        INPUT_RANGES,
-        "Pixels that --saved_model or --keras_model takes (0,1 by default); --epsilon is in pixels "
-        "of [0,1] all the same.",
-    )
-    _enum(
-        values,
-        "output",
-        None,
-        OUTPUTS,
-        "What --saved_model or --keras_model returns (logits by default); attacks see the "
-        "logarithms of probabilities.",
-    )
-    _string(
-        values, "signature", None, "Of --saved_model, the signature; serving_default by default."
-    )
-    _string(
-        values,
-        "input_name",
-        None,
-        "Of --saved_model, the input that takes the images; its only one by default.",
-    )
-    _string(
-        values,
-        "output_name",
-        None,
-        "Of --saved_model, the output; by default the one named as --output says, else the only "
-        "one of another name.",
-    )
 
 
 def export_flags() -> flags.FlagValues:

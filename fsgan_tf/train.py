@@ -462,8 +462,9 @@ def _seed(seed: int, rollbacks: int) -> int:
 
 def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
-    from fsgan_tf import evaluate, export
+    from fsgan_tf import evaluate
     from fsgan_tf.attacks import suite
+    from fsgan_tf.models.saving import save_classifier
     from fsgan_tf.reporting import report
     from fsgan_tf.runs.restored import restore_classifier
     from fsgan_tf.threat_model import ThreatModel
@@ -474,7 +475,7 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
         print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
         write_test_figures(run)
         return
-    export.save_classifier(restored.model, restored.class_names, run.saved_model)
+    save_classifier(restored.model, restored.class_names, run.saved_model)
     print(f"exported: {run.saved_model}", flush=True)
     if not values.eval_examples:
         return

@@ -513,7 +513,7 @@ def _export(folder: Path) -> Path:
     """A small exported classifier."""
     import keras
 
-    from fsgan_tf.export import save_classifier
+    from fsgan_tf.models.saving import save_classifier
 
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
     save_classifier(keras.Sequential(layers), ("cat", "dog"), folder / "saved_model")

@@ -171,7 +171,7 @@ def _litert_rows(saved_model: Path, class_names: tuple[str, ...], test: Split) -
     """The SavedModel and its conversions on all test images, a row of the table each."""
     import tensorflow as tf
 
-    from fsgan_tf.models import litert
+    from fsgan_tf.models import export_folder, litert
 
     signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     batches = [
@@ -185,7 +185,7 @@ def _litert_rows(saved_model: Path, class_names: tuple[str, ...], test: Split) -
     for name, float16 in (("LiteRT", False), ("LiteRT, float16", True)):
         with tempfile.TemporaryDirectory() as folder:
             litert.convert(saved_model, class_names, Path(folder), float16=float16)
-            content = Path(folder, litert.MODEL_FILE).read_bytes()
+            content = Path(folder, export_folder.LITERT_MODEL_FILE).read_bytes()
         run = litert.interpreter(content).get_signature_runner("serving_default")
         logits = np.concatenate([run(image=images)["logits"] for images in batches])
         rows.append(

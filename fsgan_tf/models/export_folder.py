@@ -1,11 +1,19 @@
-"""The folder of an export: written beside its place, and moved there whole or not at all."""
+"""The folder of an export: what it holds, and how it is put in its place whole or not at all."""
 
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import tensorflow as tf
+
 from fsgan_tf.errors import RunError, UserError
+
+CLASS_NAMES_FILE = "assets/class_names.txt"
+SAVED_MODEL_ENTRIES = (CLASS_NAMES_FILE, "fingerprint.pb", "saved_model.pb", "variables")
+LITERT_MODEL_FILE = "classifier.tflite"
+LITERT_NAMES_FILE = "class_names.txt"
+LITERT_ENTRIES = (LITERT_MODEL_FILE, LITERT_NAMES_FILE)
 
 
 @contextlib.contextmanager
@@ -23,8 +31,6 @@ def replacing(export_dir: Path, entries: Sequence[str]) -> Iterator[Path]:
       UserError: `export_dir` holds something else than an export, or cannot be written.
       RunError: writing failed; `export_dir` is as it was.
     """
-    import tensorflow as tf
-
     export_dir = export_dir.resolve()
     try:
         _require_replaceable(export_dir, entries)

@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from fsgan_tf.errors import RunError
 from fsgan_tf.models import export_folder
+from fsgan_tf.models.saved_models import load_module, plain_path
 
-MODEL_FILE = "classifier.tflite"
-_NAMES_FILE = "class_names.txt"
 _SIGNATURE = "serving_default"
 
 # Of the largest logit. float16 weights carry 11 bits.
@@ -27,7 +26,7 @@ def convert(
     `class_names.txt`. Weights of 8 bits are not offered: they change labels.
 
     Args:
-      saved_model: as `fsgan_tf.export` writes it.
+      saved_model: as `saving.save_classifier` writes it.
       class_names: in the order of its logits.
       export_dir: the folder to write; an earlier one is replaced whole.
       float16: whether the file holds the weights in 16 bits, in half the size.
@@ -36,12 +35,14 @@ def convert(
       UserError: `export_dir` holds something else than such an export, or cannot be written.
       RunError: conversion failed, or the file does not answer as the SavedModel does.
     """
-    with export_folder.replacing(export_dir, (MODEL_FILE, _NAMES_FILE)) as folder:
+    with export_folder.replacing(export_dir, export_folder.LITERT_ENTRIES) as folder:
         content = _convert(saved_model, float16)
         tolerance = _TOLERANCE_FLOAT16 if float16 else _TOLERANCE
         _require_same_answers(content, saved_model, tolerance)
-        (folder / MODEL_FILE).write_bytes(content)
-        (folder / _NAMES_FILE).write_text("\n".join(class_names) + "\n", encoding="utf-8")
+        (folder / export_folder.LITERT_MODEL_FILE).write_bytes(content)
+        (folder / export_folder.LITERT_NAMES_FILE).write_text(
+            "\n".join(class_names) + "\n", encoding="utf-8"
+        )
 
 
 def interpreter(content: bytes) -> tf.lite.Interpreter:
@@ -53,12 +54,15 @@ def interpreter(content: bytes) -> tf.lite.Interpreter:
 
 
 def _convert(saved_model: Path, float16: bool) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(saved_model), signature_keys=[_SIGNATURE]
-    )
-    if float16:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
+    with plain_path(saved_model) as plain:
+        converter = tf.lite.TFLiteConverter.from_saved_model(plain, signature_keys=[_SIGNATURE])
+        if float16:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        return _converted(converter)
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
     try:
         return converter.convert()
     except Exception as error:  # the converter raises kinds of its own
@@ -67,7 +71,7 @@ def _convert(saved_model: Path, float16: bool) -> bytes:
 
 def _require_same_answers(content: bytes, saved_model: Path, tolerance: float) -> None:
     """Raises `RunError` unless the file answers as the SavedModel does on random images."""
-    signature = tf.saved_model.load(str(saved_model)).signatures[_SIGNATURE]
+    signature = load_module(saved_model).signatures[_SIGNATURE]
     shape = signature.structured_input_signature[1]["image"].shape[1:]
     images = np.random.default_rng(0).random((3, *shape), np.float32)
     expected = signature(image=tf.constant(images))["logits"].numpy()

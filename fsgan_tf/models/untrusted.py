@@ -50,6 +50,7 @@ _REFUSED_LAYERS = {
     "__lambda__",
 }
 _KERAS_FILES = re.compile(r"config\.json|metadata\.json|model\w*\.weights\.(h5|json)|assets/.*")
+_HDF5_ENDINGS = (".h5", ".hdf5")
 _MAX_CONFIG_BYTES = 2**26
 # Weights hardly compress: what swells more is made to fill the memory.
 _MAX_EXPANSION = 20
@@ -80,6 +81,18 @@ def check_saved_model(path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_keras_file(path: str | os.PathLike[str]) -> None:
+    """Checks a Keras file of either kind; see `check_keras_archive` and `check_keras_hdf5`.
+
+    Raises:
+      UserError: as they do, or the file's name has another ending.
+    """
+    if Path(path).suffix in _HDF5_ENDINGS:
+        check_keras_hdf5(path)
+    else:
+        check_keras_archive(path)
+
+
 def check_keras_archive(path: str | os.PathLike[str]) -> None:
     """Checks a `.keras` file's archive, configuration and weights file; builds nothing of it.
 
@@ -93,7 +106,9 @@ def check_keras_archive(path: str | os.PathLike[str]) -> None:
     """
     file = Path(path)
     if file.suffix != ".keras":  # Keras chooses the reader by it.
-        raise UserError(f"{file} is no .keras file; save the model as one, with that ending")
+        raise UserError(
+            f"{file} is no Keras file by its ending, .keras, .h5 or .hdf5; save the model as one"
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             _check_members(file, archive)
@@ -109,16 +124,93 @@ def check_keras_archive(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{file} is no readable .keras file: {reason}") from error
 
 
+def check_keras_hdf5(path: str | os.PathLike[str]) -> None:
+    """Checks a `.h5` or `.hdf5` file's configuration and weights; builds nothing of it.
+
+    Args:
+      path: the file, as `keras.models.load_model` will be given it.
+
+    Raises:
+      UserError: no HDF5 file of a whole model, or a damaged one; a class that is not Keras' own, or
+        holds code; weights that lie in other files, or are far larger than the file.
+    """
+    import h5py
+
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            with h5py.File(stream, "r") as model:
+                text = model.attrs.get("model_config")
+                size = _unpacked_bytes(model)
+            if text is None:
+                raise UserError(
+                    f"{file} holds weights alone, without the model's layers; build the model, "
+                    "load them with model.load_weights, and save it whole with model.save"
+                )
+            _check_size(file, size)
+            _check_values(file, json.loads(text))
+            _check_weights(file, stream)
+    except UserError:
+        raise
+    except Exception as error:  # damaged JSON and HDF5 raise almost anything
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{file} is no readable HDF5 file of Keras: {reason}") from error
+
+
+def hdf5_keras_version(path: Path) -> str:
+    """The version of Keras that wrote a checked HDF5 file; empty where it does not say."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as model:
+            return str(model.attrs.get("keras_version", ""))
+    except OSError:
+        return ""
+
+
+def _unpacked_bytes(model: Any) -> int:
+    """Of all arrays of an HDF5 file."""
+    import h5py
+
+    sizes: list[int] = []
+
+    def add(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            sizes.append(item.nbytes)
+
+    model.visititems(add)
+    return sum(sizes)
+
+
+def _check_size(file: Path, size: int) -> None:
+    if size > max(_ALLOWED_BYTES, _MAX_EXPANSION * file.stat().st_size):
+        raise UserError(
+            f"{file} is refused: it would unpack to {size / 1e9:.1f} GB, more than "
+            f"{_MAX_EXPANSION} times its size"
+        )
+
+
 def _require_files_inside(folder: Path) -> None:
     root = os.path.realpath(folder)
+    shared = _blobs_of_a_hub(Path(root))
     for parent, folders, files in os.walk(folder):
         for name in folders + files:
             entry = os.path.join(parent, name)
-            if os.path.commonpath([root, os.path.realpath(entry)]) != root:
+            target = os.path.realpath(entry)
+            is_blob = os.path.dirname(target) == shared and os.path.isfile(target)
+            if os.path.commonpath([root, target]) != root and not is_blob:
                 raise UserError(f"{folder} is refused: {entry} links to a place outside of it")
             mode = os.stat(entry, follow_symlinks=False).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
                 raise UserError(f"{folder} is refused: {entry} is neither a file nor a folder")
+
+
+def _blobs_of_a_hub(folder: Path) -> str | None:
+    """Where files of a model hub's cache lie: `REPOSITORY/snapshots/REVISION/...` links there."""
+    for parent in (folder, *folder.parents):
+        if parent.parent.name == "snapshots":
+            return str(parent.parent.parent / "blobs")
+    return None
 
 
 def _read_meta_graph(folder: Path) -> MetaGraphDef:
@@ -184,18 +276,32 @@ def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
             raise UserError(f"{file} is refused: it holds {name!r}, which no .keras file does")
     if len({member.filename for member in members}) != len(members):
         raise UserError(f"{file} is refused: it holds two members of one name")
-    declared = sum(member.file_size for member in members)
-    if declared > max(_ALLOWED_BYTES, _MAX_EXPANSION * file.stat().st_size):
-        raise UserError(
-            f"{file} is refused: it would unpack to {declared / 1e9:.1f} GB, more than "
-            f"{_MAX_EXPANSION} times its size"
-        )
+    _check_size(file, sum(member.file_size for member in members))
 
 
 def _check_config(file: Path, archive: zipfile.ZipFile) -> None:
     if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
         raise UserError(f"{file} is refused: its config.json is above {_MAX_CONFIG_BYTES} bytes")
-    values: list[Any] = [json.loads(archive.read("config.json"))]
+    config = json.loads(archive.read("config.json"))
+    if isinstance(config, dict):
+        # How it was trained is not loaded; metrics and losses may be the user's own.
+        config.pop("compile_config", None)
+        _refuse_subclassed(file, config)
+    _check_values(file, config)
+
+
+def _refuse_subclassed(file: Path, config: dict[str, Any]) -> None:
+    name, module = config.get("class_name"), str(config.get("module"))
+    if name in ("Functional", "Sequential") or module.partition(".")[0] == "keras":
+        return
+    raise UserError(
+        f"{file} is refused: it holds a model of the class {name}, whose code is not in the file; "
+        "where that class is defined, call model.export(DIR), and give --saved_model=DIR"
+    )
+
+
+def _check_values(file: Path, config: Any) -> None:
+    values: list[Any] = [config]
     while values:
         value = values.pop()
         if isinstance(value, dict):

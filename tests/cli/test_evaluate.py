@@ -466,7 +466,7 @@ def test_models_that_do_not_fit_the_data(capsys, tmp_path, test_set):
     assert "3 classes" in message
 
     keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(path)
-    assert "must take images" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
+    assert "64 values" in _refused(capsys, *_foreign("keras_model", path, tmp_path))
     assert not (tmp_path / "o").exists()
 
 

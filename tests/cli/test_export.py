@@ -16,6 +16,7 @@ import tensorflow as tf
 from fsgan_tf import export, settings
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.models import saving
 from tests.images import jpeg, png, random_pixels, unit
 
 CLASS_NAMES = ("cat", "dög", "ship")
@@ -46,7 +47,7 @@ def model() -> keras.Model:
 @pytest.fixture(scope="module")
 def export_dir(model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("export") / "saved_model"
-    export.save_classifier(model, CLASS_NAMES, path)
+    saving.save_classifier(model, CLASS_NAMES, path)
     return path
 
 
@@ -143,8 +144,8 @@ def test_a_malformed_image_is_named_by_its_index(loaded):
 
 def test_exporting_again_replaces_the_export_whole(model, tmp_path):
     path = tmp_path / "new" / "saved_model"
-    export.save_classifier(model, CLASS_NAMES, path)
-    export.save_classifier(make_classifier(num_classes=2), ("no", "yes"), path)
+    saving.save_classifier(model, CLASS_NAMES, path)
+    saving.save_classifier(make_classifier(num_classes=2), ("no", "yes"), path)
     assert [name.decode() for name in tf.saved_model.load(str(path)).class_names().numpy()] == [
         "no",
         "yes",
@@ -154,14 +155,14 @@ def test_exporting_again_replaces_the_export_whole(model, tmp_path):
 
 def test_a_wrong_export_is_refused_and_the_old_one_kept(model, tmp_path, monkeypatch):
     path = tmp_path / "saved_model"
-    export.save_classifier(model, CLASS_NAMES, path)
+    saving.save_classifier(model, CLASS_NAMES, path)
     before = snapshot(path)
     other = make_classifier()
     other.layers[-1].bias.assign([0.0, 0.0, 0.01])
-    write = export._write
-    monkeypatch.setattr(export, "_write", lambda _, names, folder: write(other, names, folder))
+    write = saving._write
+    monkeypatch.setattr(saving, "_write", lambda _, names, folder: write(other, names, folder))
     with pytest.raises(RunError, match="serving_default does not answer as the classifier does"):
-        export.save_classifier(model, CLASS_NAMES, path)
+        saving.save_classifier(model, CLASS_NAMES, path)
     assert snapshot(path) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
 
@@ -170,7 +171,7 @@ def test_a_classifier_that_answers_nan_is_refused(tmp_path):
     model = make_classifier()
     model.layers[-1].bias.assign([0.0, np.nan, 0.0])
     with pytest.raises(RunError, match="logits differ by nan"):
-        export.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
+        saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
     assert not list(tmp_path.iterdir())
 
 
@@ -184,14 +185,14 @@ def test_a_failed_write_leaves_nothing(model, tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(RunError, match="could not export to"):
-        export.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
+        saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_export_does_not_disturb_the_next(model, tmp_path):
     for name in (".saved_model.tmp", ".saved_model.old"):
         (tmp_path / name / "variables").mkdir(parents=True)
-    export.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
+    saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
 
 
@@ -201,12 +202,12 @@ def test_a_mirrored_classifier_is_exported(tmp_path):
         pytest.skip("needs two logical devices")
     with tf.distribute.MirroredStrategy(devices[:2]).scope():
         model = make_classifier()
-    export.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
+    saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
 
 
 def test_a_class_name_for_every_logit_is_required(model, tmp_path):
     with pytest.raises(ValueError, match="2 class names for 3 logits"):
-        export.save_classifier(model, ("cat", "dog"), tmp_path / "saved_model")
+        saving.save_classifier(model, ("cat", "dog"), tmp_path / "saved_model")
 
 
 def run_command(monkeypatch, model, *arguments: str) -> int:
@@ -248,14 +249,14 @@ def test_an_export_with_other_files_in_it_is_not_deleted(export_dir, model, tmp_
     shutil.copytree(export_dir, path)
     (path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="something else"):
-        export.save_classifier(model, CLASS_NAMES, path)
+        saving.save_classifier(model, CLASS_NAMES, path)
     assert (path / "notes.txt").exists()
 
 
 def test_an_empty_folder_and_a_link_are_filled(model, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
-    export.save_classifier(model, CLASS_NAMES, tmp_path / "link")
+    saving.save_classifier(model, CLASS_NAMES, tmp_path / "link")
     assert (tmp_path / "empty" / "saved_model.pb").is_file()
     assert (tmp_path / "link").is_symlink()
 
@@ -264,4 +265,4 @@ def test_an_empty_folder_and_a_link_are_filled(model, tmp_path):
 def test_an_export_dir_that_cannot_be_written_is_refused(model, tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"is a file|cannot write to"):
-        export.save_classifier(model, CLASS_NAMES, tmp_path / name)
+        saving.save_classifier(model, CLASS_NAMES, tmp_path / name)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import export, predict, settings
+from fsgan_tf import predict, settings
 from fsgan_tf.cli import runner
+from fsgan_tf.models import saving
 
 CLASS_NAMES = ("dark", "light")
 
@@ -31,7 +32,7 @@ def make_classifier(image_shape=(8, 8, 3)) -> keras.Model:
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("predict") / "saved_model"
-    export.save_classifier(make_classifier(), CLASS_NAMES, path)
+    saving.save_classifier(make_classifier(), CLASS_NAMES, path)
     return path
 
 
@@ -132,7 +133,7 @@ def test_a_name_that_is_no_text_is_printed(saved_model, images, capfdbinary):
 
 def test_a_greyscale_classifier_takes_colour_images(images, tmp_path, capsys):
     path = tmp_path / "grey_model"
-    export.save_classifier(make_classifier((8, 8, 1)), CLASS_NAMES, path)
+    saving.save_classifier(make_classifier((8, 8, 1)), CLASS_NAMES, path)
     assert run(f"--saved_model={path}", images / "large.jpg", images / "alpha.png") == 0
     assert capsys.readouterr().out.count("  light  0.982\n") == 2
 

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import export
 from fsgan_tf.errors import RunError, UserError
-from fsgan_tf.models import litert
+from fsgan_tf.models import export_folder, litert, saving
 from tests.cli.test_export import CLASS_NAMES, IMAGE_SHAPE, make_classifier, run_command
 from tests.images import random_pixels, unit
 
 
 def answers(folder, images: np.ndarray) -> dict[str, np.ndarray]:
-    content = (folder / litert.MODEL_FILE).read_bytes()
+    content = (folder / export_folder.LITERT_MODEL_FILE).read_bytes()
     return litert.interpreter(content).get_signature_runner("serving_default")(image=images)
 
 
@@ -38,13 +37,13 @@ def test_a_wrong_conversion_is_refused_and_the_old_one_kept(tmp_path, monkeypatc
     other = make_classifier()
     other.layers[-1].bias.assign([0.0, 0.0, 0.1])
     for name, model in (("model", make_classifier()), ("other", other)):
-        export.save_classifier(model, CLASS_NAMES, tmp_path / name)
+        saving.save_classifier(model, CLASS_NAMES, tmp_path / name)
     litert.convert(tmp_path / "model", CLASS_NAMES, tmp_path / "litert")
-    before = (tmp_path / "litert" / litert.MODEL_FILE).read_bytes()
+    before = (tmp_path / "litert" / export_folder.LITERT_MODEL_FILE).read_bytes()
     monkeypatch.setattr(litert, "_convert", lambda saved_model, float16: before)
     with pytest.raises(RunError, match="does not answer as the exported one does"):
         litert.convert(tmp_path / "other", CLASS_NAMES, tmp_path / "litert")
-    assert (tmp_path / "litert" / litert.MODEL_FILE).read_bytes() == before
+    assert (tmp_path / "litert" / export_folder.LITERT_MODEL_FILE).read_bytes() == before
     with pytest.raises(UserError, match="something else"):
         litert.convert(tmp_path / "model", CLASS_NAMES, tmp_path / "model")
 

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import export, settings
+from fsgan_tf import settings
 from fsgan_tf.errors import RunError
+from fsgan_tf.models import saving
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
@@ -93,9 +94,9 @@ def test_events_that_do_not_fit_leave_no_file(disk):
 
 def test_an_export_that_does_not_fit_keeps_the_one_before(disk, method):
     folder = disk / "saved_model"
-    export.save_classifier(method.classifier, CLASSES, folder)
+    saving.save_classifier(method.classifier, CLASSES, folder)
     _fill(disk, 100_000)
     before = _names(disk)
     with pytest.raises(RunError, match="could not export"):
-        export.save_classifier(method.classifier, CLASSES, folder)
+        saving.save_classifier(method.classifier, CLASSES, folder)
     assert _names(disk) == before

@@ -9,7 +9,8 @@ import experiments
 import numpy as np
 import pytest
 
-from fsgan_tf import export, settings, train
+from fsgan_tf import settings, train
+from fsgan_tf.models import saving
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import restore_classifier
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
     directory = RunDirectory(folder)
     directory.prepare(values)
     directory.checkpoints.save(method, Progress(1, 0, NAMES, SHAPE))
-    export.save_classifier(method.classifier, NAMES, directory.saved_model)
+    saving.save_classifier(method.classifier, NAMES, directory.saved_model)
     return folder
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import export
 from fsgan_tf.data.image_source import Split
 from fsgan_tf.errors import RunError
+from fsgan_tf.models import saving
 from tests.cli.test_export import CLASS_NAMES, IMAGE_SHAPE, make_classifier
 from tests.images import random_pixels
 from tools import serving
@@ -20,7 +20,7 @@ def images() -> Split:
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("serving") / "saved_model"
-    export.save_classifier(make_classifier(), CLASS_NAMES, path)
+    saving.save_classifier(make_classifier(), CLASS_NAMES, path)
     return path
 
 

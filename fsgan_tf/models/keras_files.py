@@ -1,0 +1,147 @@
+"""Classifiers from Keras files: `.keras`, and `.h5` or `.hdf5` of plain layers."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.files import files_sha256
+from fsgan_tf.models import heads, inputs, scores, untrusted
+from fsgan_tf.models.classifier import Classifier
+from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+
+_MESSAGE_LENGTH = 300
+
+
+def load_keras_model(
+    path: str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    output: str | None = None,
+    output_name: str | None = None,
+) -> Classifier:
+    """A classifier from a Keras file; code within it is not run.
+
+    A softmax or sigmoid at its end is cut off, and attacks see its logits. A batch size that the
+    file fixes is opened, and integer images are taken as real numbers.
+
+    Args:
+      path: the file.
+      preprocessing: from pixels in [0, 1] to what the model takes; by default pixels in [0, 1], or
+        0 to 255 where it takes integers.
+      output: what it returns: `logits` (by default) or `probabilities`.
+      output_name: name of the output to take; by default the one named as `output` says, else the
+        only one of another name.
+
+    Returns:
+      The classifier. Logits made of probabilities are their logarithms.
+
+    Raises:
+      UserError: the file cannot be loaded, or its model is no classifier of images.
+    """
+    untrusted.check_keras_file(path)
+    model = _read(path)
+    output = output or "logits"
+    images = _only_input(path, getattr(model, "inputs", None))
+    answer = _output(path, model, output, output_name)
+    scores.require_scores(path, answer.name, tuple(answer.shape), answer.dtype)
+    answer, cut = heads.without_probabilities(answer)
+    notes = []
+    if cut:
+        output = "logits"
+        notes.append(f"its final {cut} is cut off: attacks see the logits before it")
+    plain = _opened(keras.Model(images, answer), notes)
+    images = plain.inputs[0]
+
+    def call(pixels: tf.Tensor) -> tf.Tensor:
+        return plain(pixels, training=False)
+
+    fed = inputs.adapted(path, images.name, tuple(images.shape), images.dtype, call)
+    num_outputs = answer.shape[-1]
+    if num_outputs == 1:
+        notes.append(scores.BINARY_NOTE)
+    return Classifier(
+        scores.as_logits(fed.call, output, num_outputs),
+        fed.image_shape,
+        scores.num_classes(num_outputs),
+        preprocessing or default_preprocessing(model.inputs[0].dtype),
+        files_sha256=files_sha256([Path(path)]),
+        notes=(*notes, *fed.notes),
+        upper_bound=scores.UPPER_BOUND if output == "probabilities" else None,
+        differentiable=fed.differentiable,
+    )
+
+
+def _read(path: str) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds, all about what is in the file.
+        version = _keras_version(Path(path))
+        if version.startswith("2."):
+            raise UserError(
+                f"{path} was made by Keras {version}, whose files Keras {keras.__version__} does "
+                "not read; load it there, call model.export(DIR), and give --saved_model=DIR"
+            ) from error
+        reason = " ".join(str(error).split())
+        if len(reason) > _MESSAGE_LENGTH:
+            reason = f"{reason[:_MESSAGE_LENGTH]} ..."
+        raise UserError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+
+
+def _keras_version(file: Path) -> str:
+    """That made the file; empty where it does not say."""
+    if not zipfile.is_zipfile(file):
+        return untrusted.hdf5_keras_version(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, KeyError, ValueError, TypeError):
+        return ""
+
+
+def _only_input(path: str, tensors: Any) -> Any:
+    if not tensors or len(tensors) != 1:
+        names = scores.listed([tensor.name for tensor in tensors or ()])
+        raise UserError(f"{path} must have one input; it has {names}")
+    return tensors[0]
+
+
+def _output(path: str, model: keras.Model, output: str, asked: str | None) -> Any:
+    """The tensor of the scores; where there is one output, its name says nothing."""
+    tensors = model.outputs
+    if len(tensors) == 1 and asked is None:
+        return tensors[0]
+    named = getattr(model, "_outputs_struct", None)
+    if not isinstance(named, dict):
+        named = dict(zip(model.output_names, tensors, strict=True))
+    return named[scores.chosen_output(path, list(named), output, asked)]
+
+
+def _opened(model: keras.Model, notes: list[str]) -> keras.Model:
+    """The model on the same layers, for any number of real-valued images.
+
+    Where its layers do not allow it, the model as it is.
+    """
+    images = model.inputs[0]
+    takes_integers = "float" not in images.dtype
+    if images.shape[0] is None and not takes_integers:
+        return model
+    fresh = keras.Input(images.shape[1:], name=images.name, dtype="float32")
+    try:
+        clone = keras.models.clone_model(
+            model, input_tensors=fresh, clone_function=lambda layer: layer
+        )
+        is_open = clone.inputs[0].shape[0] is None and clone.outputs[0].shape[0] is None
+    except Exception:  # Whatever a layer has against it.
+        return model
+    if not is_open:
+        return model
+    if takes_integers:
+        notes.append(
+            f"it takes {images.dtype}: it is rebuilt for float32, through which gradients flow"
+        )
+    return clone

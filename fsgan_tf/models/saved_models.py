@@ -1,0 +1,127 @@
+"""Classifiers from SavedModels."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.files import files_sha256
+from fsgan_tf.models import inputs, scores, untrusted
+from fsgan_tf.models.classifier import Classifier
+from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
+from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+
+# TensorFlow takes names with these for patterns.
+_PATTERN_CHARACTERS = "[]*?"
+
+
+def load_saved_model(
+    path: str,
+    *,
+    signature: str = "serving_default",
+    input_name: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: str | None = None,
+    output_name: str | None = None,
+) -> Classifier:
+    """A classifier from a SavedModel's folder.
+
+    Args:
+      path: the folder.
+      signature: the signature's name.
+      input_name: name of its input; by default its only one.
+      preprocessing: from pixels in [0, 1] to what the model takes; by default pixels in [0, 1], or
+        0 to 255 where it takes integers.
+      output: what it returns: `logits` (by default) or `probabilities`.
+      output_name: name of the output to take; by default the one named as `output` says, else the
+        only one of another name.
+
+    Returns:
+      The classifier. Logits made of probabilities are their logarithms.
+
+    Raises:
+      UserError: the folder cannot be loaded, or its signature is no classifier of images.
+    """
+    untrusted.check_saved_model(path)
+    output = output or "logits"
+    try:
+        loaded = load_module(path)
+    except Exception as error:  # Whatever TensorFlow raises is about what is in the folder.
+        raise UserError(f"{path} cannot be loaded as a SavedModel: {error}") from error
+    function = loaded.signatures.get(signature)
+    if function is None:
+        raise UserError(
+            f"{path} has no signature {signature}; its signatures are "
+            f"{scores.listed(list(loaded.signatures))} (--signature)"
+        )
+    taken, returned = function.structured_input_signature[1], function.structured_outputs
+    input_name = _input_name(path, list(taken), input_name)
+    images = taken[input_name]
+    output_name = scores.chosen_output(path, list(returned), output, output_name)
+    answer = returned[output_name]
+    scores.require_scores(path, output_name, _shape(answer), answer.dtype.name)
+
+    def call(pixels: tf.Tensor) -> tf.Tensor:
+        # Through `loaded`: a signature alone does not keep its variables alive.
+        return loaded.signatures[signature](**{input_name: pixels})[output_name]
+
+    fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, call)
+    num_outputs = (_shape(answer) or (None,))[-1]
+    num_classes = scores.num_classes(num_outputs)
+    class_names = _class_names(Path(path))
+    return Classifier(
+        scores.as_logits(fed.call, output, num_outputs),
+        fed.image_shape,
+        num_classes,
+        preprocessing or default_preprocessing(images.dtype.name),
+        files_sha256=files_sha256(sorted(f for f in Path(path).rglob("*") if f.is_file())),
+        class_names=class_names if len(class_names) == num_classes else None,
+        notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
+        upper_bound=scores.UPPER_BOUND if output == "probabilities" else None,
+        differentiable=fed.differentiable,
+    )
+
+
+def load_module(path: str | os.PathLike[str]) -> Any:
+    """`tf.saved_model.load` of a checked folder, whatever characters are in its path."""
+    with plain_path(path) as plain:
+        return tf.saved_model.load(plain)
+
+
+@contextlib.contextmanager
+def plain_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A path to the same folder that TensorFlow does not take for a pattern of file names."""
+    text = os.path.abspath(path)
+    if not set(_PATTERN_CHARACTERS) & set(text):
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "saved_model"
+        link.symlink_to(text, target_is_directory=True)
+        yield str(link)
+
+
+def _input_name(path: str, names: list[str], asked: str | None) -> str:
+    if asked is not None and asked not in names:
+        raise UserError(f"{path} has no input {asked}; its inputs are {scores.listed(names)}")
+    if len(names) != 1:
+        raise UserError(f"{path} must take images alone; its inputs are {scores.listed(names)}")
+    return names[0]
+
+
+def _shape(spec: tf.TensorSpec) -> tuple[int | None, ...] | None:
+    """None where the rank is not known."""
+    return None if spec.shape.rank is None else tuple(spec.shape)
+
+
+def _class_names(saved_model: Path) -> tuple[str, ...]:
+    """The lines of the file that an export has; none where there is no such file."""
+    file = saved_model / CLASS_NAMES_FILE
+    if not file.is_file():
+        return ()
+    return tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())
