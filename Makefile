@@ -1,7 +1,9 @@
 # make demo   trains, attacks and exports two classifiers on the embedded digits
 # make test   runs the fast tests
 # make coverage  the fast tests, then the lines of the package that they do not run
-# make check  lint, format and types
+# make check  lint, format, types and the order of imports
+# make docs   the documentation as a site, in site/
+# make wheel  the package as a wheel, in dist/
 # make smoke  the main command on real data, scaled to seconds
 #
 # Each makes .venv from requirements.txt first if it is not there or out of date.
@@ -12,7 +14,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-slow coverage check format smoke
+.PHONY: demo test test-slow coverage check format smoke docs wheel
 
 demo: $(INSTALLED)
 	$(PYTHON) tools/demo.py
@@ -30,10 +32,18 @@ check: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 format: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: $(INSTALLED_DEV)
+	$(VENV)/bin/mkdocs build --strict
+
+wheel: $(INSTALLED_DEV)
+	rm -rf dist
+	$(PYTHON) -m build --wheel --outdir dist .
 
 smoke: $(INSTALLED)
 	rm -rf runs/smoke

@@ -422,7 +422,7 @@ def predict_flags() -> flags.FlagValues:
 def complete(values: flags.FlagValues) -> None:
     """Fills in the training flags that were not given and depend on others."""
     if values.run_dir is None:
-        values.run_dir = f"runs/{Path(values.dataset).name}_{values.method}"
+        values["run_dir"].value = f"runs/{Path(values.dataset).name}_{values.method}"
     for name, default in _defaults_of(values.method).items():
         if values[name].value is None:
             values[name].value = default

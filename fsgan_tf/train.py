@@ -411,7 +411,7 @@ def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, li
 
     values, method = training.values, training.method
     initial_rates = {
-        network: float(values[f"{network}_learning_rate"].value)
+        network: float(str(values[f"{network}_learning_rate"].value))
         for network in method.optimizers_by_network
     }
     bar = ProgressBar(

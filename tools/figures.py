@@ -176,7 +176,7 @@ def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.nd
     values = restored.settings
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
     if values.precision != "mixed_float16":
-        values.precision = "float32"
+        values["precision"].value = "float32"
     method = train.build_method(values, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()

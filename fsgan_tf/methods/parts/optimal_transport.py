@@ -9,6 +9,7 @@ its plan is constant to the gradient (the envelope theorem's gradient of the reg
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -142,7 +143,14 @@ def _reference_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
         def step_v(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
             return v + regularization * (log_nu - tf.math.log(_sums(kernel(u, v), 0)))
 
-        def iterate(count, u, v, _, us, vs):
+        def iterate(
+            count: tf.Tensor,
+            u: tf.Tensor,
+            v: tf.Tensor,
+            _: tf.Tensor,
+            us: tf.TensorArray,
+            vs: tf.TensorArray,
+        ) -> tuple[Any, ...]:
             new_u = step_u(u, v)
             change = tf.reduce_sum(tf.abs(new_u - u))
             return (
@@ -167,7 +175,9 @@ def _reference_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
         def gradient(by_plan: tf.Tensor) -> tf.Tensor:
             """Walks the iterations back; `by_x` is the gradient of the loss by x."""
 
-            def reverse(index, by_u, by_v, by_cost):
+            def reverse(
+                index: tf.Tensor, by_u: tf.Tensor, by_v: tf.Tensor, by_cost: tf.Tensor
+            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
                 u, v = us.read(index), vs.read(index)
                 after_u = kernel(step_u(u, v), v)
                 through_v = -after_u * (by_v / _sums(after_u, 0))[tf.newaxis, :]
@@ -212,7 +222,7 @@ def _converged_plan(cost: tf.Tensor, regularization: float) -> tf.Tensor:
     rows, columns = _sizes(cost)
     log_mu, log_nu = -tf.math.log(rows), -tf.math.log(columns)
 
-    def iterate(u, v, _):
+    def iterate(u: tf.Tensor, v: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         kernel = _log_kernel(cost, u, v, regularization)
         log_row_sums = tf.reduce_logsumexp(kernel, axis=1)
         error = tf.reduce_sum(tf.abs(tf.exp(log_row_sums) - tf.exp(log_mu)))
