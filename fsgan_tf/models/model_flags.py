@@ -117,7 +117,7 @@ def named_model(flag_values: flags.FlagValues) -> NamedModel:
             f"name one classifier: give exactly one of {', '.join(names[:-1])} and {names[-1]}"
         )
     (flag,) = given
-    options = {name: flag_values[name].value for name in OPTIONS}
+    options: dict[str, Any] = {name: flag_values[name].value for name in OPTIONS}
     options = {name: value for name, value in options.items() if value is not None}
     for name in options:
         if name not in _OPTIONS[flag]:
@@ -127,7 +127,7 @@ def named_model(flag_values: flags.FlagValues) -> NamedModel:
         preprocessing[name] = tuple(float(number) for number in preprocessing[name])
     if preprocessing:
         options["preprocessing"] = Preprocessing(**preprocessing)
-    return NamedModel(flag, flag_values[flag].value, options)
+    return NamedModel(flag, str(flag_values[flag].value), options)
 
 
 def _are_numbers(words: list[str] | None) -> bool:
