@@ -1,5 +1,6 @@
 """Classifiers from SavedModels."""
 
+import os
 import shutil
 
 import numpy as np
@@ -136,3 +137,107 @@ def test_hash_sees_every_file(tmp_path, native):
     (copy / "assets").mkdir(exist_ok=True)
     (copy / "assets" / "class_names.txt").write_text("a")
     assert load_saved_model(str(copy)).sha256 != before
+
+
+def _same_answers_and_gradient(classifier, logits_fn, pixels):
+    gradients = []
+    for function in (classifier.logits_fn, logits_fn):
+        with tf.GradientTape() as tape:
+            images = tf.constant(pixels)
+            tape.watch(images)
+            logits = function(images)
+            first = logits[:, 0]
+        gradients.append(tape.gradient(first, images))
+    np.testing.assert_allclose(classifier.logits_fn(pixels), logits_fn(pixels), atol=1e-5)
+    np.testing.assert_allclose(*gradients, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "image_shape", "arrange", "words"),
+    [
+        ((5, 4, 4, 3), (4, 4, 3), lambda x: x, "5 images at a time"),
+        ((None, 3, 4, 4), (4, 4, 3), lambda x: tf.transpose(x, [0, 2, 3, 1]), "channels first"),
+        ((None, 48), (48,), lambda x: tf.reshape(x, [-1, 4, 4, 3]), "48 values in a row"),
+        ((5, 3, 4, 4), (4, 4, 3), lambda x: tf.transpose(x, [0, 2, 3, 1]), "5 images at a time"),
+    ],
+)
+def test_what_it_takes_is_made_of_images(shape, image_shape, arrange, words, tmp_path, pixels):
+    def logits(images):
+        return images[:, 1, 2] * 3.0
+
+    path = save_function(
+        tmp_path / "m",
+        shape=shape,
+        serving_default=lambda x, scale: {"logits": scale * logits(arrange(x))},
+    )
+    classifier = load_saved_model(path)
+    assert classifier.image_shape == image_shape
+    assert any(words in note for note in classifier.notes)
+    for count in (1, 5, 12):
+        _same_answers_and_gradient(classifier, logits, pixels[:count])
+
+
+def test_integers_let_no_gradient_through(tmp_path, pixels):
+    path = save_function(
+        tmp_path / "m",
+        dtype=tf.uint8,
+        serving_default=lambda x, scale: {"logits": scale * tf.cast(x, tf.float32)[:, 1, 2]},
+    )
+    classifier = load_saved_model(path)
+    assert not classifier.differentiable
+    assert "takes uint8, through which no gradient flows" in classifier.notes[0]
+    np.testing.assert_array_equal(
+        classifier.logits_fn(pixels), np.round(pixels[:, 1, 2] * np.float32(255))
+    )
+
+
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
+def test_one_output_is_a_binary_classifier(output, tmp_path, pixels):
+    def serve(x, scale):
+        z = 9 * x[:, 0, 0, :1] - 4.5
+        return {"score": scale * (z if output == "logits" else tf.sigmoid(z))}
+
+    classifier = load_saved_model(
+        save_function(tmp_path / "m", serving_default=serve), output=output
+    )
+    z = 9 * pixels[:, 0, 0, 0] - 4.5
+    logits = classifier.logits_fn(pixels).numpy()
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], z, atol=1e-4)
+    assert classifier.num_classes == 2
+    assert (classifier.upper_bound is None) == (output == "logits")
+
+
+def test_probabilities_make_the_figure_an_upper_bound(tmp_path):
+    path = save_function(
+        tmp_path / "m", serving_default=lambda x, scale: {"probabilities": _first_scores(x, scale)}
+    )
+    bound = load_saved_model(path, output="probabilities").upper_bound
+    assert "cannot be cut" in bound
+    assert "the robust accuracy is an upper bound" in bound
+
+
+@pytest.mark.parametrize("name", ["with [brackets]", "a*b?", "[1]"])
+def test_a_path_that_looks_like_a_pattern(name, tmp_path, native, pixels):
+    native.export(str(tmp_path / "m"), verbose=False)
+    (tmp_path / name).mkdir()
+    folder = shutil.copytree(tmp_path / "m", tmp_path / name / "m")
+    classifier = load_saved_model(str(folder))
+    np.testing.assert_allclose(classifier.logits_fn(pixels), native(pixels), atol=1e-5)
+
+
+def test_a_hubs_cache_of_links_to_blobs(tmp_path, native, pixels):
+    native.export(str(tmp_path / "m"), verbose=False)
+    repository = tmp_path / "models--someone--net"
+    snapshot = repository / "snapshots" / "0123abc"
+    (repository / "blobs").mkdir(parents=True)
+    for index, file in enumerate(sorted((tmp_path / "m").rglob("*"))):
+        if file.is_file():
+            link = snapshot / file.relative_to(tmp_path / "m")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, repository / "blobs" / str(index))
+            link.symlink_to(os.path.relpath(repository / "blobs" / str(index), link.parent))
+    classifier = load_saved_model(str(snapshot))
+    np.testing.assert_allclose(classifier.logits_fn(pixels), native(pixels), atol=1e-5)
+    (snapshot / "secret").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match="secret links to a place outside"):
+        load_saved_model(str(snapshot))
