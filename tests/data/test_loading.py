@@ -180,8 +180,6 @@ def test_a_training_set_smaller_than_a_batch_is_refused():
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
 def test_replicas_get_halves_of_the_global_batch(augmentation):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    if len(devices) < 2:
-        pytest.skip("one logical CPU device")
     split = loading.Split(
         np.random.RandomState(0).randint(0, 256, (24, 12, 12, 3), np.uint8),
         np.arange(24, dtype=np.int32),

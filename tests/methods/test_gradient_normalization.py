@@ -27,10 +27,12 @@ def test_batch_max_divides_by_the_whole_batchs_largest_entry():
     np.testing.assert_allclose(scaled[1, 1, 1], [0, 0.25, -0.75], rtol=1e-6)
 
 
-def test_rms_against_numpy():
-    gradients = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32) * 1e-3
-    rms = np.sqrt((gradients**2).mean(axis=(1, 2, 3), keepdims=True))
-    np.testing.assert_allclose(unit_rms(gradients), gradients / rms, rtol=1e-4)
+@pytest.mark.parametrize("scale", [1e-3, 1e-10])
+def test_rms_against_numpy(scale):
+    """Of a gradient near zero no noise is made: 1e-20 is added to its mean square."""
+    gradients = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32) * scale
+    rms = np.sqrt((np.float64(gradients) ** 2).mean(axis=(1, 2, 3), keepdims=True) + 1e-20)
+    np.testing.assert_allclose(unit_rms(np.float32(gradients)), gradients / rms, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)

@@ -85,7 +85,9 @@ def test_diversity_is_finite_at_equal_latents(generator):
     with tf.GradientTape() as tape:
         tape.watch([first, latents])
         ratio = diversity(first, second, latents, latents)
-    assert np.isfinite(ratio).all()
+    # As in L2L-DA's code: their mean distance over 1e-8.
+    distances = np.abs(first - second).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(ratio, distances / 1e-8, rtol=1e-5)
     for gradient in tape.gradient(ratio, [first, latents]):
         assert np.isfinite(gradient).all()
 

@@ -139,6 +139,23 @@ def test_adam_comes_back_from_its_config(starts):
 def test_loss_scaling_skips_steps_that_overflow(kind, starts):
     optimizer, variables = _build(starts, kind, loss_scaling=True)
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    assert optimizer.name == "test_optimizer_scaled"
     optimizer.apply([tf.fill(variable.shape, np.inf) for variable in variables], variables)
     for variable, start in zip(variables, starts, strict=True):
         np.testing.assert_array_equal(variable, start.astype(np.float32))
+
+
+def test_values_not_given_are_the_authors():
+    sgd, adam = optimizers.SGD(), optimizers.Adam()
+    assert (float(sgd.learning_rate), sgd.momentum, sgd.l2) == (pytest.approx(0.1), 0.9, 0)
+    assert (float(adam.learning_rate), adam.l2) == (pytest.approx(1e-3), 0)
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.SGD(0.5, l2=0.25), optimizers.Adam(0.5, l2=0.25)])
+def test_a_variable_of_another_precision_is_updated_in_its_own(optimizer):
+    variable = keras.Variable([1.0, -2.0], dtype="float64")
+    optimizer.build([variable])
+    optimizer.update_step(tf.constant([3.0, 3.0]), variable, optimizer.learning_rate)
+    assert variable.dtype == "float64"
+    expected = [1 - 0.5 * 3.25, -2 - 0.5 * 2.5] if optimizer.name == "sgd" else [0.5, -2.5]
+    np.testing.assert_allclose(variable, expected, rtol=1e-5)
