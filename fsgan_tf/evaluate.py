@@ -32,6 +32,7 @@ _MODEL_OPTIONS = (
     *model_flags.OPTIONS,
     "deterministic",
 )
+_DATA_OPTIONS = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
 _STATE_FOLDER = ".state"
 
 
@@ -96,7 +97,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             manifest=report.Manifest(
                 model=path,
                 dataset=dataset,
-                split=flag_values.split,
+                split=split.name,
                 dataset_sha256=dataset_sha256,
                 class_names=class_names,
                 classifier_sha256=classifier.sha256,
@@ -301,14 +302,30 @@ def _sources(
 def _examples(
     flag_values: flags.FlagValues, classifier: "Classifier", dataset: str
 ) -> "tuple[Split, tuple[str, ...]]":
-    from fsgan_tf.data import loading
+    from fsgan_tf.data import loading, registry
 
-    where = {name: _setting(flag_values, classifier, name) for name in ("data_dir", "image_size")}
-    if flag_values.split == "test":
-        return loading.load_test(dataset, **where)
-    held_out = _setting(flag_values, classifier, "validation_examples", "split=validation")
-    loaded = loading.load(dataset, validation_examples=held_out, **where)
-    return loaded.validation, loaded.class_names
+    # The run's own data may have needed what this data set does not read.
+    readable = registry.options_of(registry.source_of(dataset)) | {"class_names"}
+    options = {
+        name: _setting(flag_values, classifier, name)
+        for name in _DATA_OPTIONS
+        if name in readable or flag_values[name].present
+    }
+    if flag_values.split == "validation":
+        options["validation_examples"] = _setting(
+            flag_values, classifier, "validation_examples", "split=validation"
+        )
+    training = classifier.settings
+    return loading.load_split(
+        dataset,
+        flag_values.split,
+        trained_on=training is not None and _same_data(training.dataset, dataset),
+        **options,
+    )
+
+
+def _same_data(first: str, second: str) -> bool:
+    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
 
 
 def _setting(

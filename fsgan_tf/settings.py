@@ -21,6 +21,7 @@ from fsgan_tf.models import model_flags
 SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 MAX_ROLLBACKS = 3
+MIN_SIDE = 8
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _METHODS_DIR = Path(__file__).parent / "methods"
 
@@ -85,6 +86,30 @@ class _FractionParser(flags.ArgumentParser):
 class _FractionSerializer(flags.ArgumentSerializer):
     def serialize(self, value: float) -> str:
         return repr(value)
+
+
+class _SizeParser(flags.ArgumentParser):
+    """Parses `32` and `64,96` to height and width."""
+
+    syntactic_help = "a side such as 32, or a height and a width such as 64,96"
+
+    def parse(self, argument: str | int | tuple[int, int]) -> tuple[int, int]:
+        if isinstance(argument, tuple):
+            return argument
+        sides = [side.strip() for side in str(argument).split(",")]
+        if len(sides) > 2 or not all(re.fullmatch("[0-9]{1,9}", side) for side in sides):
+            raise ValueError(f"{argument!r} is not {self.syntactic_help}")
+        if min(map(int, sides)) < MIN_SIDE:
+            raise ValueError(f"sides must be at least {MIN_SIDE}, not {argument}")
+        return int(sides[0]), int(sides[-1])
+
+    def flag_type(self) -> str:
+        return "size"
+
+
+class _SizeSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: tuple[int, int]) -> str:
+        return str(value[0]) if value[0] == value[1] else f"{value[0]},{value[1]}"
 
 
 def training_flags() -> flags.FlagValues:
@@ -368,12 +393,14 @@ def evaluation_flags() -> flags.FlagValues:
         "Run every attack on every image, for accuracies to compare between papers; by default "
         "an attack sees only the images no attack before it fooled.",
     )
-    _enum(
+    _string(
         values,
         "split",
-        "test",
-        ("test", "validation"),
-        "Examples to attack; choose settings on validation, held out of the training set.",
+        None,
+        "Examples to attack: test, validation (held out of the training set: choose settings on "
+        "it), train, all, or a part as TFDS writes it, train[80%:]. All there is to evaluate on by "
+        "default: the test split, or every image of a data set without one that the classifier was "
+        "not trained on.",
     )
     _integer(values, "num_examples", None, "First N examples; all by default.", lower=1)
     _integer(values, "batch_size", 128, "Images attacked together on a device.", lower=1)
@@ -475,12 +502,40 @@ def _define_data(values: flags.FlagValues, default: str | None = "digits") -> No
         "class folders.",
     )
     _string(values, "data_dir", None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
-    _integer(
-        values,
+    flags.DEFINE(
+        _SizeParser(),
         "image_size",
         None,
-        "Resize images to this height and width; 32 for folders of images by default.",
-        lower=8,
+        "Resize images to this height and width (32), or to a height and a width (64,96); 32 for "
+        "folders of images by default.",
+        values,
+        _SizeSerializer(),
+    )
+    flags.DEFINE_integer(
+        "channels",
+        None,
+        "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
+        flag_values=values,
+    )
+    flags.register_validator(
+        "channels",
+        lambda channels: channels in (None, 1, 3),
+        "must be 1 (grey) or 3 (colour)",
+        flag_values=values,
+    )
+    _string(
+        values,
+        "class_names",
+        None,
+        "File of one class name a line, in the order of the labels; classes that the data does not "
+        "have may be among them.",
+    )
+    _positive(
+        values,
+        "memory_limit",
+        None,
+        "GiB that training images may take; above it they are read from disk as they are needed. "
+        "Half of the free memory by default.",
     )
 
 

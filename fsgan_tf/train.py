@@ -25,20 +25,13 @@ from fsgan_tf.reporting import results_file
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fsgan_tf.data.loading import ImageDataset
+    from fsgan_tf.data.loading import ImageDataset, Split
     from fsgan_tf.methods.base import TrainingMethod
     from fsgan_tf.runs.checkpoints import Progress
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.runs.restored import RestoredClassifier
     from fsgan_tf.training.callbacks import ProgressBar, StopRequest
     from fsgan_tf.training.monitor import Watcher
-
-# Shape and size of the paper's data sets, so that a dry run needs none of their data.
-_KNOWN_SIZES = {
-    "svhn_cropped": (73257, 10, (32, 32, 3)),
-    "cifar10": (50000, 10, (32, 32, 3)),
-    "cifar100": (50000, 100, (32, 32, 3)),
-}
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -158,8 +151,8 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     _require_same_classes(run, progress, dataset)
     _note_departures(values)
     print(
-        f"{values.method} on {dataset.name}: {len(dataset.train)} training, "
-        f"{len(dataset.validation)} validation, {len(dataset.test)} test images; epochs "
+        f"{values.method} on {dataset.name}: {len(dataset.train)} training "
+        f"and {len(dataset.validation)} validation images; epochs "
         f"{progress.epoch} to {values.epochs}; {run.path}",
         flush=True,
     )
@@ -190,7 +183,7 @@ def _require_agreement(training: _Training) -> None:
         "training flags": repr(fixed).encode(),
         "numbers of epochs": str(training.values.epochs).encode(),
         "precisions": devices.resolve_precision(training.values.precision).encode(),
-        "training images": train.images.tobytes() + train.labels.tobytes(),
+        "training images": train.fingerprint(),
         "checkpoints (--run_dir must be one folder that all of them see)": repr(
             training.run.checkpoints.read_progress()
         ).encode(),
@@ -254,13 +247,13 @@ def build_method(
 def _load(values: flags.FlagValues) -> ImageDataset:
     from fsgan_tf.data import loading
 
-    return loading.load(
-        values.dataset,
-        data_dir=values.data_dir,
-        image_size=values.image_size,
-        train_examples=values.train_examples,
-        validation_examples=values.validation_examples,
-    )
+    return loading.load(values.dataset, **_data_options(values))
+
+
+def _data_options(values: flags.FlagValues) -> dict[str, Any]:
+    names = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
+    counts = ("train_examples", "validation_examples")
+    return {name: values[name].value for name in (*names, *counts)}
 
 
 def _steps_per_epoch(values: flags.FlagValues, train_examples: int, replicas: int) -> int:
@@ -471,18 +464,19 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
     from fsgan_tf.training.monitor import write_test_figures
 
     restored = restore_classifier(run.path)
-    if _is_finished(run, restored.weights_sha256, min(values.eval_examples, len(dataset.test))):
+    # Read only now: no step of the training saw it.
+    test = dataset.test.first(values.eval_examples) if values.eval_examples else None
+    if _is_finished(run, restored.weights_sha256, test):
         print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
         write_test_figures(run)
         return
     save_classifier(restored.model, restored.class_names, run.saved_model)
     print(f"exported: {run.saved_model}", flush=True)
-    if not values.eval_examples:
+    if test is None:
         return
-    examples = dataset.test.first(values.eval_examples)
     result = evaluate.evaluate_classifier(
         restored.model,
-        examples,
+        test,
         threat_model=ThreatModel(values.epsilon),
         attacks=suite("quick", values.epsilon),
         batch_size=128,
@@ -492,8 +486,8 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
         manifest=report.Manifest(
             model=str(run.path),
             dataset=values.dataset,
-            split="test",
-            dataset_sha256=examples.sha256(),
+            split=test.name,
+            dataset_sha256=test.sha256(),
             class_names=restored.class_names,
             classifier_sha256=restored.weights_sha256,
             command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
@@ -505,8 +499,8 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
     print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
 
 
-def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) -> bool:
-    """Whether the export and the evaluation there are of this very classifier."""
+def _is_finished(run: RunDirectory, classifier_sha256: str, test: Split | None) -> bool:
+    """Whether the export and the evaluation there are of this very classifier and these images."""
     results = run.evaluation / "results.json"
     if not (run.saved_model.is_dir() and results.is_file()):
         return False
@@ -514,25 +508,20 @@ def _is_finished(run: RunDirectory, classifier_sha256: str, eval_examples: int) 
         found = results_file.read(results)
     except UserError:
         return False
-    return (found["classifier_sha256"], found["split"]) == (classifier_sha256, "test") and (
-        found["num_examples"] >= eval_examples
-    )
+    if found["classifier_sha256"] != classifier_sha256:
+        return False
+    return test is None or (found["split"] == test.name and found["num_examples"] >= len(test))
 
 
 def _dry_run(values: flags.FlagValues) -> None:
     """Prints the resolved configuration and its cost."""
     from fsgan_tf import devices
+    from fsgan_tf.data import loading
     from fsgan_tf.training import cost
 
-    if values.dataset in _KNOWN_SIZES and values.image_size is None:
-        train_images, num_classes, image_shape = _KNOWN_SIZES[values.dataset]
-        # What `loading.load` would hold out.
-        train_images -= min(values.validation_examples, train_images // 10)
-        train_images = min(values.train_examples or train_images, train_images)
-    else:
-        dataset = _load(values)
-        train_images, num_classes = len(dataset.train), dataset.num_classes
-        image_shape = dataset.image_shape
+    train_images, num_classes, image_shape = loading.training_size(
+        values.dataset, **_data_options(values)
+    )
     strategy = devices.make_strategy(values.strategy)
     steps = _steps_per_epoch(values, train_images, strategy.num_replicas_in_sync)
     with strategy.scope():

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import experiments
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
@@ -407,8 +408,10 @@ _RESULTS: dict[str, Any] = {
 def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
     """results.json, as trainings and series of runs read it."""
     from fsgan_tf import train
+    from fsgan_tf.data.split import Split
     from fsgan_tf.runs.directory import RunDirectory
 
+    test = Split(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, np.int32), "test")
     run = RunDirectory(folder)
     run.saved_model.mkdir()
     run.evaluation.mkdir()
@@ -416,7 +419,7 @@ def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
 
     def read(content: bytes) -> bool:
         file.write_bytes(content)
-        train._is_finished(run, "0123", 10)
+        train._is_finished(run, "0123", test)
         experiments._holds(file, ["fgsm"])
         experiments.accuracies(results_file.read(file))
         return True
@@ -542,11 +545,11 @@ def _images_served_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _images_in_folders_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Image files of a folder of class folders, of which what is no image is skipped."""
-    from fsgan_tf.data.sources.image_folder import decode_file
+    from fsgan_tf.data.image_files import decode_file
 
     def read(content: bytes) -> bool:
         (folder / "image.png").write_bytes(content)
-        image = decode_file(folder / "image.png", 8)
+        image = decode_file(folder / "image.png", (8, 8, 3))
         if image is not None and image.shape != (8, 8, 3):
             raise AssertionError(f"an image of {image.shape}")
         return image is not None

@@ -28,7 +28,7 @@ from fsgan_tf.errors import RunError, UserError
 if TYPE_CHECKING:
     import keras
 
-    from fsgan_tf.data.image_source import Split
+    from fsgan_tf.data.split import Split
 
 LARGEST_BATCH = 512
 

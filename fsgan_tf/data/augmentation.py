@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from fsgan_tf.errors import UserError
+
 PADDING = 4
+_MIN_SIDE = 12
 
 
 def resolve_augmentation(augmentation: str, dataset: str) -> str:
@@ -32,13 +35,22 @@ def crop_flip(height: int, width: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Te
     Black is 0 in pixels, -1 after the classifier's normalisation, as in Feature-Scatter.
 
     Args:
-      height: of the images, 12 or more: below, KerasCV's crop rounds to the wrong pixel.
+      height: of the images, 12 or more.
       width: of the images, likewise.
 
     Returns:
       `augment(images, seed)`: from float32 `[b, height, width, c]` in [0, 1] and a stateless seed,
       int32 or int64 `[2]`, to images of the same shape, dtype and range.
+
+    Raises:
+      UserError: the images are smaller than that.
     """
+    if min(height, width) < _MIN_SIDE:
+        # KerasCV's crop would round to the wrong pixel.
+        raise UserError(
+            f"crop_flip needs images of at least {_MIN_SIDE}x{_MIN_SIDE}, not {height}x{width}; "
+            "give --augmentation=none or a larger --image_size"
+        )
     crop, flip = crop_to(height, width), mirror()
 
     def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

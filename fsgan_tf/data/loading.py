@@ -1,32 +1,29 @@
-"""Data sets by name, and the batches a training draws from them.
+"""Data sets by name, cut for training or read for evaluation."""
 
-A batch is `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`.
-"""
+import functools
+import sys
+from typing import Any
 
-import dataclasses
-from collections.abc import Callable
-from pathlib import Path
-
-import tensorflow as tf
-
-from fsgan_tf.data.augmentation import crop_flip, resolve_augmentation
-from fsgan_tf.data.image_source import Source, Split
-from fsgan_tf.data.sources.digits import DigitsSource
-from fsgan_tf.data.sources.image_folder import FolderSource
-from fsgan_tf.data.sources.tfds_images import TfdsSource
+from fsgan_tf.data import class_names as class_order
+from fsgan_tf.data import registry
+from fsgan_tf.data.augmentation import resolve_augmentation
+from fsgan_tf.data.batches import training_batches
+from fsgan_tf.data.source import KnownSize, Source
+from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
 
 __all__ = [
     "ImageDataset",
     "Split",
     "load",
+    "load_split",
     "load_test",
     "resolve_augmentation",
     "training_batches",
+    "training_size",
 ]
 
 
-@dataclasses.dataclass(frozen=True)
 class ImageDataset:
     """A data set cut for training.
 
@@ -34,15 +31,21 @@ class ImageDataset:
       name: as given by the user.
       class_names: one name a label.
       train: what the networks learn from.
-      validation: held out of the training set, to watch the training.
-      test: untouched until the evaluation.
+      validation: to watch the training: held out of the training set, or its own split.
     """
 
-    name: str
-    class_names: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
+    def __init__(self, opened: "_Opened", train: Split, validation: Split):
+        """Takes what was read for training; the test split is read on first use."""
+        self.name = opened.name
+        self.class_names = opened.class_names
+        self.train = train
+        self.validation = validation
+        self._opened = opened
+
+    @functools.cached_property
+    def test(self) -> Split:
+        """Untouched until the evaluation: read on first use."""
+        return self._opened.read(self._opened.source.splits.test)
 
     @property
     def num_classes(self) -> int:
@@ -52,38 +55,52 @@ class ImageDataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""
-        height, width, channels = self.train.images.shape[1:]
-        return height, width, channels
+        return self.train.image_shape
 
 
 def load(
     name: str,
     *,
-    data_dir: str | None = None,
-    image_size: int | None = None,
     train_examples: int | None = None,
     validation_examples: int = 1000,
+    class_names: str | None = None,
+    **options: Any,
 ) -> ImageDataset:
-    """Loads a data set and holds a validation split out of its training set.
+    """Reads the training set of a data set and holds a validation split out of it.
+
+    A data set with a validation split beside its test split keeps its whole training set, and is
+    watched by that.
 
     Args:
-      name: `digits`, a TFDS name, or a folder of class folders.
-      data_dir: folder of TFDS data; `~/tensorflow_datasets` by default.
-      image_size: height and width to resize to; the data set's own by default (32 for folders).
+      name: `digits`, a TFDS name, a folder of class folders, or what another source knows.
       train_examples: keep the first N training examples only.
       validation_examples: size of the validation split: the last examples of the training set,
-        at most a tenth of it and at least one.
+        at most a tenth of it and at least one. 0 for none.
+      class_names: file of one class name a line, in the order of the labels.
+      **options: of the source (`fsgan_tf.data.source`): `image_size`, `channels`, `memory_limit`,
+        `data_dir`.
 
     Returns:
-      The data set, in memory.
+      The data set; its test split is not read yet.
 
     Raises:
       UserError: unknown, missing, damaged or unfit data; fewer than `train_examples`.
     """
-    source = _open(name, data_dir, image_size)
-    train, test = source.read("train", "test")
-    _check(name, source, train, test)
-    held_out = max(1, min(validation_examples, len(train) // 10))
+    opened = _Opened(name, class_names, options)
+    splits = opened.source.splits
+    if splits.train is None:
+        raise UserError(
+            f"{name} has no training split, only {splits.test}: it can be evaluated, not trained on"
+        )
+    # Its images are for the end, but its faults are not.
+    opened.source.check(splits.test)
+    train = opened.read(splits.train)
+    if splits.validation and validation_examples:
+        held_out = 0
+        validation = opened.read(splits.validation).first(validation_examples)
+    else:
+        validation = _hold_out(train, validation_examples)
+        held_out = len(validation)
     available = len(train) - held_out
     if available < (train_examples or 1):
         raise UserError(
@@ -92,24 +109,62 @@ def load(
             if available > 0
             else f"{name} has {len(train)} training examples; at least 2 are needed"
         )
-    return ImageDataset(
-        name=name,
-        class_names=source.class_names,
-        train=train.first(train_examples or available),
-        validation=Split(train.images[available:], train.labels[available:]),
-        test=test,
-    )
+    return ImageDataset(opened, train.part(0, train_examples or available), validation)
 
 
-def load_test(
-    name: str, *, data_dir: str | None = None, image_size: int | None = None
+def load_split(
+    name: str,
+    split: str | None = None,
+    *,
+    trained_on: bool = False,
+    validation_examples: int = 1000,
+    class_names: str | None = None,
+    **options: Any,
 ) -> tuple[Split, tuple[str, ...]]:
-    """Loads the test split alone, the same as `load` gives.
+    """Reads one split, to evaluate on it.
 
     Args:
       name: as for `load`.
-      data_dir: as for `load`.
-      image_size: as for `load`.
+      split: `test`, `validation` (as `load` has it), `train`, `all`, or what the source knows, such
+        as `train[80%:]`. By default all labelled images there are to evaluate on: the test split,
+        or every image of a data set without one.
+      trained_on: whether the classifier was trained on this data set, so that by default only the
+        part that trainings set aside is left to evaluate on.
+      validation_examples: as for `load`.
+      class_names: as for `load`.
+      **options: as for `load`.
+
+    Returns:
+      The split, whose `name` says what was read, and the class names.
+
+    Raises:
+      UserError: unknown, missing, damaged or unfit data.
+    """
+    opened = _Opened(name, class_names, options)
+    splits = opened.source.splits
+    if split is None:
+        everything = None if trained_on else splits.all
+        read = opened.read(everything or splits.test)
+        if everything:
+            print(
+                f"note: {name} has no test split: all {len(read)} images are evaluated; "
+                "--split=test takes those that trainings set aside",
+                file=sys.stderr,
+            )
+        return read, opened.class_names
+    if split == "validation" and splits.train and not splits.validation:
+        held_out = _hold_out(opened.read(splits.train), validation_examples)
+        return held_out, opened.class_names
+    named = {"train": splits.train, "test": splits.test, "validation": splits.validation}
+    return opened.read(named.get(split) or split), opened.class_names
+
+
+def load_test(name: str, **options: Any) -> tuple[Split, tuple[str, ...]]:
+    """Reads the test split alone, the same as `load` gives.
+
+    Args:
+      name: as for `load`.
+      **options: as for `load`.
 
     Returns:
       The test split and the class names.
@@ -117,117 +172,72 @@ def load_test(
     Raises:
       UserError: unknown, missing, damaged or unfit data.
     """
-    source = _open(name, data_dir, image_size)
-    (test,) = source.read("test")
-    _check(name, source, test)
-    return test, source.class_names
+    return load_split(name, "test", **options)
 
 
-def training_batches(
-    split: Split, *, batch_size: int, seed: int, augmentation: str, first_epoch: int = 0
-) -> tf.data.Dataset:
-    """Endless shuffled batches, a pure function of the arguments.
+def training_size(
+    name: str,
+    *,
+    train_examples: int | None = None,
+    validation_examples: int = 1000,
+    class_names: str | None = None,
+    **options: Any,
+) -> KnownSize:
+    """How many images a training would have, of how many classes and which shape.
 
-    An epoch is `len(split) // batch_size` batches; what is left over is dropped. The order depends
-    on (seed, epoch), the augmentation on (seed, epoch, batch), so a stream that starts at a later
-    epoch gives bit for bit what an uninterrupted one gives from there on.
-
-    Args:
-      split: the training images.
-      batch_size: examples a batch, over all replicas.
-      seed: 0 or more.
-      augmentation: `none` or `crop_flip`.
-      first_epoch: epoch to start with.
-
-    Returns:
-      Batches of static size.
-
-    Raises:
-      UserError: the split is smaller than a batch.
+    Nothing is read for the paper's data sets. Arguments and errors are those of `load`.
     """
-    num_batches = len(split) // batch_size
-    if not num_batches:
-        raise UserError(
-            f"the training set has {len(split)} examples, fewer than the batch of {batch_size} "
-            "over all replicas; give a smaller --batch_size"
+    source = registry.source_of(name)
+    known = source.known_size(name, registry.settings_for(source, options))
+    if known is None or class_names:
+        dataset = load(
+            name,
+            train_examples=train_examples,
+            validation_examples=validation_examples,
+            class_names=class_names,
+            **options,
         )
-    gather = _gather_from(split)
-    height, width, _ = split.images.shape[1:]
-    augment = crop_flip(height, width) if augmentation == "crop_flip" else None
-
-    def epoch_indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _permutation(len(split), _stream(seed, epoch, 0))[: num_batches * batch_size]
-        indices = tf.reshape(order, [num_batches, batch_size])
-        return (
-            tf.data.Dataset.from_tensor_slices(indices)
-            .enumerate(1)
-            .map(lambda batch, rows: (rows, _stream(seed, epoch, batch)))
-        )
-
-    def batch_of(rows: tf.Tensor, batch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = gather(rows)
-        if augment:
-            batch["image"] = augment(batch["image"], batch_seed)
-        return batch
-
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    stream = epochs.flat_map(epoch_indices).map(batch_of, tf.data.AUTOTUNE, deterministic=True)
-    return stream.prefetch(tf.data.AUTOTUNE).with_options(_options())
+        return KnownSize(len(dataset.train), dataset.num_classes, dataset.image_shape)
+    available = known.train_images - _held_out(known.train_images, validation_examples)
+    return known._replace(train_images=min(train_examples or available, available))
 
 
-def _open(name: str, data_dir: str | None, image_size: int | None) -> Source:
-    if name == "digits":
-        return DigitsSource(image_size)
-    folder = Path(name).expanduser()
-    # TFDS names may hold a slash too (NAME/CONFIG), but never start as a path does.
-    if (name and folder.is_dir()) or name.startswith(("/", ".", "~")):
-        return FolderSource(folder, image_size)
-    return TfdsSource(name, data_dir, image_size)
+def _hold_out(train: Split, validation_examples: int) -> Split:
+    count = len(train) - _held_out(len(train), validation_examples)
+    return train.part(count, len(train), "validation")
 
 
-def _check(name: str, source: Source, *splits: Split) -> None:
-    classes = len(source.class_names)
-    if not all(map(str.isprintable, source.class_names)):
-        # They are written a line each, and shown on terminals.
-        raise UserError(f"{name} has class names of unprintable characters; rename its classes")
-    for split in splits:
-        outside = split.labels[(split.labels < 0) | (split.labels >= classes)]
+def _held_out(train_images: int, validation_examples: int) -> int:
+    return min(validation_examples, max(1, train_images // 10))
+
+
+class _Opened:
+    """A source of images, with the labels in the order that the user wants."""
+
+    def __init__(self, name: str, class_names: str | None, options: dict[str, Any]):
+        source_class = registry.source_of(name)
+        self.name = name
+        self.source: Source = source_class(name, registry.settings_for(source_class, options))
+        self.class_names = self.source.class_names
+        if class_names is not None:
+            self.class_names = class_order.read_class_names(class_names)
+            class_order.require_names(self.source.class_names, self.class_names, name)
+        elif source_class.sorts_classes:
+            class_order.warn_of_numeric_order(self.class_names, name)
+        if not all(map(str.isprintable, self.class_names)):
+            # They are written a line each, and shown on terminals.
+            raise UserError(f"{name} has class names of unprintable characters; rename its classes")
+
+    def read(self, split: str) -> Split:
+        """Reads a split and checks its labels."""
+        own = self.source.class_names
+        result = self.source.read(split)
+        outside = result.labels[(result.labels < 0) | (result.labels >= len(own))]
         if outside.size:
             raise UserError(
-                f"{name} has {outside.size} labels outside its {classes} classes (such as "
+                f"{self.name} has {outside.size} labels outside its {len(own)} classes (such as "
                 f"{outside[0]}); use a data set whose examples are all labelled"
             )
-
-
-def _gather_from(split: Split) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    # On the CPU, held as tensors: constants of the graph are limited to 2 GB.
-    with tf.device("CPU:0"):
-        images, labels = tf.constant(split.images), tf.constant(split.labels)
-
-    def gather(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels = tf.cast(tf.gather(images, rows), tf.float32) / 255.0
-        return {"image": pixels, "label": tf.gather(labels, rows)}
-
-    return gather
-
-
-def _stream(seed: int, epoch: tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:
-    """A stateless seed: index 0 for an epoch's order, 1 + batch for a batch's augmentation."""
-    base = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    return tf.random.fold_in(base, tf.cast(index, tf.int64), alg="philox")
-
-
-def _permutation(count: int, seed: tf.Tensor) -> tf.Tensor:
-    """int32 `[count]`. 64 random bits a row leave no ties to decide."""
-    keys = tf.random.stateless_uniform(
-        [count], seed, minval=None, maxval=None, dtype=tf.int64, alg="philox"
-    )
-    return tf.argsort(keys, stable=True)
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    options.deterministic = True
-    # Several workers share one stream: each takes its part of every global batch.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return options
+        if self.class_names == own:
+            return result
+        return class_order.relabel(result, own, self.class_names)

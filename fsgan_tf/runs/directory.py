@@ -14,7 +14,10 @@ from fsgan_tf.runs.checkpoints import Checkpoints
 from fsgan_tf.runs.metrics import Metrics
 
 # What may change when a run goes on: where things are, how far it goes, what is looked at after.
-CHANGEABLE_FLAGS = ("run_dir", "data_dir", "dry_run", "epochs", "eval_examples", "on_nan")
+CHANGEABLE_FLAGS = (
+    *("run_dir", "data_dir", "memory_limit"),
+    *("dry_run", "epochs", "eval_examples", "on_nan"),
+)
 
 
 class RunDirectory:

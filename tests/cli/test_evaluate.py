@@ -30,7 +30,7 @@ FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
 def split():
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (20, 8, 8, 1), np.uint8)
-    return loading.Split(images, np.arange(20, dtype=np.int32) % 3)
+    return loading.Split(images, np.arange(20, dtype=np.int32) % 3, "test")
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_set(monkeypatch, split):
     """Replaces the data sets; returns the arguments of each call."""
     calls = []
 
-    def load_test(name, *, data_dir=None, image_size=None):
-        calls.append((name, data_dir, image_size))
+    def load_split(name, wanted=None, **options):
+        calls.append((name, wanted, {key: value for key, value in options.items() if value}))
         return split, ("a", "b", "c")
 
-    monkeypatch.setattr(loading, "load_test", load_test)
+    monkeypatch.setattr(loading, "load_split", load_split)
     return calls
 
 
@@ -104,7 +104,7 @@ def _results(folder):
 
 def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert _evaluate(f"--run_dir={run}", "--num_examples=12") == 0
-    assert test_set == [("digits", "somewhere", 8)]
+    assert test_set == [("digits", None, {"image_size": (8, 8), "trained_on": True})]
     results = _results(run / "evaluation")
     assert results["dataset"] == "digits"
     assert results["model"] == str(run)
@@ -124,7 +124,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
 def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
-    assert test_set == [("other", "somewhere", 8)]
+    assert test_set == [("other", None, {"data_dir": "somewhere", "image_size": (8, 8)})]
     results = _results(tmp_path / "out")
     assert results["threat_model"]["epsilon"] == 2 / 255
     assert results["seed"] == 5
@@ -136,14 +136,15 @@ def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
 def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
     calls = []
 
-    def load(name, **options):
-        calls.append((name, options))
-        return SimpleNamespace(validation=split, class_names=("a", "b", "c"))
+    def load_split(name, wanted, **options):
+        calls.append((name, wanted, {key: value for key, value in options.items() if value}))
+        return split.part(0, 20, "validation"), ("a", "b", "c")
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(loading, "load_split", load_split)
     assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
-    expected = {"validation_examples": 1000, "data_dir": "somewhere", "image_size": 8}
-    assert calls == [("digits", expected)]
+    # The digits need no data_dir, which the run has.
+    expected = {"validation_examples": 1000, "image_size": (8, 8), "trained_on": True}
+    assert calls == [("digits", "validation", expected)]
     assert _results(run / "evaluation")["split"] == "validation"
 
 

@@ -42,7 +42,7 @@ def one_image(root: Path) -> None:
 
 
 def labels_outside(root: Path) -> None:
-    tfds_set(root, test={**examples(10), "label": np.full(10, -1)})
+    tfds_set(root, train={**examples(10), "label": np.full(10, -1)})
 
 
 def images_of_16_bits(root: Path) -> None:
@@ -59,7 +59,7 @@ def empty_split(root: Path) -> None:
     file = tfds_set(root) / "dataset_info.json"
     info = json.loads(file.read_text())
     for split in info["splits"]:
-        if split["name"] == "test":
+        if split["name"] in ("train", "test"):
             split["shardLengths"] = ["0"]
     file.write_text(json.dumps(info))
 
@@ -97,7 +97,7 @@ def broken_metadata(root: Path) -> None:
         (labels_outside, "10 labels outside its 2 classes (such as -1)"),
         (images_of_16_bits, "of uint16"),
         (images_of_many_sizes, "--image_size"),
-        (empty_split, "no examples in a split test or validation (it has some in: train)"),
+        (empty_split, "no examples in a split train, test or validation (it has some in: none)"),
         (unfinished, "holds no complete data set"),
         (missing_shard, "No such file"),
         (cut_shard, "truncated record"),
@@ -113,7 +113,7 @@ def test_faulty_data_is_one_line_and_leaves_no_run(tmp_path, capfd, make, told, 
     capfd.readouterr()
     argv = [
         f"--dataset={'tiny' if is_tfds else tmp_path / 'data'}",
-        f"--data_dir={tmp_path / 'data'}",
+        *([f"--data_dir={tmp_path / 'data'}"] if is_tfds else []),
         f"--run_dir={tmp_path / 'run'}",
         "--batch_size=8",
         "--method=standard",

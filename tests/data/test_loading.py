@@ -67,7 +67,7 @@ def test_load_test_gives_the_test_split_of_load(digits):
 
 
 def test_digits_take_another_size():
-    test, _ = loading.load_test("digits", image_size=16)
+    test, _ = loading.load_test("digits", image_size=(16, 16))
     assert test.images.shape == (360, 16, 16, 3)
 
 
@@ -85,9 +85,7 @@ def test_train_examples_are_the_first_and_leave_the_validation_alone(digits):
     ("arguments", "told"),
     [
         ({"train_examples": 1295}, "--train_examples=1294 or fewer"),
-        ({"image_size": 30}, "--image_size=32"),
-        ({"image_size": 9}, "--image_size=8"),
-        ({"image_size": 10_000_000}, "GB of memory"),
+        ({"image_size": (10_000_000, 10_000_000)}, "GB of memory"),
     ],
 )
 def test_digits_refuse(arguments, told):

@@ -118,6 +118,7 @@ def test_svhn_of_tfds_mock_data(svhn_copy):
         record_file(svhn_copy, split).unlink()  # The mock invents examples from the metadata.
     with tfds.testing.mock_data(num_examples=30, data_dir=str(svhn_copy)):
         dataset = loading.load("svhn_cropped", data_dir=str(svhn_copy), train_examples=20)
+        assert len(dataset.test) == 30
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 3, 30)
     assert dataset.image_shape == (32, 32, 3)
     stream = loading.training_batches(dataset.train, batch_size=20, seed=0, augmentation="none")
@@ -127,7 +128,7 @@ def test_svhn_of_tfds_mock_data(svhn_copy):
 
 
 def test_images_are_resized_when_asked(svhn_dir):
-    test, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir), image_size=16)
+    test, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir), image_size=(16, 16))
     assert test.images.shape == (20, 16, 16, 3)
     full, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir))
     np.testing.assert_allclose(test.images.mean(), full.images.mean(), atol=2)
@@ -154,8 +155,8 @@ def test_a_set_without_code_in_grey_with_a_validation_split(tmp_path):
             "of uint16",
         ),
         ({"label": tfds.features.Scalar(np.int64)}, ("train", "test"), "image-classification set"),
-        ({}, ("train",), "no examples in a split test or validation"),
-        ({}, ("test",), "no examples in a split train"),
+        ({}, ("extra",), "no examples in a split train, test or validation .*some in: extra"),
+        ({}, ("test",), "no training split, only test"),
     ],
 )
 def test_unfit_sets_are_refused(tmp_path, changes, splits, told):
@@ -168,19 +169,20 @@ def test_unfit_sets_are_refused(tmp_path, changes, splits, told):
     assert "\n" not in str(error.value)
 
 
-def test_sides_must_be_multiples_of_4(tmp_path):
-    features = {**GREY, "image": tfds.features.Image(shape=(10, 10, 1))}
-    store(tmp_path, "tiny", features, train=examples(4, 10), test=examples(4, 10))
-    with pytest.raises(UserError, match="--image_size=8"):
-        loading.load("tiny", data_dir=str(tmp_path))
-    assert loading.load("tiny", data_dir=str(tmp_path), image_size=8).image_shape == (8, 8, 1)
+def test_sides_may_be_of_any_size(tmp_path):
+    features = {**GREY, "image": tfds.features.Image(shape=(10, 9, 1))}
+    images = {**examples(4), "image": np.zeros((4, 10, 9, 1), np.uint8)}
+    store(tmp_path, "tiny", features, train=images, test=images)
+    assert loading.load("tiny", data_dir=str(tmp_path)).image_shape == (10, 9, 1)
+    wide = loading.load("tiny", data_dir=str(tmp_path), image_size=(8, 12))
+    assert wide.image_shape == (8, 12, 1)
 
 
 def test_labels_outside_the_classes_are_refused(tmp_path):
     unlabelled = {**examples(4), "label": np.full(4, -1)}
     store(tmp_path, "tiny", GREY, train=examples(20), test=unlabelled)
     with pytest.raises(UserError, match="4 labels outside its 2 classes"):
-        loading.load("tiny", data_dir=str(tmp_path))
+        loading.load_test("tiny", data_dir=str(tmp_path))
 
 
 def test_one_training_example_is_too_few(tmp_path):
@@ -266,8 +268,8 @@ def flip_bits(path: Path) -> None:
 )
 def test_damaged_records_are_told(svhn_copy, damage):
     damage(record_file(svhn_copy, "test"))
-    with pytest.raises(UserError, match="cannot read svhn_cropped in .*; delete that") as error:
-        loading.load("svhn_cropped", data_dir=str(svhn_copy))
+    with pytest.raises(UserError, match="cannot read svhn_cropped in .*; move that") as error:
+        loading.load_test("svhn_cropped", data_dir=str(svhn_copy))
     assert "\n" not in str(error.value)
 
 
@@ -283,7 +285,7 @@ def unfinished(version: Path) -> None:
 def test_what_an_interrupted_preparation_leaves_is_told(tmp_path, interrupt):
     store(tmp_path, "tiny", GREY, train=examples(30), test=examples(10))
     interrupt(tmp_path / "tiny" / "1.0.0")
-    with pytest.raises(UserError, match="tiny holds no complete data set.*delete it and prepare"):
+    with pytest.raises(UserError, match="tiny holds no complete data set.*move it away"):
         loading.load("tiny", data_dir=str(tmp_path))
 
 
@@ -302,11 +304,13 @@ def test_load_test_reads_no_training_image(svhn_copy):
 def test_damaged_metadata_is_told(svhn_copy, no_network):
     (info,) = svhn_copy.glob("svhn_cropped/*/dataset_info.json")
     info.write_text(json.dumps({"name": "svhn_cropped"})[:-3])
-    with pytest.raises(UserError, match="svhn_cropped' in .*copy .ParseError.*delete") as error:
+    with pytest.raises(
+        UserError, match="svhn_cropped' in .*copy .ParseError.*move its folder"
+    ) as error:
         loading.load("svhn_cropped", data_dir=str(svhn_copy))
     assert "\n" not in str(error.value)
 
 
 def test_more_memory_than_the_machine_has_is_refused(svhn_dir):
     with pytest.raises(UserError, match="GB of memory.*--image_size"):
-        loading.load("svhn_cropped", data_dir=str(svhn_dir), image_size=1_000_000)
+        loading.load("svhn_cropped", data_dir=str(svhn_dir), image_size=(1_000_000, 1_000_000))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.data.image_source import Split
+from fsgan_tf.data.split import Split
 from fsgan_tf.errors import RunError
 from fsgan_tf.models import saving
 from tests.cli.test_export import CLASS_NAMES, IMAGE_SHAPE, make_classifier

@@ -1,1 +1,1 @@
-"""Kinds of data sets, one file each."""
+"""Sources of images, one a file; `fsgan_tf.data.registry` finds them."""
