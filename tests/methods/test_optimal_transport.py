@@ -4,7 +4,12 @@ import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from fsgan_tf.methods.parts.optimal_transport import cosine_cost, sinkhorn_plan, transport_cost
+from fsgan_tf.methods.parts.optimal_transport import (
+    cosine_cost,
+    scatter_gradient,
+    sinkhorn_plan,
+    transport_cost,
+)
 
 SOLVERS = ["reference", "converged"]
 REGULARIZATION = 0.01
@@ -271,3 +276,23 @@ def test_default_solver_is_the_reference_at_001():
 def test_unknown_solver_is_refused():
     with pytest.raises(ValueError, match="solver is 'exact'; it must be 'reference' or"):
         sinkhorn_plan(tf.ones([3, 3]), solver="exact")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_scatter_gradient_is_the_costs_by_the_images_in_inference_mode(solver):
+    clean, _ = _batches("random", 6, 4)
+    images = np.random.default_rng(3).uniform(size=(6, 2, 2, 1)).astype(np.float32)
+    weights = tf.constant(np.random.default_rng(4).normal(size=(4, 4)), tf.float32)
+
+    def classifier(images, training):
+        assert training is False
+        return tf.reshape(images, [6, 4]) @ weights
+
+    gradients, cost = scatter_gradient(
+        classifier, tf.constant(clean), tf.constant(images), 0.02, solver
+    )
+    with tf.GradientTape() as tape:
+        watched = tf.Variable(images)
+        expected = transport_cost(clean, classifier(watched, False), 0.02, solver)
+    np.testing.assert_allclose(cost, expected)
+    np.testing.assert_allclose(gradients, tape.gradient(expected, watched), rtol=1e-5, atol=1e-7)
