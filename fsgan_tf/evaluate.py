@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import settings
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.files import sole_writer
@@ -40,7 +40,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Evaluates the classifier that the flags name; see `--help`.
 
     Args:
-      flag_values: as made by `settings.evaluation_flags`.
+      flag_values: as made by `cli.flags.evaluation_flags`.
       words: none are taken.
 
     Raises:
@@ -291,8 +291,8 @@ def _sources(
                 copies=copies,
                 path=path,
                 sha256=classifier.sha256,
-                method=training.method if training else None,
-                seed=training.seed if training else None,
+                method=training.training.method if training else None,
+                seed=training.training.seed if training else None,
             )
         )
         loaded.append(classifier)
@@ -319,7 +319,7 @@ def _examples(
     return loading.load_split(
         dataset,
         flag_values.split,
-        trained_on=training is not None and _same_data(training.dataset, dataset),
+        trained_on=training is not None and _same_data(training.data.dataset, dataset),
         **options,
     )
 
@@ -337,7 +337,7 @@ def _setting(
     """The flag if given, else the value the run was trained with."""
     value = flag_values[name].value
     if value is None and classifier.settings is not None:
-        value = classifier.settings[name].value
+        value = classifier.settings.values()[name]
     if value is None and required_with:
         raise UserError(f"--{required_with} does not say its {name}; give --{name}")
     return value
@@ -356,4 +356,4 @@ def _attacks(
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, settings.evaluation_flags(), description=__doc__ or ""))
+    sys.exit(runner.run(main, command_flags.evaluation_flags(), description=__doc__ or ""))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf import settings
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
 
@@ -52,4 +52,4 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, settings.export_flags(), description=__doc__))
+    sys.exit(runner.run(main, command_flags.export_flags(), description=__doc__))

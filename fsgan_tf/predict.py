@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from fsgan_tf import settings
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.models.untrusted import check_saved_model
@@ -228,4 +228,4 @@ def _printable(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, settings.predict_flags(), description=__doc__, takes_words=True))
+    sys.exit(runner.run(main, command_flags.predict_flags(), description=__doc__, takes_words=True))

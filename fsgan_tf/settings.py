@@ -1,614 +1,369 @@
-"""Every flag of every command, its parser and its validator. Imports no TensorFlow.
+"""Typed settings that stand beside what they configure. Imports no TensorFlow.
 
-Each command gets a fresh `flags.FlagValues`, so nothing is global: `main` reads it, a method's
-`from_flags` reads it, everything below takes keyword arguments.
+A training method, an architecture or an attack is one file, and its settings are a frozen
+dataclass `Settings` in that file:
 
-Defaults are those of the embedded digits; `configs/*.flags` hold the paper's settings.
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Settings(settings.Settings):
+        num_steps: int = setting(10, "Steps of the adversary.", lower=1)
+
+Everything else is made from it: the constructor's keyword arguments, the flags of the command and
+their help, what a run directory records. A subclass changes an inherited default by a plain
+assignment, `num_steps: int = 7`; bounds and help stay.
+
+`files_of` finds the files of a folder, `declared_in` reads the settings in one without importing
+it, since that imports TensorFlow.
 """
 
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
 import math
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from fsgan_tf.errors import UserError
 
-from fsgan_tf.models import model_flags
-
-SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-MAX_ROLLBACKS = 3
-MIN_SIDE = 8
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-_METHODS_DIR = Path(__file__).parent / "methods"
-
-# What a flag is where it was not given: the value of the method's own authors. Sources: the files
-# named at the top of each method's module. `attack_step_size` is in units of epsilon.
-_COMMON_DEFAULTS: dict[str, int | float | bool | str] = {
-    "classifier_learning_rate": 0.1,
-    "weight_decay": 2e-4,
-    "generator_learning_rate": 7.8e-3,
-    "generator_optimizer": "sgd",
-    "generator_weight_decay": 1e-5,
-    "generator_lr_decay": True,
-    "gradient_clip_norm": 0.0,
-    "diversity_weight": 0.05,
-    "latent_dim": 10,
-    "attack_iterations": 1,
-    "attack_step_size": 1.0,
-}
-_METHOD_DEFAULTS: dict[str, dict[str, int | float | bool | str]] = {
-    "pgd_at": {"attack_iterations": 10, "attack_step_size": 0.25},
-    "l2l": {
-        "generator_optimizer": "adam",
-        "generator_learning_rate": 1e-3,
-        "generator_weight_decay": 2e-4,
-        "generator_lr_decay": False,
-    },
-    "l2l_da": {
-        "classifier_learning_rate": 0.01,
-        "weight_decay": 1e-5,
-        "generator_learning_rate": 0.01,
-        "generator_lr_decay": False,
-        "gradient_clip_norm": 1.0,
-        "diversity_weight": 0.5,
-        "latent_dim": 8,
-        "attack_iterations": 10,
-        "attack_step_size": 0.25,
-    },
-}
+Choices = Iterable[str] | Callable[[], Iterable[str]]
+_SETTING = "setting"
 
 
-def method_names() -> list[str]:
-    """Names of the training methods: one module of `fsgan_tf.methods` each."""
-    modules = (module.name for module in pkgutil.iter_modules([str(_METHODS_DIR)]))
-    return sorted(name for name in modules if name not in ("base", "parts"))
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of one setting beside its name, type and default.
+
+    Attributes:
+      help: a sentence for `--help`.
+      lower: smallest value allowed.
+      upper: largest value allowed.
+      above: the value must be larger than this.
+      choices: the values allowed, or a function that lists them.
+      fraction: whether `8/255` is understood.
+      ours: whether the default is this package's own choice, not the method's authors'.
+      check: returns what is wrong with a value, or None.
+      parse: reads a value of a text, where the type does not say how; ValueError if it cannot.
+      noun: what such a text is, after "must be".
+    """
+
+    help: str
+    lower: float | None = None
+    upper: float | None = None
+    above: float | None = None
+    choices: Choices | None = None
+    fraction: bool = False
+    ours: bool = False
+    check: Callable[[Any], str | None] | None = None
+    parse: Callable[[str], Any] | None = None
+    noun: str | None = None
+
+    def allowed(self) -> tuple[str, ...]:
+        """The values to choose from; none where any value of the type is allowed."""
+        choices = self.choices() if callable(self.choices) else self.choices
+        return tuple(choices or ())
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with a value of the right type, after "it must be"; None if nothing is."""
+        allowed = self.allowed()
+        if allowed and value not in allowed:
+            return f"must be one of {', '.join(allowed)}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                return "must be a finite number"
+            if self.above is not None and value <= self.above:
+                limit = "" if self.upper is None else f" and at most {self.upper:g}"
+                return f"must be above {self.above:g}{limit}"
+            if self.lower is not None and value < self.lower:
+                return f"must be at least {self.lower:g}"
+            if self.upper is not None and value > self.upper:
+                return f"must be at most {self.upper:g}"
+        return self.check(value) if self.check else None
 
 
-class _FractionParser(flags.ArgumentParser):
-    """Parses `0.05` and `8/255` alike."""
-
-    syntactic_help = "a number or a fraction such as 8/255"
-
-    def parse(self, argument: str | float) -> float:
-        try:
-            return float(Fraction(str(argument).replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f"{argument!r} is not a number or a fraction such as 8/255") from None
-
-    def flag_type(self) -> str:
-        return "fraction"
-
-
-class _FractionSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: float) -> str:
-        return repr(value)
-
-
-class _SizeParser(flags.ArgumentParser):
-    """Parses `32` and `64,96` to height and width."""
-
-    syntactic_help = "a side such as 32, or a height and a width such as 64,96"
-
-    def parse(self, argument: str | int | tuple[int, int]) -> tuple[int, int]:
-        if isinstance(argument, tuple):
-            return argument
-        sides = [side.strip() for side in str(argument).split(",")]
-        if len(sides) > 2 or not all(re.fullmatch("[0-9]{1,9}", side) for side in sides):
-            raise ValueError(f"{argument!r} is not {self.syntactic_help}")
-        if min(map(int, sides)) < MIN_SIDE:
-            raise ValueError(f"sides must be at least {MIN_SIDE}, not {argument}")
-        return int(sides[0]), int(sides[-1])
-
-    def flag_type(self) -> str:
-        return "size"
-
-
-class _SizeSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: tuple[int, int]) -> str:
-        return str(value[0]) if value[0] == value[1] else f"{value[0]},{value[1]}"
-
-
-def training_flags() -> flags.FlagValues:
-    """The flags of `python -m fsgan_tf.train`."""
-    values = flags.FlagValues()
-    _define_data(values)
-    _string(values, "run_dir", None, "Folder of this run; runs/DATASET_METHOD by default.")
-    _boolean(values, "dry_run", False, "Print the resolved configuration and its cost, then stop.")
-    _enum(values, "method", "fs_gan", method_names(), "Training method.")
-    _integer(values, "epochs", 15, "Passes over the training set.", lower=1)
-    _integer(
-        values,
-        "batch_size",
-        64,
-        "Examples a replica and step; optimal transport couples the examples of one replica.",
-        lower=2,
-    )
-    _integer(
-        values,
-        "train_examples",
-        None,
-        "Train on the first N examples of the training set only.",
-        lower=2,
-    )
-    _define_validation(values)
-    _integer(
-        values,
-        "eval_examples",
-        1000,
-        "Test examples attacked once at the end; 0 skips the evaluation.",
-        lower=0,
-    )
-    _enum(
-        values,
-        "augmentation",
-        "auto",
-        ("auto", "none", "crop_flip"),
-        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for CIFAR.",
-    )
-    _integer(values, "classifier_depth", 10, "Wide ResNet depth, 6n+4.", lower=10)
-    flags.register_validator(
-        "classifier_depth",
-        lambda depth: (depth - 4) % 6 == 0,
-        "must be 6n+4 (10, 16, 22, 28, 34, ...): three groups of n blocks of two convolutions",
-        flag_values=values,
-    )
-    _integer(values, "classifier_width", 1, "Wide ResNet width multiplier.", lower=1)
-    _integer(values, "generator_width", 16, "Channels of the generator's first block.", lower=1)
-    _epsilon(values, 0.05)
-    _by_method(values, _positive, "classifier_learning_rate", "Of the classifier's SGD.")
-    _by_method(values, _positive, "generator_learning_rate", "Of the generator's optimizer.")
-    flags.DEFINE_list(
-        "lr_decay_epochs",
-        ["10", "13"],
-        "Epochs (from 0) at which learning rates are multiplied by --lr_decay_factor.",
-        flag_values=values,
-    )
-    flags.register_validator(
-        "lr_decay_epochs",
-        lambda epochs: all(re.fullmatch("[0-9]{1,9}", epoch.strip()) for epoch in epochs),
-        "must be whole numbers separated by commas, such as 60,90",
-        flag_values=values,
-    )
-    _float(values, "lr_decay_factor", 0.1, "See --lr_decay_epochs.", 0.0, 1.0)
-    _by_method(
-        values, _enum, "generator_optimizer", "The generator's optimizer.", choices=("sgd", "adam")
-    )
-    _by_method(
-        values, _boolean, "generator_lr_decay", "Whether the generator's learning rate drops too."
-    )
-    _by_method(
-        values, _float, "weight_decay", "Coupled L2 on every classifier parameter.", lower=0.0
-    )
-    _by_method(
-        values, _float, "generator_weight_decay", "Coupled L2 on generator parameters.", lower=0.0
-    )
-    _by_method(
-        values,
-        _float,
-        "gradient_clip_norm",
-        "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",
-        lower=0.0,
-    )
-    _float(values, "momentum", 0.9, "Of every SGD.", 0.0, 0.999)
-    _float(
-        values,
-        "label_smoothing",
-        0.5,
-        "fs_gan, feature_scatter: mass taken from the true class and shared by the others.",
-        0.0,
-        0.999,
-    )
-    _define_adversary(values)
-    _positive(values, "entropic_regularization", 0.01, "Of the Sinkhorn plan.")
-    _enum(
-        values,
-        "sinkhorn_solver",
-        "reference",
-        ("reference", "converged"),
-        "reference stops where Feature-Scatter's code stops; converged meets both marginals.",
-    )
-    _define_fs_gan(values)
-    _string(
-        values,
-        "init_from",
-        None,
-        "Start from the classifier of this run, of the same shape and classes; l2l_da's authors "
-        "start from one trained with --method=standard.",
-    )
-    _integer(values, "seed", 0, "Of initialisation, data order and every random draw.", lower=0)
-    _enum(
-        values,
-        "strategy",
-        "auto",
-        STRATEGIES,
-        "auto: mirrored over all GPUs where there is one, one device otherwise; multi_worker: one "
-        "of the workers that TF_CONFIG names (tools/launch_local.sh starts some here).",
-    )
-    _enum(
-        values,
-        "precision",
-        "auto",
-        PRECISIONS,
-        "auto: mixed_bfloat16 where the hardware multiplies it faster than float32, else float32.",
-    )
-    _boolean(values, "jit_compile", False, "Compile the train step with XLA.")
-    _define_deterministic(values)
-    _enum(
-        values,
-        "on_nan",
-        "stop",
-        ("stop", "rollback"),
-        "When a loss or a weight is NaN or infinite: stop, or go back to the last checkpoint and "
-        "on from there with other random draws and another order of the data, at most "
-        f"{MAX_ROLLBACKS} times from one checkpoint.",
-    )
-    return values
-
-
-def _define_adversary(values: flags.FlagValues) -> None:
-    """Flags that several methods read, each with its authors' value by default."""
-    _by_method(
-        values,
-        _float,
-        "diversity_weight",
-        "fs_gan, l2l_da: lambda, the weight of the diversity loss.",
-        lower=0.0,
-    )
-    _by_method(
-        values,
-        _integer,
-        "latent_dim",
-        "fs_gan, l2l_da: dimension of the generator's latent vector.",
-        lower=1,
-    )
-    _by_method(
-        values,
-        _integer,
-        "attack_iterations",
-        "Steps of the training adversary; fs_gan, l2l, l2l_da: generator passes (l2l: 1 or 2).",
-        lower=1,
-    )
-    _by_method(
-        values,
-        _positive,
-        "attack_step_size",
-        "pgd_at, feature_scatter, l2l_da: length of such a step, in units of epsilon.",
-    )
-    _enum(
-        values,
-        "adversary_mode",
-        "eval",
-        ("eval", "train"),
-        "pgd_at: the classifier's mode while it is attacked; train as Madry's code has it, with "
-        "the batch's statistics.",
-    )
-
-
-def _define_fs_gan(values: flags.FlagValues) -> None:
-    """The open points of the paper (docs/ablation.md says how the defaults were chosen)."""
-    _enum(
-        values,
-        "generator_update",
-        "replace",
-        ("replace", "accumulate"),
-        "fs_gan: the perturbation is the generator's output, or that added to the start noise.",
-    )
-    _float(
-        values,
-        "generator_gradient_skip",
-        2.0,
-        "fs_gan: weight of the gradient's sign added before the generator's tanh; 0 for none.",
-        0.0,
-    )
-    _enum(
-        values,
-        "generator_inputs",
-        "unit",
-        ("unit", "literal"),
-        "fs_gan: perturbation and image scaled to unit size for the generator, or in pixel units.",
-    )
-    _enum(
-        values,
-        "gradient_normalization",
-        "rms",
-        ("rms", "channel_l2", "batch_max"),
-        "fs_gan: of the gradient given to the generator; unit RMS a sample, unit l2 norm a sample "
-        "and channel (L2L-DA), or the batch's largest entry 1 (L2L).",
-    )
-    flags.DEFINE_integer(
-        "classifier_latents",
-        1,
-        "fs_gan: the classifier trains on the images of the first latent (1), or of both (2).",
-        lower_bound=1,
-        upper_bound=2,
-        flag_values=values,
-    )
-    _float(
-        values,
-        "classifier_ot_weight",
-        1.0,
-        "fs_gan: weight of the optimal-transport loss in the classifier's loss.",
-        0.0,
-    )
-    _enum(
-        values,
-        "classifier_ot_branch",
-        "both",
-        ("both", "adversarial"),
-        "fs_gan: whether that loss also pulls the clean logits.",
-    )
-    _enum(
-        values,
-        "diversity_scale",
-        "pixel",
-        ("pixel", "epsilon"),
-        "fs_gan: diversity is measured on the perturbation in pixel units, or over epsilon.",
-    )
-
-
-def evaluation_flags() -> flags.FlagValues:
-    """The flags of `python -m fsgan_tf.evaluate`."""
-    values = flags.FlagValues()
-    _define_data(values, default=None)
-    _define_validation(values, default=None)
-    model_flags.define(values)
-    _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
-    flags.DEFINE_list(
-        "attacks",
-        None,
-        "Attacks by name instead of --suite: fgsm; pgdN, cwN, spsaN for N steps; apgd_ce, apgd_t, "
-        "fab_t, square; transfer_ before fgsm, pgdN or cwN.",
-        flag_values=values,
-    )
-    flags.DEFINE_list(
-        "source",
-        [],
-        "Classifiers that transfer attacks make their images against, and the checks compare with: "
-        "run directories, SavedModels or .keras files. A run of --method=standard is the "
-        "undefended twin.",
-        flag_values=values,
-    )
-    _string(
-        values,
-        "verify_examples",
-        None,
-        "Also propose the images of this file of --save_examples, before every attack.",
-    )
-    _boolean(
-        values,
-        "save_examples",
-        False,
-        "Write the adversarial images to OUTPUT_DIR/adversarial_examples.npz.",
-    )
-    _integer(values, "restarts", None, "Random restarts of pgdN and cwN.", lower=1)
-    _positive(values, "step_size", None, "Step of pgdN and cwN; epsilon/4 by default.")
-    _boolean(
-        values,
-        "standalone",
-        False,
-        "Run every attack on every image, for accuracies to compare between papers; by default "
-        "an attack sees only the images no attack before it fooled.",
-    )
-    _string(
-        values,
-        "split",
-        None,
-        "Examples to attack: test, validation (held out of the training set: choose settings on "
-        "it), train, all, or a part as TFDS writes it, train[80%:]. All there is to evaluate on by "
-        "default: the test split, or every image of a data set without one that the classifier was "
-        "not trained on.",
-    )
-    _integer(values, "num_examples", None, "First N examples; all by default.", lower=1)
-    _integer(values, "batch_size", 128, "Images attacked together on a device.", lower=1)
-    _enum(
-        values,
-        "strategy",
-        "auto",
-        [name for name in STRATEGIES if name != "multi_worker"],
-        "Devices that share the batches: auto is all GPUs, else one device; mirrored is all GPUs, "
-        "or all logical CPUs.",
-    )
-    _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
-    _epsilon(values, None)
-    _integer(values, "seed", 0, "Of random starts.", lower=0)
-    _define_deterministic(values)
-    return values
-
-
-def export_flags() -> flags.FlagValues:
-    """The flags of `python -m fsgan_tf.export`."""
-    values = flags.FlagValues()
-    _string(values, "run_dir", None, "Run whose classifier is exported.")
-    _string(
-        values,
-        "export_dir",
-        None,
-        "Where the export goes; RUN_DIR/saved_model or RUN_DIR/litert by default.",
-    )
-    _enum(
-        values,
-        "format",
-        "saved_model",
-        ("saved_model", "litert", "litert_float16"),
-        "A SavedModel, or a LiteRT (TFLite) file; litert_float16 has half the size.",
-    )
-    return values
-
-
-def predict_flags() -> flags.FlagValues:
-    """The flags of `python -m fsgan_tf.predict`."""
-    values = flags.FlagValues()
-    _string(values, "saved_model", None, "SavedModel that labels the images.")
-    return values
-
-
-def complete(values: flags.FlagValues) -> None:
-    """Fills in the training flags that were not given and depend on others."""
-    if values.run_dir is None:
-        values["run_dir"].value = f"runs/{Path(values.dataset).name}_{values.method}"
-    for name, default in _defaults_of(values.method).items():
-        if values[name].value is None:
-            values[name].value = default
-
-
-def departures(values: flags.FlagValues) -> list[str]:
-    """What was given otherwise than a baseline's authors have it, as by another method's flag file.
+def setting(default: Any, help: str, **options: Any) -> Any:
+    """A field of a `Settings` class.
 
     Args:
-      values: the training flags, completed.
-
-    Returns:
-      A phrase for each such flag of those whose values are the method's own.
+      default: its value where none is given; None means that something else decides.
+      help: a sentence for `--help`.
+      **options: the other attributes of `Setting`.
     """
+    return dataclasses.field(
+        default=default, metadata={_SETTING: Setting(help, **options)}, kw_only=True
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of all settings: checks itself when it is made."""
+
+    def __post_init__(self) -> None:
+        """Checks types and bounds.
+
+        Raises:
+          ValueError: a value is of the wrong type or outside its bounds.
+        """
+        for field in fields_of(type(self)):
+            value = getattr(self, field.name)
+            if fault := field.fault(value):
+                raise ValueError(f"{field.name} is {value!r}; it {fault}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One setting of a class.
+
+    Attributes:
+      name: of the attribute and of the flag.
+      type: `bool`, `int`, `float`, `str` or `tuple` (of whole numbers).
+      default: None where something else decides.
+      setting: help and bounds.
+    """
+
+    name: str
+    type: type
+    default: Any
+    setting: Setting
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with a value; None if nothing is."""
+        if value is None and self.default is None:
+            return None
+        accepted = (int, float) if self.type is float else (self.type,)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
+            return f"must be {self.noun}"
+        return self.setting.fault(value)
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises:
+          ValueError: it stands for none, or for one out of bounds.
+        """
+        try:
+            value = (self.setting.parse or _PARSERS[self.type])(text.strip())
+        except (ValueError, ArithmeticError):
+            raise ValueError(f"must be {self.noun}") from None
+        if fault := self.fault(value):
+            raise ValueError(fault)
+        return value
+
+    def text(self, value: Any) -> str:
+        """What `parse` reads back as this value."""
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
+        return str(value)
+
+    @property
+    def noun(self) -> str:
+        """What the setting is, for messages and help."""
+        if self.setting.allowed():
+            return f"one of {', '.join(self.setting.allowed())}"
+        if self.setting.noun:
+            return self.setting.noun
+        if self.setting.fraction:
+            return "a number or a fraction such as 8/255"
+        return _NOUNS[self.type]
+
+
+def fields_of(cls: type) -> list[Field]:
+    """The settings of a class, inherited ones first."""
+    found = []
+    for field in dataclasses.fields(cls):
+        described = next(
+            base.__dict__["__dataclass_fields__"][field.name].metadata[_SETTING]
+            for base in cls.__mro__
+            if _SETTING
+            in getattr(
+                base.__dict__.get("__dataclass_fields__", {}).get(field.name), "metadata", ()
+            )
+        )
+        found.append(Field(field.name, _type_of(field.type), field.default, described))
+    return found
+
+
+def from_text(cls: type, given: Mapping[str, str]) -> Any:
+    """Settings of a class from flags' texts; names that it does not declare are left alone.
+
+    Raises:
+      UserError: a text that stands for no value, or for one out of bounds; it names the flag.
+    """
+    values = {}
+    for field in fields_of(cls):
+        if field.name in given:
+            try:
+                values[field.name] = field.parse(given[field.name])
+            except ValueError as error:
+                raise UserError(f"--{field.name}={given[field.name]}: {error}") from None
+    return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What a file declares.
+
+    Attributes:
+      settings: its `Settings` class; the base class where it has none.
+      summary: the first line of its docstring.
+      constants: its UPPERCASE names with literal values.
+      names: UPPERCASE names that stand for another name of the file, such as METHOD.
+    """
+
+    settings: type
+    summary: str
+    constants: dict[str, Any]
+    names: dict[str, str]
+
+
+def declared_in(file: Path) -> Declaration:
+    """Reads what a file declares, without importing it.
+
+    Of the file's code only the class `Settings` is run, with the imports and constants that it
+    names; these should import no TensorFlow.
+    """
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    constants: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for target, value in _assignments(tree):
+        if isinstance(value, ast.Name):
+            names[target] = value.id
+        else:
+            try:
+                constants[target] = ast.literal_eval(value)
+            except ValueError:
+                continue  # It is computed, so that only an import can tell it.
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Declaration(_settings_class(tree, file), summary, constants, names)
+
+
+def files_of(package: str) -> dict[str, Path]:
+    """The modules of a package by name, without importing them; packages inside are left out."""
+    found: dict[str, Path] = {}
+    for path in importlib.import_module(package).__path__:
+        for module in pkgutil.iter_modules([path]):
+            if not module.ispkg:
+                found.setdefault(module.name, Path(path) / f"{module.name}.py")
+    return dict(sorted(found.items()))
+
+
+def extended_path(path: Iterable[str], package: str) -> list[str]:
+    """A package's folders, and folders of users beside them.
+
+    With FOLDER in PYTHONPATH, FOLDER/fsgan_tf/methods/mine.py is the module fsgan_tf.methods.mine.
+    Folders with an `__init__.py` are other copies of the package and stay out.
+
+    Args:
+      path: the package's `__path__`.
+      package: its full name.
+    """
+    folders = [Path(entry, *package.split(".")) for entry in sys.path]
+    others = [str(f) for f in folders if f.is_dir() and not (f / "__init__.py").exists()]
+    return list(dict.fromkeys([*path, *others]))
+
+
+def _assignments(tree: ast.Module) -> list[tuple[str, ast.expr]]:
+    """The UPPERCASE names that the file gives a value."""
     return [
-        f"--{name}={values[name].value} (its authors: {authors})"
-        for name, authors in _METHOD_DEFAULTS.get(values.method, {}).items()
-        if values[name].value != authors
+        (node.targets[0].id, node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
     ]
 
 
-def decay_epochs(values: flags.FlagValues) -> tuple[int, ...]:
-    """`--lr_decay_epochs` as sorted integers."""
-    return tuple(sorted(int(epoch) for epoch in values.lr_decay_epochs))
+def _settings_class(tree: ast.Module, file: Path) -> type:
+    by_name = {name: node for node in tree.body for name in _names_made_by(node)}
+    if "Settings" not in by_name:
+        return Settings
+    needed: list[ast.stmt] = []
+    todo = [by_name["Settings"]]
+    while todo:
+        node = todo.pop()
+        if node not in needed:
+            needed.append(node)
+            used = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+            todo.extend(by_name[name] for name in used & set(by_name))
+    body = [node for node in tree.body if node in needed or _is_future(node)]
+    # Dataclasses look the class's module up by name.
+    namespace: dict[str, Any] = {"__name__": __name__}
+    exec(compile(ast.Module(body, []), str(file), "exec"), namespace)
+    return namespace["Settings"]
 
 
-def _defaults_of(method: str) -> dict[str, int | float | bool | str]:
-    return _COMMON_DEFAULTS | _METHOD_DEFAULTS.get(method, {})
-
-
-def _by_method(
-    values: flags.FlagValues, define: Callable[..., None], name: str, text: str, **options: Any
-) -> None:
-    """Defines a flag that is None until `complete` gives it the method's value."""
-    others = [
-        f"{defaults[name]} for {method}"
-        for method, defaults in _METHOD_DEFAULTS.items()
-        if name in defaults
-    ]
-    by_default = ", ".join([f"{_COMMON_DEFAULTS[name]} by default", *others])
-    define(values, name, default=None, text=f"{text} ({by_default})", **options)
-
-
-def _define_data(values: flags.FlagValues, default: str | None = "digits") -> None:
-    _string(
-        values,
-        "dataset",
-        default,
-        "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
-        "class folders.",
+def _names_made_by(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
     )
-    _string(values, "data_dir", None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
-    flags.DEFINE(
-        _SizeParser(),
-        "image_size",
-        None,
-        "Resize images to this height and width (32), or to a height and a width (64,96); 32 for "
-        "folders of images by default.",
-        values,
-        _SizeSerializer(),
-    )
-    flags.DEFINE_integer(
-        "channels",
-        None,
-        "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
-        flag_values=values,
-    )
-    flags.register_validator(
-        "channels",
-        lambda channels: channels in (None, 1, 3),
-        "must be 1 (grey) or 3 (colour)",
-        flag_values=values,
-    )
-    _string(
-        values,
-        "class_names",
-        None,
-        "File of one class name a line, in the order of the labels; classes that the data does not "
-        "have may be among them.",
-    )
-    _positive(
-        values,
-        "memory_limit",
-        None,
-        "GiB that training images may take; above it they are read from disk as they are needed. "
-        "Half of the free memory by default.",
-    )
+    return [child.id for t in targets for child in ast.walk(t) if isinstance(child, ast.Name)]
 
 
-def _define_deterministic(values: flags.FlagValues) -> None:
-    _boolean(
-        values,
-        "deterministic",
-        False,
-        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
-        "costs.",
-    )
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
-def _define_validation(values: flags.FlagValues, default: int | None = 1000) -> None:
-    _integer(
-        values,
-        "validation_examples",
-        default,
-        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
-        lower=1,
-    )
+def _type_of(annotation: Any) -> type:
+    """The type in `int`, `int | None`, `tuple[int, ...]`, as a type or as text."""
+    if isinstance(annotation, str):
+        return _TYPES[annotation.partition("|")[0].partition("[")[0].strip()]
+    origin = typing.get_origin(annotation)
+    if origin is None or isinstance(origin, type) and origin is not types.UnionType:
+        return origin or annotation
+    return next(_type_of(part) for part in typing.get_args(annotation) if part is not type(None))
 
 
-def _epsilon(values: flags.FlagValues, default: float | None) -> None:
-    _fraction(values, "epsilon", default, "Radius of the l_inf ball, in pixels of [0,1]: 8/255.")
-    flags.register_validator(
-        "epsilon",
-        lambda epsilon: epsilon is None or 0 < epsilon <= 1,
-        "must be above 0 and at most 1 (pixels lie in [0,1]), such as 8/255",
-        flag_values=values,
-    )
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError
+    return text.lower() in _TRUE
 
 
-def _positive(values: flags.FlagValues, name: str, default: float | None, text: str) -> None:
-    _fraction(values, name, default, text)
-    flags.register_validator(
-        name,
-        lambda value: value is None or (0 < value < math.inf),
-        "must be above 0",
-        flag_values=values,
-    )
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float(Fraction(text.replace(" ", "")))
 
 
-def _fraction(values: flags.FlagValues, name: str, default: float | None, text: str) -> None:
-    flags.DEFINE(_FractionParser(), name, default, text, values, _FractionSerializer())
+def _parse_whole_numbers(text: str) -> tuple[int, ...]:
+    """`60,90`; nothing is no number."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        raise ValueError
+    return tuple(sorted(map(int, parts)))
 
 
-def _string(values: flags.FlagValues, name: str, default: str | None, text: str) -> None:
-    flags.DEFINE_string(name, default, text, flag_values=values)
-
-
-def _boolean(values: flags.FlagValues, name: str, default: bool | None, text: str) -> None:
-    flags.DEFINE_boolean(name, default, text, flag_values=values)
-
-
-def _enum(
-    values: flags.FlagValues, name: str, default: str | None, choices: Iterable[str], text: str
-) -> None:
-    flags.DEFINE_enum(name, default, list(choices), text, flag_values=values)
-
-
-def _integer(
-    values: flags.FlagValues, name: str, default: int | None, text: str, lower: int
-) -> None:
-    flags.DEFINE_integer(name, default, text, lower_bound=lower, flag_values=values)
-
-
-def _float(
-    values: flags.FlagValues,
-    name: str,
-    default: float | None,
-    text: str,
-    lower: float,
-    upper: float | None = None,
-) -> None:
-    flags.DEFINE_float(name, default, text, lower, upper, flag_values=values)
+_TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
+_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    bool: _parse_bool,
+    int: int,
+    float: _parse_number,
+    str: str,
+    tuple: _parse_whole_numbers,
+}
+_NOUNS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "whole numbers separated by commas, such as 60,90",
+}

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import settings
-from fsgan_tf.cli import quiet, runner
+from fsgan_tf.cli import quiet, runner, training_flags
 from fsgan_tf.errors import NonFiniteError, RunError, UserError
 from fsgan_tf.reporting import results_file
+from fsgan_tf.runs.configuration import TrainingConfiguration
+from fsgan_tf.runs.settings import MAX_ROLLBACKS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -40,16 +41,17 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     TensorFlow is imported by what this calls, once the flags are known to be good.
     """
     del words
-    settings.complete(flag_values)
+    configuration = training_flags.configuration(flag_values)
+    notes = training_flags.notes(flag_values, configuration)
     quiet.start_tensorflow()
-    if flag_values.dry_run:
-        _dry_run(flag_values)
+    if configuration.training.dry_run:
+        _dry_run(configuration, notes)
         return
 
     from fsgan_tf.training.callbacks import StopRequest
 
     with StopRequest() as stop:
-        _run(flag_values, stop)
+        _run(configuration, notes, stop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,8 @@ class _Training:
     """What a training needs, once every flag is known to be good.
 
     Attributes:
-      values: its flags.
+      configuration: its settings.
+      notes: what is said to the person when it starts.
       strategy: where it runs; `writes` is whether this process writes files (the chief does).
       dataset: its images.
       method: its networks.
@@ -66,7 +69,8 @@ class _Training:
       stop: Ctrl-C or SIGTERM.
     """
 
-    values: flags.FlagValues
+    configuration: TrainingConfiguration
+    notes: list[str]
     strategy: tf.distribute.Strategy
     writes: bool
     dataset: ImageDataset
@@ -78,39 +82,45 @@ class _Training:
     @property
     def global_batch_size(self) -> int:
         """Images a step, over all replicas."""
-        return self.values.batch_size * self.strategy.num_replicas_in_sync
+        return self.configuration.training.batch_size * self.strategy.num_replicas_in_sync
 
     def done_steps(self, progress: Progress) -> int:
         """Steps behind the run."""
         return progress.epoch * self.steps_per_epoch + progress.step_in_epoch
 
 
-def _run(values: flags.FlagValues, stop: StopRequest) -> None:
+def _run(configuration: TrainingConfiguration, notes: list[str], stop: StopRequest) -> None:
     """Builds the training, goes on from its newest checkpoint, exports and evaluates."""
     import tensorflow as tf
 
     from fsgan_tf import devices
     from fsgan_tf.runs.directory import RunDirectory
 
-    strategy = devices.make_strategy(values.strategy)
+    strategy = devices.make_strategy(configuration.training.strategy)
     stop.take_signals()
-    if values.deterministic:
+    if configuration.training.deterministic:
         devices.make_deterministic()
-    dataset = _load(values)
-    steps_per_epoch = _steps_per_epoch(values, len(dataset.train), strategy.num_replicas_in_sync)
+    dataset = _load(configuration)
+    steps_per_epoch = _steps_per_epoch(
+        configuration, len(dataset.train), strategy.num_replicas_in_sync
+    )
     with strategy.scope():
-        method = build_method(values, dataset.num_classes, dataset.image_shape)
-    run = RunDirectory(values.run_dir)
+        method = build_method(configuration, dataset.num_classes, dataset.image_shape)
+    run = RunDirectory(configuration.run_dir)
     writes = devices.is_chief(strategy)
-    training = _Training(values, strategy, writes, dataset, method, run, steps_per_epoch, stop)
+    training = _Training(
+        configuration, notes, strategy, writes, dataset, method, run, steps_per_epoch, stop
+    )
     # A run that goes on has its own weights, and needs no other run for them.
-    initial = None if run.checkpoints.exist() else _initial_classifier(values, method, dataset)
+    initial = (
+        None if run.checkpoints.exist() else _initial_classifier(configuration, method, dataset)
+    )
     try:
         # Only now is every flag known to be good.
         with run.lock() if writes else contextlib.nullcontext():
             _train(training, _start(training, initial))
             if writes:
-                _finish(values, dataset, run)
+                _finish(configuration, dataset, run)
             # Workers leave together: the first to go would end the others' wait with an error.
             devices.on_all_workers(strategy, 0)
     except tf.errors.OpError as error:
@@ -137,9 +147,9 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
     """Restores the newest checkpoint, or makes the first one, to which a rollback can go."""
     from fsgan_tf.runs.checkpoints import Progress
 
-    run, dataset, values = training.run, training.dataset, training.values
+    run, dataset, configuration = training.run, training.dataset, training.configuration
     if training.writes:
-        run.prepare(values)
+        run.prepare(configuration)
     # First: to write a variable, workers may wait for each other.
     _require_agreement(training)
     progress = run.checkpoints.restore(training.method)
@@ -149,40 +159,36 @@ def _start(training: _Training, initial: RestoredClassifier | None) -> Progress:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
     _require_same_classes(run, progress, dataset)
-    _note_departures(values)
+    _print_notes(training.notes)
     print(
-        f"{values.method} on {dataset.name}: {len(dataset.train)} training "
+        f"{configuration.training.method} on {dataset.name}: {len(dataset.train)} training "
         f"and {len(dataset.validation)} validation images; epochs "
-        f"{progress.epoch} to {values.epochs}; {run.path}",
+        f"{progress.epoch} to {configuration.training.epochs}; {run.path}",
         flush=True,
     )
     return progress
 
 
-def _note_departures(values: flags.FlagValues) -> None:
-    """Says what would train a weaker baseline unseen, as another method's flag file does."""
-    if departures := settings.departures(values):
-        print(
-            f"note: {values.method} is trained with {', '.join(departures)}; configs/baselines "
-            "has their settings",
-            file=sys.stderr,
-        )
+def _print_notes(notes: list[str]) -> None:
+    """Says what would train something weaker unseen, as another method's flag file does."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _require_agreement(training: _Training) -> None:
     """Raises `UserError` where the workers would train different things."""
     from fsgan_tf import devices
-    from fsgan_tf.runs.directory import CHANGEABLE_FLAGS
+    from fsgan_tf.runs.configuration import CHANGEABLE
 
     if not devices.has_workers(training.strategy):
         return
-    named = training.values.flag_values_dict().items()
-    fixed = sorted(flag for flag in named if flag[0] not in CHANGEABLE_FLAGS)
+    named = training.configuration.texts().items()
+    fixed = sorted(flag for flag in named if flag[0] not in CHANGEABLE)
     train = training.dataset.train
     seen = {
         "training flags": repr(fixed).encode(),
-        "numbers of epochs": str(training.values.epochs).encode(),
-        "precisions": devices.resolve_precision(training.values.precision).encode(),
+        "numbers of epochs": str(training.configuration.training.epochs).encode(),
+        "precisions": devices.resolve_precision(training.configuration.training.precision).encode(),
         "training images": train.fingerprint(),
         "checkpoints (--run_dir must be one folder that all of them see)": repr(
             training.run.checkpoints.read_progress()
@@ -196,12 +202,12 @@ def _require_agreement(training: _Training) -> None:
 
 
 def build_method(
-    values: flags.FlagValues, num_classes: int, image_shape: tuple[int, int, int]
+    configuration: TrainingConfiguration, num_classes: int, image_shape: tuple[int, int, int]
 ) -> TrainingMethod:
     """Networks, optimizers and method of these flags; call it in the strategy's scope.
 
     Args:
-      values: the training flags.
+      configuration: of the training.
       num_classes: K.
       image_shape: `(h, w, c)`.
 
@@ -211,73 +217,65 @@ def build_method(
     import keras
 
     from fsgan_tf import devices, methods
-    from fsgan_tf.methods.parts import optimizers
-    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
-    from fsgan_tf.threat_model import ThreatModel
+    from fsgan_tf.networks import classifiers
 
-    keras.utils.set_random_seed(values.seed)
-    precision = devices.resolve_precision(values.precision)
-    classifier = wide_resnet(
-        depth=values.classifier_depth,
-        width=values.classifier_width,
+    training = configuration.training
+    keras.utils.set_random_seed(training.seed)
+    classifier = classifiers.build(
+        training.architecture,
+        configuration.classifier,
         num_classes=num_classes,
         image_shape=image_shape,
-        dtype=precision,
+        dtype=devices.resolve_precision(training.precision),
     )
-    classifier_optimizer = optimizers.build(
-        "sgd",
-        classifier.trainable_variables,
-        learning_rate=values.classifier_learning_rate,
-        momentum=values.momentum,
-        l2=values.weight_decay,
-        name="classifier_optimizer",
-        loss_scaling=precision == "mixed_float16",
+    method = methods.get(training.method)(
+        classifier,
+        epsilon=training.epsilon,
+        seed=training.seed,
+        **dataclasses.asdict(configuration.method),
     )
-    return methods.get(values.method).from_flags(
-        values,
-        classifier=classifier,
-        classifier_optimizer=classifier_optimizer,
-        threat_model=ThreatModel(values.epsilon),
-        seed=values.seed,
-        jit_compile=values.jit_compile,
-        gradient_clip_norm=values.gradient_clip_norm,
-    )
+    if training.jit_compile:
+        method.compile(jit_compile=True)
+    return method
 
 
-def _load(values: flags.FlagValues) -> ImageDataset:
+def _load(configuration: TrainingConfiguration) -> ImageDataset:
     from fsgan_tf.data import loading
 
-    return loading.load(values.dataset, **_data_options(values))
+    return loading.load(configuration.data.dataset, **_data_options(configuration))
 
 
-def _data_options(values: flags.FlagValues) -> dict[str, Any]:
+def _data_options(configuration: TrainingConfiguration) -> dict[str, Any]:
     names = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
     counts = ("train_examples", "validation_examples")
-    return {name: values[name].value for name in (*names, *counts)}
+    return {name: getattr(configuration.data, name) for name in (*names, *counts)}
 
 
-def _steps_per_epoch(values: flags.FlagValues, train_examples: int, replicas: int) -> int:
-    steps = train_examples // (values.batch_size * replicas)
+def _steps_per_epoch(
+    configuration: TrainingConfiguration, train_examples: int, replicas: int
+) -> int:
+    steps = train_examples // (configuration.training.batch_size * replicas)
     if not steps:
         raise UserError(
-            f"{train_examples} training images are fewer than one batch of {values.batch_size} "
-            f"for each of {replicas} replica(s); give a smaller --batch_size or more data"
+            f"{train_examples} training images are fewer than one batch of "
+            f"{configuration.training.batch_size} for each of {replicas} replica(s); give a "
+            "smaller --batch_size or more data"
         )
     return steps
 
 
 def _initial_classifier(
-    values: flags.FlagValues, method: TrainingMethod, dataset: ImageDataset
+    configuration: TrainingConfiguration, method: TrainingMethod, dataset: ImageDataset
 ) -> RestoredClassifier | None:
     """The classifier of `--init_from`, known to fit."""
-    if values.init_from is None:
+    if configuration.training.init_from is None:
         return None
     from fsgan_tf.runs.restored import restore_classifier
 
-    initial = restore_classifier(values.init_from)
+    initial = restore_classifier(configuration.training.init_from)
     if initial.class_names != dataset.class_names:
         raise UserError(
-            f"--init_from={values.init_from} was trained for the classes "
+            f"--init_from={configuration.training.init_from} was trained for the classes "
             f"{', '.join(initial.class_names)}; {dataset.name} has "
             f"{', '.join(dataset.class_names)}"
         )
@@ -285,13 +283,15 @@ def _initial_classifier(
         [tuple(weight.shape) for weight in model.weights]
         for model in (initial.model, method.classifier)
     )
+    given = " ".join(
+        f"--{name}={value}" for name, value in vars(initial.settings.classifier).items()
+    )
     if shapes != expected or initial.model.input_shape != method.classifier.input_shape:
         raise UserError(
-            f"--init_from={values.init_from} holds a {initial.model.name} for images "
-            f"{initial.model.input_shape[1:]}, and this training's classifier is a "
+            f"--init_from={configuration.training.init_from} holds a {initial.model.name} for "
+            f"images {initial.model.input_shape[1:]}, and this training's classifier is a "
             f"{method.classifier.name} for {method.classifier.input_shape[1:]}; give "
-            f"--classifier_depth={initial.settings.classifier_depth} "
-            f"--classifier_width={initial.settings.classifier_width}, or another run"
+            f"--architecture={initial.settings.training.architecture} {given}, or another run"
         )
     return initial
 
@@ -310,7 +310,7 @@ def _train(training: _Training, progress: Progress) -> None:
     tries: dict[tuple[int, int], int] = {}
     training.stop.after_step = True
     try:
-        while progress.epoch < training.values.epochs:
+        while progress.epoch < training.configuration.training.epochs:
             try:
                 _fit(training, progress)
                 break
@@ -347,7 +347,7 @@ def _roll_back(
     """
     checkpoint = training.run.checkpoints.newest_file()
     told = f"{error}; the last good checkpoint is {checkpoint}"
-    rolls_back = training.values.on_nan == "rollback"
+    rolls_back = training.configuration.training.on_nan == "rollback"
     restored = training.run.checkpoints.restore(training.method) if rolls_back else None
     if restored is None:
         raise RunError(
@@ -356,9 +356,9 @@ def _roll_back(
         ) from error
     place = (restored.epoch, restored.step_in_epoch)
     tries[place] = tries.get(place, 0) + 1
-    if tries[place] > settings.MAX_ROLLBACKS:
+    if tries[place] > MAX_ROLLBACKS:
         raise RunError(
-            f"{told}; gave up after {settings.MAX_ROLLBACKS} rollbacks to it; a smaller learning "
+            f"{told}; gave up after {MAX_ROLLBACKS} rollbacks to it; a smaller learning "
             "rate needs another --run_dir"
         ) from error
     print(f"warning: {told}; going on from it with other random draws", file=sys.stderr)
@@ -369,21 +369,24 @@ def _fit(training: _Training, progress: Progress) -> None:
     """Trains from `progress` to the last epoch; an interrupted epoch is completed first."""
     from fsgan_tf.data import loading
 
-    values, method = training.values, training.method
-    seed = _seed(values.seed, progress.rollbacks)
+    configuration, method = training.configuration, training.method
+    seed = _seed(configuration.training.seed, progress.rollbacks)
     method.reseed(seed)
     bar, callbacks = _callbacks(training, progress)
     epoch, skipped = progress.epoch, progress.step_in_epoch
     try:
-        while epoch < values.epochs:
+        while epoch < configuration.training.epochs:
             batches = loading.training_batches(
                 training.dataset.train,
                 batch_size=training.global_batch_size,
                 seed=seed,
-                augmentation=loading.resolve_augmentation(values.augmentation, values.dataset),
+                augmentation=loading.resolve_augmentation(
+                    configuration.data.augmentation, configuration.data.dataset
+                ),
                 first_epoch=epoch,
             )
-            last_epoch = epoch + 1 if skipped else values.epochs
+            last_epoch = epoch + 1 if skipped else configuration.training.epochs
+            method.continues_epoch = bool(skipped)
             method.fit(
                 batches.skip(skipped),
                 initial_epoch=epoch,
@@ -402,13 +405,14 @@ def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, li
     """The progress bar, which is to be closed, and all callbacks in order."""
     from fsgan_tf.training.callbacks import Checkpoints, FiniteReports, LearningRates, ProgressBar
 
-    values, method = training.values, training.method
+    configuration, method = training.configuration, training.method
     initial_rates = {
-        network: float(str(values[f"{network}_learning_rate"].value))
+        network: float(getattr(configuration.method, f"{network}_learning_rate"))
         for network in method.optimizers_by_network
     }
+    generator_drops = getattr(configuration.method, "generator_lr_decay", True)
     bar = ProgressBar(
-        values.epochs,
+        configuration.training.epochs,
         training.steps_per_epoch,
         training.done_steps(progress),
         training.global_batch_size,
@@ -417,9 +421,9 @@ def _callbacks(training: _Training, progress: Progress) -> tuple[ProgressBar, li
     rates = LearningRates(
         method,
         initial_rates,
-        constant=() if values.generator_lr_decay else ("generator",),
-        decay_epochs=settings.decay_epochs(values),
-        decay_factor=values.lr_decay_factor,
+        constant=() if generator_drops else ("generator",),
+        decay_epochs=configuration.training.lr_decay_epochs,
+        decay_factor=configuration.training.lr_decay_factor,
     )
     checkpoints = Checkpoints(
         method, training.run, training.stop, progress, training.strategy, training.writes
@@ -439,12 +443,12 @@ def _watcher(training: _Training, progress: Progress) -> Watcher:
         training.method,
         training.dataset.validation,
         training.run,
-        epochs=training.values.epochs,
-        batch_size=training.values.batch_size,
+        epochs=training.configuration.training.epochs,
+        batch_size=training.configuration.training.batch_size,
         images_per_step=training.global_batch_size,
-        seed=training.values.seed,
+        seed=training.configuration.training.seed,
     )
-    watcher.describe(training.values)
+    watcher.describe(training.configuration)
     return watcher
 
 
@@ -453,7 +457,7 @@ def _seed(seed: int, rollbacks: int) -> int:
     return (seed + 1_000_003 * rollbacks) % 2**31 if rollbacks else seed
 
 
-def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) -> None:
+def _finish(configuration: TrainingConfiguration, dataset: ImageDataset, run: RunDirectory) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
     from fsgan_tf import evaluate
     from fsgan_tf.attacks import suite
@@ -465,7 +469,11 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
 
     restored = restore_classifier(run.path)
     # Read only now: no step of the training saw it.
-    test = dataset.test.first(values.eval_examples) if values.eval_examples else None
+    test = (
+        dataset.test.first(configuration.training.eval_examples)
+        if configuration.training.eval_examples
+        else None
+    )
     if _is_finished(run, restored.weights_sha256, test):
         print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
         write_test_figures(run)
@@ -477,15 +485,15 @@ def _finish(values: flags.FlagValues, dataset: ImageDataset, run: RunDirectory) 
     result = evaluate.evaluate_classifier(
         restored.model,
         test,
-        threat_model=ThreatModel(values.epsilon),
-        attacks=suite("quick", values.epsilon),
+        threat_model=ThreatModel(configuration.training.epsilon),
+        attacks=suite("quick", configuration.training.epsilon),
         batch_size=128,
-        seed=values.seed,
+        seed=configuration.training.seed,
         standalone=True,
         output_dir=run.evaluation,
         manifest=report.Manifest(
             model=str(run.path),
-            dataset=values.dataset,
+            dataset=configuration.data.dataset,
             split=test.name,
             dataset_sha256=test.sha256(),
             class_names=restored.class_names,
@@ -513,24 +521,24 @@ def _is_finished(run: RunDirectory, classifier_sha256: str, test: Split | None) 
     return test is None or (found["split"] == test.name and found["num_examples"] >= len(test))
 
 
-def _dry_run(values: flags.FlagValues) -> None:
+def _dry_run(configuration: TrainingConfiguration, notes: list[str]) -> None:
     """Prints the resolved configuration and its cost."""
     from fsgan_tf import devices
     from fsgan_tf.data import loading
     from fsgan_tf.training import cost
 
     train_images, num_classes, image_shape = loading.training_size(
-        values.dataset, **_data_options(values)
+        configuration.data.dataset, **_data_options(configuration)
     )
-    strategy = devices.make_strategy(values.strategy)
-    steps = _steps_per_epoch(values, train_images, strategy.num_replicas_in_sync)
+    strategy = devices.make_strategy(configuration.training.strategy)
+    steps = _steps_per_epoch(configuration, train_images, strategy.num_replicas_in_sync)
     with strategy.scope():
-        method = build_method(values, num_classes, image_shape)
-    _note_departures(values)
-    print(values.flags_into_string())
+        method = build_method(configuration, num_classes, image_shape)
+    _print_notes(notes)
+    print(configuration.to_flags())
     print(f"training images: {train_images}, classes: {num_classes}, image: {image_shape}")
     print(f"replicas: {strategy.num_replicas_in_sync}")
-    print(f"precision: {devices.resolve_precision(values.precision)}")
+    print(f"precision: {devices.resolve_precision(configuration.training.precision)}")
     multiply_adds = 0.0
     for name, network in method.networks.items():
         passes = method.forward_equivalents[name]
@@ -540,9 +548,14 @@ def _dry_run(values: flags.FlagValues) -> None:
             f"{cost.multiply_adds(network) / 1e6:,.1f} M multiply-adds an image and pass, "
             f"{passes:g} passes an image and step"
         )
-    images = values.epochs * steps * values.batch_size * strategy.num_replicas_in_sync
+    images = (
+        configuration.training.epochs
+        * steps
+        * configuration.training.batch_size
+        * strategy.num_replicas_in_sync
+    )
     operations = 2 * multiply_adds * images
-    print(f"steps an epoch: {steps}, steps in all: {values.epochs * steps}")
+    print(f"steps an epoch: {steps}, steps in all: {configuration.training.epochs * steps}")
     print(
         f"arithmetic of the training: {operations:.3g} floating-point operations; "
         + ", ".join(
@@ -553,4 +566,11 @@ def _dry_run(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, settings.training_flags(), description=__doc__ or ""))
+    sys.exit(
+        runner.run(
+            main,
+            training_flags.training_flags(),
+            description=__doc__ or "",
+            help_text=training_flags.help_text,
+        )
+    )

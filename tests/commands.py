@@ -10,18 +10,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fsgan_tf import settings
-from fsgan_tf.cli import runner
+from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import runner, training_flags
 
 ROOT = Path(__file__).parents[1]
 # Seconds; a start of TensorFlow on a busy machine takes up to half a minute.
 DEADLINE = 240
 # Of each command of the package, a function that makes its flags.
 FLAGS = {
-    "fsgan_tf.train": settings.training_flags,
-    "fsgan_tf.evaluate": settings.evaluation_flags,
-    "fsgan_tf.export": settings.export_flags,
-    "fsgan_tf.predict": settings.predict_flags,
+    "fsgan_tf.train": training_flags.training_flags,
+    "fsgan_tf.evaluate": command_flags.evaluation_flags,
+    "fsgan_tf.export": command_flags.export_flags,
+    "fsgan_tf.predict": command_flags.predict_flags,
 }
 
 _TAKE_WORDS = ("fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported")

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf import settings, train
+from fsgan_tf import train
+from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.base import Batch, TrainingMethod
 
 IMAGE_SHAPE = (16, 16, 3)
@@ -15,11 +16,9 @@ BATCH_SIZE = 8
 
 def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     """A method of tiny networks."""
-    values = settings.training_flags()
     flags = {"precision": "float32", "generator_width": 4, "latent_dim": 3, **flags}
-    values(["train", f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())])
-    settings.complete(values)
-    return train.build_method(values, NUM_CLASSES, IMAGE_SHAPE)
+    words = [f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())]
+    return train.build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:

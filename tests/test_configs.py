@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from fsgan_tf import settings
+from fsgan_tf import methods
+from fsgan_tf.cli import training_flags
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.flags"))
 BASELINES = sorted((CONFIGS / "baselines").iterdir())
 DATASETS = {"cifar10": "cifar10", "svhn": "svhn_cropped", "cifar100": "cifar100"}
-METHODS = sorted(set(settings.method_names()) - {"fs_gan"})
+METHODS = sorted(set(methods.names()) - {"fs_gan"})
 # What the files of one method may have otherwise for each data set.
 OF_THE_DATASET = {"dataset", "epochs", "classifier_learning_rate", "augmentation"}
 OF_THE_FILE = {"flagfile", "run_dir"}
@@ -21,21 +22,18 @@ def _name(file: Path) -> str:
 
 
 def _values(*arguments: str):
-    values = settings.training_flags()
-    assert values(["train", *arguments]) == ["train"]
-    settings.complete(values)
-    return values
+    return training_flags.parse(arguments)
 
 
 def _differences(values, others) -> set[str]:
-    pairs = values.flag_values_dict().items()
-    return {name for name, value in pairs if others[name].value != value} - OF_THE_FILE
+    pairs = values.values().items()
+    return {name for name, value in pairs if others.values()[name] != value} - OF_THE_FILE
 
 
 @pytest.mark.parametrize("file", FILES, ids=_name)
 def test_a_flag_file_is_good_and_says_how_to_run_it(file):
     values = _values(f"--flagfile={file}")
-    assert settings.departures(values) == []
+    assert values.departures() == []
     header = file.read_text().split("\n--")[0]
     assert f"python -m fsgan_tf.train --flagfile=configs/{_name(file)}" in header
     assert all(line.startswith("#") or not line for line in header.splitlines())
@@ -47,20 +45,25 @@ def test_every_baseline_has_a_file_for_every_data_set_and_nothing_else_is_there(
     for file in BASELINES:
         data, method = file.stem.split("_", 1)
         values = _values(f"--flagfile={file}")
-        assert (values.dataset, values.method) == (DATASETS[data], method)
+        assert (values.data.dataset, values.training.method) == (DATASETS[data], method)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem != "digits"], ids=_name)
 def test_the_papers_classifier_radius_and_schedule_are_in_every_file_for_its_data(file):
     values = _values(f"--flagfile={file}")
-    if values.dataset not in DATASETS.values():
+    if values.data.dataset not in DATASETS.values():
         return
-    assert (values.classifier_depth, values.classifier_width) == (28, 10)
-    assert values.epsilon == pytest.approx(8 / 255)
-    longer = values.dataset == "cifar100" and values.method in ("fs_gan", "feature_scatter")
-    assert values.epochs == (200 if longer else 100)
-    assert settings.decay_epochs(values) == (60, 90)
-    assert values.augmentation == ("none" if values.dataset == "svhn_cropped" else "crop_flip")
+    assert (values.classifier.classifier_depth, values.classifier.classifier_width) == (28, 10)
+    assert values.training.epsilon == pytest.approx(8 / 255)
+    longer = values.data.dataset == "cifar100" and values.training.method in (
+        "fs_gan",
+        "feature_scatter",
+    )
+    assert values.training.epochs == (200 if longer else 100)
+    assert values.training.lr_decay_epochs == (60, 90)
+    assert values.data.augmentation == (
+        "none" if values.data.dataset == "svhn_cropped" else "crop_flip"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,7 +80,7 @@ def test_l2l_da_starts_from_the_run_that_its_header_tells_to_train_first():
     for data in DATASETS:
         file = CONFIGS / "baselines" / f"{data}_l2l_da.flags"
         clean = _values(f"--flagfile={file.with_name(f'{data}_standard.flags')}")
-        assert f"--init_from={clean.run_dir} " in file.read_text()
+        assert f"--init_from={clean.training.run_dir} " in file.read_text()
 
 
 def test_digits_configuration_is_the_default():

@@ -1,116 +1,125 @@
-"""Flags: parsing, validation, precedence, and the one line an error is."""
+"""Settings: bounds, texts, and what a file declares."""
 
-from pathlib import Path
+import dataclasses
+import importlib
 
 import pytest
-from absl import flags
 
-from fsgan_tf import settings
-from fsgan_tf.cli import runner
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf import methods, settings
+from fsgan_tf.errors import UserError
+from fsgan_tf.networks import classifiers
+from fsgan_tf.settings import setting
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def _parse(*arguments: str) -> flags.FlagValues:
-    values = settings.training_flags()
-    values(["train", *arguments])
-    return values
+REGISTRIES = [
+    *((methods, name) for name in methods.names()),
+    *((classifiers, name) for name in classifiers.names()),
+]
 
 
-@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.05", 0.05), ("1", 1.0)])
-def test_epsilon_accepts_fractions_and_numbers(text, value):
-    assert _parse(f"--epsilon={text}").epsilon == pytest.approx(value, abs=1e-12)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Base(settings.Settings):
+    rate: float = setting(0.5, "A rate.", above=0, upper=1, fraction=True)
+    steps: int = setting(3, "Steps.", lower=1, upper=9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Derived(Base):
+    steps: int = 7
+    kind: str = setting("plain", "A kind.", choices=("plain", "other"))
+    epochs: tuple[int, ...] = setting((4, 5), "Epochs.")
+    size: int | None = setting(None, "A size.", lower=8)
+    quick: bool = setting(False, "Whether.")
+
+
+def test_a_subclass_changes_a_default_and_keeps_bounds_and_help():
+    (steps,) = [field for field in settings.fields_of(Derived) if field.name == "steps"]
+    assert (steps.default, steps.setting.help, steps.setting.upper) == (7, "Steps.", 9)
+    assert Derived().steps == 7
+    assert Base().steps == 3
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"),
+    ("given", "words"),
     [
-        ("fs_gan", {"attack_iterations": 1, "generator_learning_rate": 7.8e-3, "latent_dim": 10}),
-        ("feature_scatter", {"attack_iterations": 1, "attack_step_size": 1.0}),
-        ("pgd_at", {"attack_iterations": 10, "attack_step_size": 0.25}),
-        ("l2l", {"generator_optimizer": "adam", "generator_learning_rate": 1e-3}),
-        ("l2l_da", {"gradient_clip_norm": 1.0, "latent_dim": 8, "classifier_learning_rate": 0.01}),
+        ({"rate": 0.0}, "rate is 0.0; it must be above 0 and at most 1"),
+        ({"rate": 2.0}, "rate is 2.0; it must be at most 1"),
+        ({"rate": float("nan")}, "rate is nan; it must be a finite number"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"steps": 10}, "at most 9"),
+        ({"steps": 1.5}, "steps is 1.5; it must be a whole number"),
+        ({"steps": True}, "whole number"),
+        ({"kind": "odd"}, "kind is 'odd'; it must be one of plain, other"),
+        ({"quick": 1}, "true or false"),
+        ({"size": 7}, "at least 8"),
     ],
 )
-def test_flags_not_given_are_the_methods_own(method, expected):
-    values = _parse(f"--method={method}")
-    assert all(values[name].value is None for name in expected)
-    settings.complete(values)
-    assert {name: values[name].value for name in expected} == expected
+def test_settings_out_of_bounds_are_refused_in_one_line(given, words):
+    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+        Derived(**given)
+    assert words in str(error.value)
 
 
-def test_flags_given_are_kept():
-    values = _parse("--method=l2l_da", "--latent_dim=3", "--nogenerator_lr_decay", "--run_dir=x")
-    settings.complete(values)
-    assert (values.latent_dim, values.generator_lr_decay, values.run_dir) == (3, False, "x")
-
-
-def test_another_methods_flag_file_is_a_departure():
-    values = _parse(f"--flagfile={CONFIGS / 'cifar10.flags'}", "--method=pgd_at")
-    settings.complete(values)
-    assert settings.departures(values) == ["--attack_iterations=1 (its authors: 10)"]
-
-
-def test_flags_survive_being_written_as_a_flagfile(tmp_path):
-    values = _parse("--epsilon=8/255", "--lr_decay_epochs=60,90", "--train_examples=7")
-    file = tmp_path / "flags.txt"
-    file.write_text(values.flags_into_string())
-    read = _parse(f"--flagfile={file}")
-    for name, value in values.flag_values_dict().items():
-        assert read[name].value == value, name
-
-
-def test_last_flag_wins_over_a_flagfile(tmp_path):
-    file = tmp_path / "some.flags"
-    file.write_text("# a comment\n--epochs=3\n")
-    assert _parse(f"--flagfile={file}", "--epochs=5").epochs == 5
+def test_texts_are_read_back():
+    chosen = Derived(rate=1 / 3, steps=2, kind="other", epochs=(60, 90), size=9, quick=True)
+    texts = {
+        field.name: field.text(getattr(chosen, field.name)) for field in settings.fields_of(Derived)
+    }
+    assert settings.from_text(Derived, texts) == chosen
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("name", "text", "words"),
     [
-        (["--epsilon=0"], ["epsilon", "above 0"]),
-        (["--epsilon=-0.1"], ["epsilon", "above 0"]),
-        (["--epsilon=1.5"], ["epsilon", "at most 1"]),
-        (["--epsilon=8/0"], ["epsilon", "8/255"]),
-        (["--epsilon=nan"], ["epsilon", "nan"]),
-        (["--epsilon=big"], ["epsilon", "big"]),
-        (["--classifier_depth=11"], ["classifier_depth", "6n+4"]),
-        (["--batch_size=1"], ["batch_size", "1"]),
-        (["--method=gan"], ["method", "fs_gan"]),
-        (["--strategy=tpu"], ["strategy", "mirrored"]),
-        (["--epohcs=3"], ["epohcs", "epochs"]),
-        (["--lr_decay_epochs=60;90"], ["lr_decay_epochs", "60,90"]),
-        (["--label_smoothing=1"], ["label_smoothing"]),
-        (["--flagfile=/nowhere.flags"], ["/nowhere.flags"]),
-        (["svhn", "--epochs=2", "now"], ["svhn now", "--name=value"]),
+        ("steps", "two", "--steps=two: must be a whole number"),
+        ("rate", "8/0", "--rate=8/0: must be a number or a fraction such as 8/255"),
+        ("rate", "1e999", "--rate=1e999: must be a finite number"),
+        ("epochs", "60;90", "whole numbers separated by commas, such as 60,90"),
+        ("quick", "maybe", "must be true or false"),
+        ("kind", "odd", "must be one of plain, other"),
     ],
 )
-def test_bad_flags_are_one_line_and_exit_code_2(arguments, words, capsys):
-    def never(flag_values, rest):
-        raise AssertionError("main must not run")
-
-    code = runner.run(never, settings.training_flags(), description="", argv=arguments)
-    printed = capsys.readouterr()
-    assert code == 2
-    assert printed.err.count("\n") == 1
-    assert printed.err.startswith("error: ")
-    for word in words:
-        assert word in printed.err
+def test_texts_that_stand_for_nothing_name_the_flag(name, text, words):
+    with pytest.raises(UserError) as error:
+        settings.from_text(Derived, {name: text})
+    assert words in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("error", "code"), [(UserError("a\nb"), 2), (RunError("c"), 1), (KeyboardInterrupt(), 130)]
-)
-def test_exit_codes(error, code, capsys):
-    def main(flag_values, words):
-        raise error
+@pytest.mark.parametrize(("registry", "name"), REGISTRIES, ids=lambda value: str(value)[:20])
+def test_what_a_file_declares_is_what_its_import_gives(registry, name):
+    declared = registry.declared(name)
+    module = importlib.import_module(f"{registry.__name__}.{name}")
+    ours, theirs = (settings.fields_of(cls) for cls in (declared.settings, module.Settings))
+    shown = [(f.name, f.type, f.default, f.setting.help, f.setting.upper) for f in ours]
+    assert shown == [(f.name, f.type, f.default, f.setting.help, f.setting.upper) for f in theirs]
+    assert declared.summary == module.__doc__.partition("\n")[0]
+    for constant, value in declared.constants.items():
+        assert getattr(module, constant) == value
+    for constant, target in declared.names.items():
+        assert getattr(module, constant) is getattr(module, target)
 
-    assert runner.run(main, settings.export_flags(), description="", argv=[]) == code
-    assert capsys.readouterr().err.count("\n") == 1
+
+def test_only_the_settings_of_a_file_are_run(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine."""\n'
+        "import dataclasses\n"
+        "import no_such_module\n"
+        "from fsgan_tf import settings\n"
+        "LIMIT = 5\n"
+        "METHOD = None\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Settings(settings.Settings):\n"
+        "    steps: int = settings.setting(2, 'Steps.', upper=LIMIT)\n"
+        "raise SystemExit\n"
+    )
+    declared = settings.declared_in(file)
+    assert declared.settings().steps == 2
+    assert declared.constants["LIMIT"] == 5
+    with pytest.raises(ValueError, match="at most 5"):
+        declared.settings(steps=6)
 
 
-def test_every_method_module_is_a_choice():
-    assert {"fs_gan", "standard"} <= set(settings.method_names())
-    assert "base" not in settings.method_names()
+def test_every_method_and_architecture_is_a_choice_and_their_parts_are_none():
+    assert {"fs_gan", "standard"} <= set(methods.names())
+    assert not {"base", "parts"} & set(methods.names())
+    assert "wide_resnet" in classifiers.names()

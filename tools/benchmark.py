@@ -23,7 +23,7 @@ from absl import flags
 from benchmarks import attacks, training
 from benchmarks.timing import Section
 
-from fsgan_tf import settings
+from fsgan_tf import methods
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
 
@@ -52,9 +52,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
     methods = values.methods
-    unknown = [name for name in methods if name not in settings.method_names()]
+    unknown = [name for name in methods if name not in methods.names()]
     if unknown:
-        raise UserError(f"unknown methods {unknown}; there are {settings.method_names()}")
+        raise UserError(f"unknown methods {unknown}; there are {methods.names()}")
     scale, rounds = values.training_flags, values.rounds
     steps = training.parse(methods, scale)
     available: dict[str, Callable[[], Section]] = {
@@ -105,9 +105,7 @@ def _text(section: Section) -> str:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_list(
-        "methods", settings.method_names(), "Training methods, in order.", flag_values=values
-    )
+    flags.DEFINE_list("methods", methods.names(), "Training methods, in order.", flag_values=values)
     flags.DEFINE_string(
         "training_flags",
         "--classifier_depth=10 --classifier_width=2 --generator_width=16 --batch_size=64 "

@@ -29,9 +29,10 @@ from benchmarks.authors_step import authors_step
 from benchmarks.exported_step import Description, ExportedStep
 from benchmarks.timing import Section, Timed
 
-from fsgan_tf import settings
+from fsgan_tf import methods
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import UserError
+from fsgan_tf.runs.configuration import TrainingConfiguration
 
 _CLASSES, _IMAGE_SHAPE = 10, (32, 32, 3)
 # Steps are launched without waiting for each other, as a training launches them.
@@ -73,14 +74,16 @@ def _export(values: flags.FlagValues, folder: Path) -> None:
             print(f"written: {folder / f'{name}_{precision}'}", flush=True)
 
 
-def _export_one(training_flags: flags.FlagValues, folder: Path, values: flags.FlagValues) -> None:
+def _export_one(
+    training_flags: "TrainingConfiguration", folder: Path, values: flags.FlagValues
+) -> None:
     import keras
     import tensorflow as tf
 
     from fsgan_tf import train
 
     tf.config.experimental.enable_tensor_float_32_execution(values.tensor_float_32)
-    keras.utils.set_random_seed(training_flags.seed)
+    keras.utils.set_random_seed(training_flags.training.seed)
     method = train.build_method(training_flags, _CLASSES, _IMAGE_SHAPE)
     exported_step.export(method, training_flags, values.reference_steps, folder)
 
@@ -201,9 +204,7 @@ def _agreement(steps: list[ExportedStep]) -> Section:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_list(
-        "methods", settings.method_names(), "Training methods to export.", flag_values=values
-    )
+    flags.DEFINE_list("methods", methods.names(), "Training methods to export.", flag_values=values)
     flags.DEFINE_list(
         "precisions",
         ["float32", "mixed_bfloat16"],

@@ -15,7 +15,7 @@ from pathlib import Path
 import experiments
 from absl import flags
 
-from fsgan_tf import settings
+from fsgan_tf import methods
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 
@@ -32,7 +32,7 @@ _METHODS = ("standard", "feature_scatter", "fs_gan", "pgd_at", "l2l", "l2l_da")
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Runs what is not there yet and prints the table after every run."""
     del words
-    unknown = [name for name in flag_values.methods if name not in settings.method_names()]
+    unknown = [name for name in flag_values.methods if name not in methods.names()]
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {', '.join(_METHODS)}")
     from fsgan_tf.files import write_atomically

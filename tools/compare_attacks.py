@@ -171,9 +171,9 @@ def _task(flag_values: flags.FlagValues) -> Task:
         )
     values = restored.settings
     test, _ = loading.load_test(
-        values.dataset,
-        data_dir=flag_values.data_dir or values.data_dir,
-        image_size=values.image_size,
+        values.data.dataset,
+        data_dir=flag_values.data_dir or values.data.data_dir,
+        image_size=values.data.image_size,
     )
     split = test.first(flag_values.num_examples)
     return Task(
@@ -181,7 +181,7 @@ def _task(flag_values: flags.FlagValues) -> Task:
         saved_model,
         split.images.astype(np.float32) / np.float32(255),
         split.labels,
-        values.epsilon,
+        values.training.epsilon,
         flag_values.batch_size,
         flag_values.seed,
         flag_values.auto_attack,

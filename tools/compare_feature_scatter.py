@@ -27,8 +27,7 @@ from unittest import mock
 import numpy as np
 from absl import flags
 
-from fsgan_tf import settings
-from fsgan_tf.cli import quiet, runner
+from fsgan_tf.cli import quiet, runner, training_flags
 from fsgan_tf.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -226,10 +225,8 @@ def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
     """Ours as the configuration has it, its weights and batch statistics random."""
     from fsgan_tf import devices, train
 
-    training = settings.training_flags()
-    training(
+    training = training_flags.parse(
         [
-            "train",
             f"--flagfile={_CONFIG}",
             f"--classifier_depth={values.classifier_depth}",
             f"--classifier_width={values.classifier_width}",
@@ -237,7 +234,6 @@ def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
             f"--epsilon={_EPSILON}",
         ]
     )
-    settings.complete(training)
     # No training is worth float64, so --precision does not offer it.
     with mock.patch.object(devices, "resolve_precision", return_value=dtype):
         method = train.build_method(training, _CLASSES, (32, 32, 3))
@@ -287,7 +283,11 @@ def our_step(method: "FeatureScatter", batch: Batch, descend_on: np.ndarray) -> 
     start = images + batch.noise
     clean_logits = classifier(images, training=False)
     ot_gradient, start_ot = scatter_gradient(
-        classifier, clean_logits, start, method.entropic_regularization, method.sinkhorn_solver
+        classifier,
+        clean_logits,
+        start,
+        method.settings.entropic_regularization,
+        method.settings.sinkhorn_solver,
     )
     adversarial_images, _ = method.scatter(images, start)
     before = _values(classifier.trainable_variables)
@@ -299,7 +299,7 @@ def our_step(method: "FeatureScatter", batch: Batch, descend_on: np.ndarray) -> 
         start_ot=start_ot.numpy(),
         ot_gradient=ot_gradient.numpy(),
         adversarial_images=adversarial_images.numpy(),
-        targets=smoothed_targets(labels, _CLASSES, method.label_smoothing).numpy(),
+        targets=smoothed_targets(labels, _CLASSES, method.settings.label_smoothing).numpy(),
         loss=reports["loss"].numpy(),
         momentum={
             name: buffer.numpy()

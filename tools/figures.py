@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import flags
 
-from fsgan_tf import settings
 from fsgan_tf.cli import quiet, runner
+from fsgan_tf.data.settings import DataSettings
 from fsgan_tf.errors import UserError
+from fsgan_tf.runs.configuration import TrainingConfiguration
 
 if TYPE_CHECKING:
     import keras
@@ -80,11 +81,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     robust = _restore(run_dir, "fs_gan")
     standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
-    dataset = _load(robust.settings, flag_values.data_dir)
+    dataset = _load(robust.settings.data, flag_values.data_dir)
     _require_fit(run_dir, robust, dataset)
     if standard:
         _require_fit(standard_run_dir, standard, dataset)
-    batch = _batch(dataset.validation, flag_values.batch_size or robust.settings.batch_size)
+    size = flag_values.batch_size or robust.settings.training.batch_size
+    batch = _batch(dataset.validation, size)
     output_dir = Path(flag_values.output_dir or Path(run_dir) / "figures")
     make_folder(output_dir, "output_dir")
 
@@ -97,7 +99,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         "num_examples": len(batch),
         "passes": passes,
         "seed": seed,
-        "epsilon": robust.settings.epsilon,
+        "epsilon": robust.settings.training.epsilon,
     }
 
     def attack(classifier: keras.Model) -> tuple[np.ndarray, dict[str, _Passes]]:
@@ -129,16 +131,15 @@ def _restore(run_dir: str, method: str) -> RestoredClassifier:
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(run_dir)
-    if restored.settings.method != method:
+    if restored.settings.training.method != method:
         raise UserError(
-            f"{run_dir} is a run of --method={restored.settings.method}; a run of "
+            f"{run_dir} is a run of --method={restored.settings.training.method}; a run of "
             f"--method={method} is needed here"
         )
-    settings.complete(restored.settings)
     return restored
 
 
-def _load(values: flags.FlagValues, data_dir: str | None) -> ImageDataset:
+def _load(values: DataSettings, data_dir: str | None) -> ImageDataset:
     from fsgan_tf.data import loading
 
     return loading.load(
@@ -175,8 +176,9 @@ def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.nd
 
     values = restored.settings
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
-    if values.precision != "mixed_float16":
-        values["precision"].value = "float32"
+    if values.training.precision != "mixed_float16":
+        exact = dataclasses.replace(values.training, precision="float32")
+        values = dataclasses.replace(values, training=exact)
     method = train.build_method(values, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
@@ -184,32 +186,30 @@ def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.nd
 
 def _adversaries(
     classifier: keras.Model,
-    values: flags.FlagValues,
+    values: TrainingConfiguration,
     generator_weights: list[np.ndarray],
     seed: int,
 ) -> dict[str, TrainingMethod]:
     """Both methods' adversaries against this classifier; FS-GAN's also with its start held."""
-    import keras
-
     from fsgan_tf import methods
     from fsgan_tf.threat_model import ThreatModel
 
     def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
-        method = methods.get(name).from_flags(
-            values,
-            classifier=classifier,
-            classifier_optimizer=keras.optimizers.SGD(),
+        of_name = TrainingConfiguration.from_texts({**values.texts(), "method": name})
+        method = methods.get(name)(
+            classifier,
             threat_model=threat_model,
             seed=seed,
+            **dataclasses.asdict(of_name.method),
         )
         if name == "fs_gan":
             method.networks["generator"].set_weights(generator_weights)
         return method
 
-    threat_model = ThreatModel(values.epsilon)
+    threat_model = ThreatModel(values.training.epsilon)
     return {
         "fs_gan": build("fs_gan", threat_model),
-        "fs_gan_z_alone": build("fs_gan", _held_start(values.epsilon, seed)),
+        "fs_gan_z_alone": build("fs_gan", _held_start(values.training.epsilon, seed)),
         "feature_scatter": build("feature_scatter", threat_model),
     }
 

@@ -37,8 +37,8 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from fsgan_tf import settings
-from fsgan_tf.cli import runner
+from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.reporting import results_file
 
@@ -336,10 +336,10 @@ def mutate_archive(source: random.Random, seeds: list[bytes]) -> bytes:
 # Readers.
 
 _COMMANDS = {
-    "train": settings.training_flags,
-    "evaluate": settings.evaluation_flags,
-    "export": settings.export_flags,
-    "predict": settings.predict_flags,
+    "train": training_flags.training_flags,
+    "evaluate": command_flags.evaluation_flags,
+    "export": command_flags.export_flags,
+    "predict": command_flags.predict_flags,
 }
 
 
@@ -365,13 +365,13 @@ def _flag_files_target(folder: Path) -> tuple[list[bytes], Reader]:
     from fsgan_tf.runs.directory import RunDirectory
 
     seeds = [file.read_bytes() for file in sorted(Path("configs").glob("**/*.flags"))]
-    seeds.append(settings.training_flags().flags_into_string().encode())
+    seeds.append(training_flags.parse([]).to_flags().encode())
     run = RunDirectory(folder)
 
     def read(content: bytes) -> bool:
         run.flags_file.write_bytes(content)
         accepted = _parse("train", [f"--flagfile={run.flags_file}"])
-        run.read_flags()
+        run.read_configuration()
         return accepted
 
     return seeds, read
@@ -381,8 +381,7 @@ def _parse(name: str, argv: list[str]) -> bool:
     def complete(values: flags.FlagValues, words: list[str]) -> None:
         del words
         if name == "train":
-            settings.complete(values)
-            settings.decay_epochs(values)
+            training_flags.configuration(values)
         values.flags_into_string()
 
     told = io.StringIO()

@@ -1,6 +1,7 @@
 """How every command starts and ends: flags in, one line per error, an exit code out."""
 
 import contextlib
+import difflib
 import os
 import signal
 import sys
@@ -13,6 +14,17 @@ from fsgan_tf.errors import RunError, UserError
 Main = Callable[[flags.FlagValues, list[str]], None]
 
 _INTERRUPTED = 130
+# Flags as other programs call them.
+_OFTEN_MEANT = {
+    "lr": ("classifier_learning_rate",),
+    "eps": ("epsilon",),
+    "batch": ("batch_size",),
+    "model": ("architecture", "keras_model", "saved_model"),
+    "data": ("dataset", "data_dir"),
+    "depth": ("classifier_depth",),
+    "width": ("classifier_width",),
+    "out": ("run_dir", "output_dir"),
+}
 
 
 def run(
@@ -22,6 +34,7 @@ def run(
     description: str,
     takes_words: bool = False,
     argv: Sequence[str] | None = None,
+    help_text: Callable[[list[str]], str] | None = None,
 ) -> int:
     """Parses the command line, calls `main(flag_values, words)` and returns the exit code.
 
@@ -31,13 +44,15 @@ def run(
       description: what `--help` prints above the flags.
       takes_words: whether words that belong to no flag are allowed (image files, say).
       argv: the command line without the program's name; the process's own by default.
+      help_text: the flags as `--help` prints them, of the command line; absl's list by default.
 
     Returns:
       0 on success, 2 for bad input, 1 for a failure at run time, 130 after Ctrl-C or SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
-        print(f"{description}\n\nFlags:\n{flag_values.get_help()}")
+        told = help_text(argv) if help_text else flag_values.get_help()
+        print(f"{description}\n\nFlags:\n{told}")
         return 0
     try:
         words = _parse(flag_values, argv)
@@ -84,8 +99,24 @@ def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         raise UserError(f"a --flagfile is no text in UTF-8: {error}") from error
     except RecursionError as error:  # absl looks for names like it
         raise UserError("a flag's name is too long to be one (see --help)") from error
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(
+            f"there is no flag --{error.flagname}{_meant(error, flag_values)}"
+        ) from error
     except (flags.Error, ValueError) as error:  # absl raises the latter for --nodry_run=true
         raise UserError(_one_line(error)) from error
+
+
+def _meant(error: flags.UnrecognizedFlagError, flag_values: flags.FlagValues) -> str:
+    """What may have been meant by a flag that is not there, or where to read on."""
+    known, name = list(flag_values), error.flagname
+    similar = [
+        *_OFTEN_MEANT.get(name, ()),
+        *difflib.get_close_matches(name, known, n=2, cutoff=0.75),
+        *(other for other in known if other.endswith(f"_{name}")),
+    ]
+    shown = [f"--{other}" for other in dict.fromkeys(similar) if other in known][:3]
+    return f"; did you mean {' or '.join(shown)}?" if shown else " (see --help)"
 
 
 def _fail(error: Exception, code: int) -> int:

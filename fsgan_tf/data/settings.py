@@ -1,6 +1,9 @@
-"""The settings of data."""
+"""Which images a training reads, and what it does to them."""
 
 import dataclasses
+
+from fsgan_tf import settings
+from fsgan_tf.settings import setting
 
 MIN_SIDE = 8
 
@@ -19,3 +22,71 @@ class SourceSettings:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     memory_limit: float | None = None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of a text: `32` for both, or `64,96`.
+
+    Raises:
+      ValueError: it is no size.
+    """
+    sides = [int(side) for side in text.split(",")]
+    if len(sides) > 2:
+        raise ValueError
+    return sides[0], sides[-1]
+
+
+def _too_small(size: tuple[int, int]) -> str | None:
+    return None if min(size) >= MIN_SIDE else f"must have sides of at least {MIN_SIDE}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings(settings.Settings):
+    """Data set, sizes and augmentation."""
+
+    dataset: str = setting(
+        "digits",
+        "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
+        "class folders.",
+    )
+    data_dir: str | None = setting(
+        None, "Folder of TFDS data; ~/tensorflow_datasets where it is not given."
+    )
+    image_size: tuple[int, int] | None = setting(
+        None,
+        "Resize images to this height and width (32), or to a height and a width (64,96); the "
+        "data set's own where it is not given, 32 for folders of images.",
+        parse=parse_size,
+        noun="a side such as 32, or a height and a width such as 64,96",
+        check=_too_small,
+    )
+    channels: int | None = setting(
+        None,
+        "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
+        check=lambda count: None if count in (1, 3) else "must be 1 (grey) or 3 (colour)",
+    )
+    class_names: str | None = setting(
+        None,
+        "File of one class name a line, in the order of the labels; classes that the data does not "
+        "have may be among them.",
+    )
+    memory_limit: float | None = setting(
+        None,
+        "GiB that training images may take; above it they are read from disk as they are needed. "
+        "Half of the free memory where it is not given.",
+        above=0,
+        fraction=True,
+    )
+    train_examples: int | None = setting(
+        None, "Train on the first N examples of the training set only.", lower=2
+    )
+    validation_examples: int = setting(
+        1000,
+        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
+        lower=1,
+    )
+    augmentation: str = setting(
+        "auto",
+        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for CIFAR.",
+        choices=("auto", "none", "crop_flip"),
+    )

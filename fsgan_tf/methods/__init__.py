@@ -1,15 +1,53 @@
-"""The training methods, one file each; a method's name is its module's name.
+"""The training methods, one file each; a method's name is its file's name.
 
-`get(name)` imports that module alone, so that a broken method breaks no other.
+A method's file holds its `Settings`, the class that trains, and `METHOD = ` that class. A file of
+yours joins them from anywhere on Python's path: with FOLDER in PYTHONPATH,
+FOLDER/fsgan_tf/methods/mine.py is `--method=mine`.
+
+    from fsgan_tf.methods import FSGAN, PGDAT
+
+imports these two files alone. Listing the methods and their settings imports no TensorFlow.
 """
 
+from __future__ import annotations
+
+import functools
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fsgan_tf import settings
 
 if TYPE_CHECKING:
     from fsgan_tf.methods.base import TrainingMethod
 
+__path__ = settings.extended_path(__path__, __name__)
+_NO_METHODS = ("base",)
 
-def get(name: str) -> "type[TrainingMethod]":
-    """The class that trains by `name`, one of `settings.method_names()`."""
-    return importlib.import_module(f"fsgan_tf.methods.{name}").METHOD
+
+def names() -> list[str]:
+    """Names of the training methods."""
+    return [name for name in settings.files_of(__name__) if name not in _NO_METHODS]
+
+
+def get(name: str) -> type[TrainingMethod]:
+    """The class that trains by `name`, one of `names()`."""
+    return importlib.import_module(f"{__name__}.{name}").METHOD
+
+
+@functools.cache
+def declared(name: str) -> settings.Declaration:
+    """What the method's file declares: its settings, summary and constants."""
+    return settings.declared_in(settings.files_of(__name__)[name])
+
+
+def __getattr__(name: str) -> Any:
+    """A method's class by its own name, such as `FSGAN`."""
+    for method in names() if name[:1].isupper() else ():
+        if declared(method).names.get("METHOD") == name:
+            return get(method)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    classes = [declared(method).names.get("METHOD", "") for method in names()]
+    return sorted([*globals(), *filter(None, classes)])

@@ -1,25 +1,37 @@
 """What every training method shares: a classifier, its optimizer, random draws, one update rule.
 
-A method is a Keras model whose `train_step` is its algorithm. It adds its own networks and
-optimizers, draws all its random numbers from `step_seeds`, changes variables through `update`
-alone, and reports through `track`.
+A method is a Keras model whose `train_step` is its algorithm. It adds its own networks, draws all
+its random numbers from `step_seeds`, changes variables through `update` alone, and reports through
+`track`.
 """
 
 from __future__ import annotations
 
 import abc
+import sys
 from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts import optimizers
+from fsgan_tf.methods.parts.batches import (
+    Batch,
+    as_batch,
+    extremes_of,
+    require_images_and_labels,
+)
+from fsgan_tf.methods.parts.classifier import (
+    hidden_dtype,
+    image_shape_of,
+    num_classes_of,
+    require_logits,
+)
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.settings import GeneratorSettings, MethodSettings
 from fsgan_tf.networks.fused_normalization import with_fused_normalization
 from fsgan_tf.threat_model import ThreatModel
-
-Batch = dict[str, tf.Tensor]
 
 
 class EpochMean(keras.metrics.Mean):
@@ -36,62 +48,145 @@ class EpochMean(keras.metrics.Mean):
 
 
 class TrainingMethod(keras.Model, abc.ABC):
-    """Base contract of the training methods.
+    """Base contract of the training methods, which train as any Keras model does.
 
-    A batch is `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`.
+        method = PGDAT(classifier, epsilon=8 / 255)
+        method.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))  # or the authors' own
+        method.fit(train, epochs=30, validation_data=validation)
+        classifier.save("classifier.keras")
+
+    `fit` takes what Keras takes: `tf.data` batches of (images, labels) or of
+    `{"image": ..., "label": ...}`, or arrays. Images are float32 `[b, h, w, c]` in [0, 1], labels
+    whole numbers `[b]`. `evaluate` and `validation_data` measure loss and accuracy on clean images.
 
     Attributes:
-      classifier: images in [0, 1] to float32 logits `[b, K]`; as `networks` has it, for calling.
+      classifier: images in [0, 1] to logits `[b, K]`; normalisation fused, for calling.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: bounds every adversarial image of the method.
-      networks: every network by name, for saving.
+      settings: of the method, as its file declares them.
+      networks: every network by name, as it was given, for saving.
       optimizers_by_network: the optimizer of each, for schedules and checkpoints.
       reports: names of the means `train_step` returns.
+      continues_epoch: the next epoch of `fit` goes on with the means there are, as after an
+        interruption.
     """
 
+    settings: MethodSettings
     reports: tuple[str, ...] = ()
     # Keras', of one step; None until it is made.
     train_function: Any
 
     def __init__(
         self,
-        *,
         classifier: keras.Model,
-        classifier_optimizer: keras.optimizers.Optimizer,
-        threat_model: ThreatModel,
-        seed: int,
-        jit_compile: bool = False,
-        gradient_clip_norm: float = 0.0,
+        *,
+        epsilon: float | None = None,
+        threat_model: ThreatModel | None = None,
+        seed: int = 0,
+        **settings: Any,
     ):
-        """Keeps the classifier; call it inside the distribution strategy's scope."""
-        super().__init__()
-        self.classifier = with_fused_normalization(classifier)
-        self.classifier_optimizer = classifier_optimizer
-        self.networks = {"classifier": classifier}
-        self.optimizers_by_network = {"classifier": classifier_optimizer}
-        self.threat_model = threat_model
-        self.seed = seed
-        self.gradient_clip_norm = gradient_clip_norm
-        self.means = {name: EpochMean(name=name) for name in self.reports}
-        self.compile(classifier_optimizer, auto_scale_loss=False, jit_compile=jit_compile)
-        self.built = True
-
-    def add_generator(self, generator: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Takes the network of a learnt adversary, and the optimizer built for it."""
-        self.generator = with_fused_normalization(generator)
-        self.generator_optimizer = optimizer
-        self.networks["generator"] = generator
-        self.optimizers_by_network["generator"] = optimizer
-
-    @classmethod
-    @abc.abstractmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> TrainingMethod:
-        """Builds the method from the training flags; the one place where it reads them.
+        """Takes a classifier to train; under a distribution strategy, call it inside the scope.
 
         Args:
-          values: the training flags, parsed.
-          **common: the constructor arguments of this base class.
+          classifier: any built Keras model of float32 `[b, h, w, c]` images in [0, 1] to logits
+            `[b, K]`. It is trained in place.
+          epsilon: radius of the l_inf ball, in pixels of [0, 1].
+          threat_model: in place of `epsilon`.
+          seed: of every random draw of the steps.
+          **settings: of the method; see `Settings` in its file.
+
+        Raises:
+          ValueError: a setting is out of bounds, or the classifier cannot be trained as it is.
+          TypeError: the method has no such setting.
         """
+        super().__init__()
+        if (epsilon is None) == (threat_model is None):
+            raise ValueError("give either epsilon, such as epsilon=8/255, or threat_model")
+        require_logits(classifier)
+        self.settings = settings_class(type(self))(**settings)
+        self.classifier = with_fused_normalization(classifier)
+        self.networks = {"classifier": classifier}
+        self.optimizers_by_network: dict[str, keras.optimizers.Optimizer] = {}
+        self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
+        self.seed = seed
+        self.add_networks()
+        self.means = {name: EpochMean(name=name) for name in self.reports}
+        self.clean_means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
+        self.continues_epoch = False
+        self.built = True
+        self.compile()
+
+    def add_networks(self) -> None:
+        """Adds the method's own networks; none here."""
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        *,
+        jit_compile: bool = False,
+        run_eagerly: bool = False,
+        **optimizers: Any,
+    ) -> None:
+        """Sets the optimizers; those that are not given are the method's authors'.
+
+        Args:
+          optimizer: the classifier's: a Keras optimizer, its name or its configuration.
+          jit_compile: whether XLA compiles the step.
+          run_eagerly: whether steps run without a graph, to debug them.
+          **optimizers: `generator_optimizer`, for methods that have a generator.
+
+        Raises:
+          TypeError: the method has nothing of that name to set.
+        """
+        given = {"classifier": optimizer}
+        for name, value in optimizers.items():
+            network = name.removesuffix("_optimizer")
+            if network not in self.networks or network == "classifier" or network == name:
+                raise TypeError(
+                    f"{type(self).__name__}.compile() has no {name}: the method has its own losses "
+                    f"and reports; its optimizers are optimizer"
+                    + "".join(f", {n}_optimizer" for n in self.networks if n != "classifier")
+                )
+            given[network] = value
+        with self.distribute_strategy.scope():
+            for network, model in self.networks.items():
+                self.optimizers_by_network[network] = self._optimizer(network, model, given)
+        self.classifier_optimizer = self.optimizers_by_network["classifier"]
+        super().compile(
+            self.classifier_optimizer,
+            # Losses are scaled in `update`.
+            auto_scale_loss=False,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+
+    def _optimizer(
+        self, network: str, model: keras.Model, given: dict[str, Any]
+    ) -> keras.optimizers.Optimizer:
+        scaled = self.dtype_policy_name == "mixed_float16"
+        if given.get(network) is None:
+            return optimizers.build(
+                variables=model.trainable_variables,
+                name=f"{network}_optimizer",
+                loss_scaling=scaled,
+                **self.authors_optimizer(network),
+            )
+        return optimizers.built(given[network], model.trainable_variables, loss_scaling=scaled)
+
+    def authors_optimizer(self, network: str) -> dict[str, Any]:
+        """The arguments of `optimizers.build` that a network of the method is trained with."""
+        del network
+        return {
+            "kind": "sgd",
+            "learning_rate": self.settings.classifier_learning_rate,
+            "momentum": self.settings.momentum,
+            "l2": self.settings.weight_decay,
+        }
+
+    @property
+    def dtype_policy_name(self) -> str:
+        """Dtype policy of the classifier's hidden layers, which the generators share."""
+        return hidden_dtype(self.networks["classifier"])
 
     @property
     @abc.abstractmethod
@@ -127,35 +222,73 @@ class TrainingMethod(keras.Model, abc.ABC):
         """Logits `[b, K]` of the classifier."""
         return self.classifier(images, training=training)
 
+    def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the classifier as it was given, so that Keras' ModelCheckpoint does."""
+        self.networks["classifier"].save(filepath, *arguments, **options)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Loss and accuracy on clean images, for `evaluate` and `validation_data`."""
+        batch = as_batch(data)
+        logits = self.classifier(batch["image"], training=False)
+        losses = smoothed_cross_entropy(batch["label"], logits)
+        self.clean_means["loss"].update_state(losses)
+        correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch["label"])
+        self.clean_means["accuracy"].update_state(correct)
+        return {name: mean.result() for name, mean in self.clean_means.items()}
+
     @property
     def metrics(self) -> list:
-        """None for Keras to reset: an epoch may span two runs (see `reset_means`)."""
+        """None for Keras to average over replicas: the steps return means that are."""
         return []
+
+    def reset_metrics(self) -> None:
+        """Starts the means of an epoch, unless it goes on from before an interruption."""
+        for mean in self.clean_means.values():
+            mean.reset_state()
+        if not self.continues_epoch:
+            self.reset_means()
+        self.continues_epoch = False
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: every network is built. Keras 3.15's own fails where there are workers."""
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' function of a step, for any strategy; 3.15's own cannot reduce over workers."""
+        """Keras' function of a step, for any strategy; 3.15's own cannot reduce over workers.
+
+        It also sees the first batch's values, which a traced step cannot.
+        """
         if self.train_function and not force:
             return self.train_function
-        strategy = self.distribute_strategy
+        strategy, unseen = self.distribute_strategy, [True]
 
-        @tf.function(jit_compile=self.jit_compile, autograph=False)
-        def step(data: Batch) -> tf.Tensor:
-            reports = strategy.run(self.packed_step, args=(data,))
-            return strategy.reduce(tf.distribute.ReduceOp.MEAN, reports, axis=None)
+        def reduced_step(batch: Batch) -> tf.Tensor:
+            reports = strategy.run(self.train_step, args=(batch,))
+            # In one vector: one reduction over the replicas a step.
+            packed = strategy.run(self.pack, args=(reports,))
+            return strategy.reduce(tf.distribute.ReduceOp.MEAN, packed, axis=None)
 
-        @tf.function(autograph=False)
+        step = tf.function(reduced_step, jit_compile=True) if self.jit_compile else reduced_step
+
+        def step_on(iterator: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            batch = strategy.run(as_batch, args=(iterator.get_next(),))
+            extremes = strategy.experimental_local_results(strategy.run(extremes_of, args=(batch,)))
+            return dict(zip(self.reports, tf.unstack(step(batch)), strict=True)), extremes[0]
+
+        if not self.run_eagerly:
+            step_on = tf.function(step_on, autograph=False)
+
         def next_step(iterator: Any) -> dict[str, tf.Tensor]:
-            return dict(zip(self.reports, tf.unstack(step(iterator.get_next())), strict=True))
+            reports, extremes = step_on(iterator)
+            if unseen:
+                require_images_and_labels(extremes.numpy(), num_classes_of(self.classifier))
+                unseen.clear()
+            return reports
 
         self.train_function = next_step
         return self.train_function
 
-    def packed_step(self, data: Batch) -> tf.Tensor:
-        """`train_step` with its reports in one vector: one reduction over the replicas a step."""
-        reports = self.train_step(data)
+    def pack(self, reports: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The reports of a step as one vector, in the order of `self.reports`."""
         return tf.stack([reports[name] for name in self.reports])
 
     def reseed(self, seed: int) -> None:
@@ -197,8 +330,9 @@ class TrainingMethod(keras.Model, abc.ABC):
         scale = optimizer.scale_loss(tf.ones_like(loss))
         variables = network.trainable_variables
         gradients = tape.gradient(loss, variables, output_gradients=scale / replicas)
-        if self.gradient_clip_norm:
-            gradients = clip_by_total_norm(gradients, self.gradient_clip_norm * scale)
+        limit = self.settings.gradient_clip_norm
+        if limit:
+            gradients = clip_by_total_norm(gradients, limit * scale)
         optimizer.apply(gradients, variables)
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -226,27 +360,69 @@ def clip_by_total_norm(gradients: list[tf.Tensor], limit: tf.Tensor) -> list[tf.
     return [factor * gradient for gradient in gradients]
 
 
-def build_generator_optimizer(
-    values: flags.FlagValues, generator: keras.Model, classifier: keras.Model
-) -> keras.optimizers.Optimizer:
-    """The generator's optimizer of these training flags; for a method's `from_flags`."""
-    return optimizers.build(
-        values.generator_optimizer,
-        generator.trainable_variables,
-        learning_rate=values.generator_learning_rate,
-        momentum=values.momentum,
-        l2=values.generator_weight_decay,
-        name="generator_optimizer",
-        loss_scaling=hidden_dtype(classifier) == "mixed_float16",
-    )
+class LearntAdversary(TrainingMethod):
+    """A method whose adversary is a network, the generator, that is trained too.
 
+    Attributes:
+      generator: normalisation fused, for calling; as it was made in `networks`.
+      generator_optimizer: built for its trainable variables.
+    """
 
-def hidden_dtype(classifier: keras.Model) -> str:
-    """Dtype policy of the classifier's hidden layers, which the generators share."""
-    return classifier.get_layer("stem").dtype_policy.name
+    settings: GeneratorSettings
+
+    def __init__(
+        self, classifier: keras.Model, *, generator: keras.Model | None = None, **options: Any
+    ):
+        """Takes a classifier to train.
+
+        Args:
+          classifier: see the base class.
+          generator: the adversary's network; made to fit the classifier where it is not given.
+          **options: of the base class.
+        """
+        self._given_generator = [generator]
+        super().__init__(classifier, **options)
+
+    @abc.abstractmethod
+    def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """The generator for a classifier of `image_shape` images and `num_classes` classes."""
+
+    def add_networks(self) -> None:
+        """Adds the generator."""
+        (generator,) = self._given_generator
+        if generator is None:
+            classifier = self.networks["classifier"]
+            generator = self.build_generator(image_shape_of(classifier), num_classes_of(classifier))
+        self.networks["generator"] = generator
+        self.generator = with_fused_normalization(generator)
+
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Sets the optimizers, `generator_optimizer` among them; see the base class."""
+        super().compile(*arguments, **options)
+        self.generator_optimizer = self.optimizers_by_network["generator"]
+
+    def authors_optimizer(self, network: str) -> dict[str, Any]:
+        """See the base class."""
+        if network != "generator":
+            return super().authors_optimizer(network)
+        return {
+            "kind": self.settings.generator_optimizer,
+            "learning_rate": self.settings.generator_learning_rate,
+            "momentum": self.settings.momentum,
+            "l2": self.settings.generator_weight_decay,
+        }
 
 
 def accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Share of int `[b]` labels that are the largest of the `[b, K]` logits; float32 scalar."""
     correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
     return tf.reduce_mean(tf.cast(correct, tf.float32))
+
+
+def settings_class(method: type[TrainingMethod]) -> type[MethodSettings]:
+    """`Settings` of the file that a method, or the nearest of its base classes, stands in."""
+    for cls in method.__mro__:
+        found = getattr(sys.modules.get(cls.__module__), "Settings", None)
+        if found is not None and issubclass(cls, TrainingMethod):
+            return found
+    return MethodSettings

@@ -14,65 +14,40 @@ training mode every tenth step, for logging, are left out.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
+
+BASELINE = True
+TRAINS_ON = "one sign step that scatters the logits (arXiv:1907.10764)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.TransportSettings, shared.MethodSettings):
+    """One step of epsilon (attack_methods.py); with more, training follows the last one."""
+
+    label_smoothing: float = shared.label_smoothing(0.5)
+    attack_iterations: int = shared.attack_iterations(1)
+    attack_step_size: float = shared.attack_step_size(1.0)
 
 
 class FeatureScatter(TrainingMethod):
     """Trains on images that scatter the batch's logits."""
 
+    settings: Settings
     reports = ("loss", "start_ot", "accuracy_on_adversarial")
-
-    def __init__(
-        self,
-        *,
-        label_smoothing: float = 0.5,
-        num_steps: int = 1,
-        step_size: float = 1.0,
-        entropic_regularization: float = 0.01,
-        sinkhorn_solver: str = "reference",
-        **common: Any,
-    ):
-        """Keeps the adversary's settings; see the base class for `common`.
-
-        Args:
-          label_smoothing: mass taken from the true class.
-          num_steps: ascent steps; the authors' code trains once a step, this one after the last.
-          step_size: length of a step, in units of epsilon.
-          entropic_regularization: of the Sinkhorn plan.
-          sinkhorn_solver: see `optimal_transport.sinkhorn_plan`.
-          **common: of the base class.
-        """
-        super().__init__(**common)
-        self.label_smoothing = label_smoothing
-        self.num_steps = num_steps
-        self.step_size = step_size * self.threat_model.epsilon
-        self.entropic_regularization = entropic_regularization
-        self.sinkhorn_solver = sinkhorn_solver
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> FeatureScatter:
-        """See the base class."""
-        return cls(
-            label_smoothing=values.label_smoothing,
-            num_steps=values.attack_iterations,
-            step_size=values.attack_step_size,
-            entropic_regularization=values.entropic_regularization,
-            sinkhorn_solver=values.sinkhorn_solver,
-            **common,
-        )
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """The clean logits, a gradient by the images each step, and the descent."""
-        return {"classifier": 1 + 2 * self.num_steps + 3}
+        return {"classifier": 1 + 2 * self.settings.attack_iterations + 3}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Scatters the batch, then descends on it."""
@@ -82,7 +57,9 @@ class FeatureScatter(TrainingMethod):
         adversarial_images, start_ot = self.scatter(images, start)
         with tf.GradientTape() as tape:
             logits = self.classifier(adversarial_images, training=True)
-            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits, self.label_smoothing))
+            loss = tf.reduce_mean(
+                smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
+            )
         self.update(tape, loss, self.classifier_optimizer, self.classifier)
         return self.track(
             loss=loss, start_ot=start_ot, accuracy_on_adversarial=accuracy(labels, logits)
@@ -101,16 +78,17 @@ class FeatureScatter(TrainingMethod):
         """
         clean_logits = self.classifier(images, training=False)
         current, start_ot = start, None
-        for _ in range(self.num_steps):
+        step_size = self.settings.attack_step_size * self.threat_model.epsilon
+        for _ in range(self.settings.attack_iterations):
             gradients, cost = scatter_gradient(
                 self.classifier,
                 clean_logits,
                 current,
-                self.entropic_regularization,
-                self.sinkhorn_solver,
+                self.settings.entropic_regularization,
+                self.settings.sinkhorn_solver,
             )
             start_ot = cost if start_ot is None else start_ot
-            moved = current + self.step_size * tf.sign(gradients)
+            moved = current + step_size * tf.sign(gradients)
             current = self.threat_model.project(moved, images)
         return current, start_ot
 
@@ -126,7 +104,10 @@ class FeatureScatter(TrainingMethod):
         clean_logits = self.classifier(images, training=False)
         adversarial_logits = self.classifier(self.perturb(images, labels, seed), training=False)
         cost = transport_cost(
-            clean_logits, adversarial_logits, self.entropic_regularization, self.sinkhorn_solver
+            clean_logits,
+            adversarial_logits,
+            self.settings.entropic_regularization,
+            self.settings.sinkhorn_solver,
         )
         return {"validation_sign_step_ot": cost}
 

@@ -34,24 +34,22 @@ and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import (
-    Batch,
-    TrainingMethod,
-    accuracy,
-    build_generator_optimizer,
-    hidden_dtype,
-)
+from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
 from fsgan_tf.networks.generators.unet import unet
+from fsgan_tf.settings import setting
+
+TRAINS_ON = "images of a generator that scatters the batch's logits"
 
 # Pixels of natural images have a standard deviation of about a quarter.
 _PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
@@ -73,9 +71,60 @@ class Generated(NamedTuple):
     diversity: tf.Tensor
 
 
-class FSGAN(TrainingMethod):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.TransportSettings, shared.GeneratorSettings):
+    """The paper's, and its open points (docs/ablation.md says how the defaults were chosen)."""
+
+    label_smoothing: float = shared.label_smoothing(0.5)
+    diversity_weight: float = shared.diversity_weight(0.05)
+    latent_dim: int = shared.latent_dim(10)
+    attack_iterations: int = shared.attack_iterations(1)
+    generator_update: str = setting(
+        "replace",
+        "The perturbation is the generator's output, or that added to the start noise.",
+        choices=("replace", "accumulate"),
+    )
+    generator_gradient_skip: float = setting(
+        2.0,
+        "Weight of the gradient's sign added before the generator's tanh; 0 for none.",
+        lower=0,
+    )
+    generator_inputs: str = setting(
+        "unit",
+        "Perturbation and image scaled to unit size for the generator, or in pixel units.",
+        choices=("unit", "literal"),
+    )
+    gradient_normalization: str = setting(
+        "rms",
+        "Of the gradient given to the generator: unit RMS a sample, unit l2 norm a sample and "
+        "channel (L2L-DA), or the batch's largest entry 1 (L2L).",
+        choices=("rms", "channel_l2", "batch_max"),
+    )
+    classifier_latents: int = setting(
+        1,
+        "The classifier trains on the images of the first latent (1), or of both (2).",
+        lower=1,
+        upper=2,
+    )
+    classifier_ot_weight: float = setting(
+        1.0, "Weight of the optimal-transport loss in the classifier's loss.", lower=0
+    )
+    classifier_ot_branch: str = setting(
+        "both",
+        "Whether that loss also pulls the clean logits.",
+        choices=("both", "adversarial"),
+    )
+    diversity_scale: str = setting(
+        "pixel",
+        "Diversity is measured on the perturbation in pixel units, or over epsilon.",
+        choices=("pixel", "epsilon"),
+    )
+
+
+class FSGAN(LearntAdversary):
     """Alternates generator ascent and classifier descent, once each a batch (t = 1)."""
 
+    settings: Settings
     reports = (
         "loss",
         "cross_entropy",
@@ -87,90 +136,33 @@ class FSGAN(TrainingMethod):
         "accuracy_on_adversarial",
     )
 
-    def __init__(
-        self,
-        *,
-        generator: keras.Model,
-        generator_optimizer: keras.optimizers.Optimizer,
-        label_smoothing: float = 0.5,
-        diversity_weight: float = 0.05,
-        diversity_scale: str = "pixel",
-        attack_iterations: int = 1,
-        generator_update: str = "replace",
-        generator_inputs: str = "unit",
-        generator_gradient_skip: float = 2.0,
-        gradient_normalization: str = "rms",
-        classifier_latents: int = 1,
-        classifier_ot_weight: float = 1.0,
-        classifier_ot_branch: str = "both",
-        entropic_regularization: float = 0.01,
-        sinkhorn_solver: str = "reference",
-        **common: Any,
-    ):
-        """Keeps both networks; see the module for the options and the base class for `common`."""
-        super().__init__(**common)
-        self.add_generator(generator, generator_optimizer)
-        self.latent_dim = generator.inputs[1].shape[1]
-        self.label_smoothing = label_smoothing
-        self.diversity_weight = diversity_weight
-        self.diversity_unit = self.threat_model.epsilon if diversity_scale == "epsilon" else 1.0
-        self.attack_iterations = attack_iterations
-        self.accumulate = generator_update == "accumulate"
-        self.unit_inputs = generator_inputs == "unit"
-        self.gradient_skip = generator_gradient_skip
-        self.normalise_gradient = NORMALIZATIONS[gradient_normalization]
-        self.classifier_latents = classifier_latents
-        self.classifier_ot_weight = classifier_ot_weight
-        self.stop_clean_branch = classifier_ot_branch == "adversarial"
-        self.entropic_regularization = entropic_regularization
-        self.sinkhorn_solver = sinkhorn_solver
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> FSGAN:
-        """Builds generator and optimizer too; see the base class."""
-        image_shape = common["classifier"].input_shape[1:]
-        generator = unet(
+    def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """A UNet that sees the perturbation, the image, the gradient and a latent vector."""
+        del num_classes
+        return unet(
             image_shape=image_shape,
             feature_channels=3 * image_shape[-1],
-            latent_dim=values.latent_dim,
-            width=values.generator_width,
-            dtype=hidden_dtype(common["classifier"]),
-        )
-        return cls(
-            generator=generator,
-            generator_optimizer=build_generator_optimizer(values, generator, common["classifier"]),
-            label_smoothing=values.label_smoothing,
-            diversity_weight=values.diversity_weight,
-            diversity_scale=values.diversity_scale,
-            attack_iterations=values.attack_iterations,
-            generator_update=values.generator_update,
-            generator_inputs=values.generator_inputs,
-            generator_gradient_skip=values.generator_gradient_skip,
-            gradient_normalization=values.gradient_normalization,
-            classifier_latents=values.classifier_latents,
-            classifier_ot_weight=values.classifier_ot_weight,
-            classifier_ot_branch=values.classifier_ot_branch,
-            entropic_regularization=values.entropic_regularization,
-            sinkhorn_solver=values.sinkhorn_solver,
-            **common,
+            latent_dim=self.settings.latent_dim,
+            width=self.settings.generator_width,
+            dtype=self.dtype_policy_name,
         )
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """An iteration: gradient by x', and the generator's loss through the frozen classifier."""
-        clean, iteration, descent = 1, 2 + 2, 3 * self.classifier_latents
-        if self.classifier_ot_weight:
-            descent += 1 if self.stop_clean_branch else 3
+        clean, iteration, descent = 1, 2 + 2, 3 * self.settings.classifier_latents
+        if self.settings.classifier_ot_weight:
+            descent += 1 if self.settings.classifier_ot_branch == "adversarial" else 3
         return {
-            "classifier": clean + self.attack_iterations * iteration + descent,
+            "classifier": clean + self.settings.attack_iterations * iteration + descent,
             # Two latents an image, forward and backward.
-            "generator": self.attack_iterations * 2 * 3,
+            "generator": self.settings.attack_iterations * 2 * 3,
         }
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Algorithm 1, for one batch."""
         images, labels = data["image"], data["label"]
-        noise_seed, *latent_seeds = self.step_seeds(1 + self.attack_iterations)
+        noise_seed, *latent_seeds = self.step_seeds(1 + self.settings.attack_iterations)
         clean_logits = self.classifier(images, training=False)
         perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         adversarial_images = self.threat_model.project(images + perturbations, images)
@@ -182,13 +174,15 @@ class FSGAN(TrainingMethod):
                 )
                 adversarial_logits = self.classifier(made.adversarial_images, training=False)
                 generator_ot = self.transport_cost(clean_logits, adversarial_logits)
-                generator_loss = -(generator_ot + self.diversity_weight * made.diversity)
+                generator_loss = -(generator_ot + self.settings.diversity_weight * made.diversity)
             self.update(tape, generator_loss, self.generator_optimizer, self.generator)
             perturbations = tf.stop_gradient(made.perturbations)
             adversarial_images = tf.stop_gradient(made.adversarial_images)
         trained_images = [adversarial_images, tf.stop_gradient(made.second_images)]
         return self.track(
-            **self.train_classifier(images, trained_images[: self.classifier_latents], labels),
+            **self.train_classifier(
+                images, trained_images[: self.settings.classifier_latents], labels
+            ),
             generator_ot=generator_ot,
             start_ot=start_ot,
             diversity=made.diversity,
@@ -207,11 +201,11 @@ class FSGAN(TrainingMethod):
         with tf.GradientTape() as tape:
             logits = self.classifier(tf.concat(adversarial_images, axis=0), training=True)
             cross_entropy = tf.reduce_mean(
-                smoothed_cross_entropy(labels, logits, self.label_smoothing)
+                smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
             )
-            if self.classifier_ot_weight:
+            if self.settings.classifier_ot_weight:
                 clean_logits = self.classifier(images, training=True)
-                if self.stop_clean_branch:
+                if self.settings.classifier_ot_branch == "adversarial":
                     clean_logits = tf.stop_gradient(clean_logits)
                 classifier_ot = tf.reduce_mean(
                     [
@@ -219,7 +213,7 @@ class FSGAN(TrainingMethod):
                         for of_latent in tf.split(logits, len(adversarial_images))
                     ]
                 )
-            loss = cross_entropy + self.classifier_ot_weight * classifier_ot
+            loss = cross_entropy + self.settings.classifier_ot_weight * classifier_ot
         self.update(tape, loss, self.classifier_optimizer, self.classifier)
         return {
             "loss": loss,
@@ -236,8 +230,8 @@ class FSGAN(TrainingMethod):
             self.classifier,
             clean_logits,
             adversarial_images,
-            self.entropic_regularization,
-            self.sinkhorn_solver,
+            self.settings.entropic_regularization,
+            self.settings.sinkhorn_solver,
         )
 
     def generate(
@@ -263,18 +257,20 @@ class FSGAN(TrainingMethod):
           The perturbations, their images and their diversity.
         """
         features = self.generator_features(perturbations, adversarial_images, gradients)
-        residual = self.gradient_skip * tf.sign(gradients)
-        latents = stateless_random.normal([2 * tf.shape(images)[0], self.latent_dim], latent_seed)
+        residual = self.settings.generator_gradient_skip * tf.sign(gradients)
+        latents = stateless_random.normal(
+            [2 * tf.shape(images)[0], self.settings.latent_dim], latent_seed
+        )
         output = self.threat_model.epsilon * self.generator(
             [_twice(features), latents, _twice(residual)], training=training
         )
-        if self.accumulate:
+        if self.settings.generator_update == "accumulate":
             epsilon = self.threat_model.epsilon
             output = tf.clip_by_value(_twice(perturbations) + output, -epsilon, epsilon)
         first, second = tf.split(output, 2)
-        ratio = diversity(
-            first / self.diversity_unit, second / self.diversity_unit, *tf.split(latents, 2)
-        )
+        in_epsilons = self.settings.diversity_scale == "epsilon"
+        unit = self.threat_model.epsilon if in_epsilons else 1.0
+        ratio = diversity(first / unit, second / unit, *tf.split(latents, 2))
         return Generated(
             first,
             self.threat_model.project(images + first, images),
@@ -286,10 +282,10 @@ class FSGAN(TrainingMethod):
         self, perturbations: tf.Tensor, adversarial_images: tf.Tensor, gradients: tf.Tensor
     ) -> tf.Tensor:
         """G's input images delta, x' and gradient, stacked: `[b, h, w, 3c]`."""
-        if self.unit_inputs:
+        if self.settings.generator_inputs == "unit":
             perturbations = perturbations / self.threat_model.epsilon
             adversarial_images = (adversarial_images - _PIXEL_MEAN) / _PIXEL_DEVIATION
-        gradients = self.normalise_gradient(gradients)
+        gradients = NORMALIZATIONS[self.settings.gradient_normalization](gradients)
         return tf.concat([perturbations, adversarial_images, gradients], axis=-1)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -315,7 +311,9 @@ class FSGAN(TrainingMethod):
         }
 
     def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        noise_seed, *latent_seeds = stateless_random.split(seed, 1 + self.attack_iterations)
+        noise_seed, *latent_seeds = stateless_random.split(
+            seed, 1 + self.settings.attack_iterations
+        )
         clean_logits = self.classifier(images, training=False)
         noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         perturbations, current = noise, self.threat_model.project(images + noise, images)
@@ -339,7 +337,10 @@ class FSGAN(TrainingMethod):
     def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
         """L_ot of two `[b, K]` batches of logits; scalar."""
         return transport_cost(
-            clean_logits, adversarial_logits, self.entropic_regularization, self.sinkhorn_solver
+            clean_logits,
+            adversarial_logits,
+            self.settings.entropic_regularization,
+            self.settings.sinkhorn_solver,
         )
 
 

@@ -23,83 +23,57 @@ theirs would become NaN; "whole batch" is one replica's.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import flags
 
-from fsgan_tf.errors import UserError
-from fsgan_tf.methods.base import (
-    Batch,
-    TrainingMethod,
-    accuracy,
-    build_generator_optimizer,
-    hidden_dtype,
-)
+from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_batch_max
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.networks.generators.wide_attacker import wide_attacker
 
+BASELINE = True
+TRAINS_ON = "images of a network that sees the loss's gradient (arXiv:1811.01213)"
 
-class L2L(TrainingMethod):
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.GeneratorSettings):
+    """train_l2l_1_cifar10.py's; 2 iterations are train_l2l_2_cifar10.py's."""
+
+    attack_iterations: int = shared.attack_iterations(1, upper=2)
+    generator_optimizer: str = "adam"
+    generator_learning_rate: float = 1e-3
+    generator_weight_decay: float = 2e-4
+    generator_lr_decay: bool = False
+
+
+class L2L(LearntAdversary):
     """Alternates classifier descent and attacker ascent of one loss, once each a batch."""
 
+    settings: Settings
     reports = ("loss", "attacker_cross_entropy", "accuracy_on_adversarial", "perturbation_size")
 
-    def __init__(
-        self,
-        *,
-        generator: keras.Model,
-        generator_optimizer: keras.optimizers.Optimizer,
-        attack_iterations: int = 1,
-        **common: Any,
-    ):
-        """Keeps both networks; see the base class for `common`.
-
-        Args:
-          generator: the attacker, `wide_attacker`.
-          generator_optimizer: built for the attacker's trainable variables.
-          attack_iterations: attacker passes an attack, 1 or 2.
-          **common: of the base class.
-        """
-        super().__init__(**common)
-        self.add_generator(generator, generator_optimizer)
-        self.attack_iterations = attack_iterations
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> L2L:
-        """Builds attacker and optimizer too; see the base class.
-
-        Raises:
-          UserError: where `--attack_iterations` is neither 1 nor 2.
-        """
-        if values.attack_iterations not in (1, 2):
-            raise UserError(
-                f"--attack_iterations={values.attack_iterations}: l2l attacks in 1 or 2 steps"
-            )
-        image_shape = common["classifier"].input_shape[1:]
-        generator = wide_attacker(
+    def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """The attacker: an image and its gradient to a perturbation."""
+        del num_classes
+        return wide_attacker(
             image_shape=image_shape,
             feature_channels=2 * image_shape[-1],
-            width=values.generator_width,
-            dtype=hidden_dtype(common["classifier"]),
-        )
-        return cls(
-            generator=generator,
-            generator_optimizer=build_generator_optimizer(values, generator, common["classifier"]),
-            attack_iterations=values.attack_iterations,
-            **common,
+            width=self.settings.generator_width,
+            dtype=self.dtype_policy_name,
         )
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """Both halves attack; the descent follows one, the loss's gradient by x' the other."""
-        attack = 2 * self.attack_iterations
+        attack = 2 * self.settings.attack_iterations
         return {
             "classifier": (attack + 3) + (attack + 2),
             # Inference in the classifier's half, forward and backward in its own.
-            "generator": self.attack_iterations * (1 + 3),
+            "generator": self.settings.attack_iterations * (1 + 3),
         }
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
@@ -154,7 +128,7 @@ class L2L(TrainingMethod):
           float32 `[b, h, w, c]` within the threat model, differentiable by the attacker's weights.
         """
         adversarial_images, perturbations = images, tf.zeros_like(images)
-        for _ in range(self.attack_iterations):
+        for _ in range(self.settings.attack_iterations):
             gradients = self.loss_gradient(adversarial_images, labels, classifier_training)
             features = tf.concat([adversarial_images, unit_batch_max(gradients)], axis=-1)
             outputs = self.generator(features, training=attacker_training)

@@ -25,23 +25,36 @@ no early stopping on test performance; several replicas each take means over the
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import (
-    Batch,
-    TrainingMethod,
-    accuracy,
-    build_generator_optimizer,
-    hidden_dtype,
-)
+from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_channel_l2
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.networks.generators.unet import unet
+
+BASELINE = True
+TRAINS_ON = "clean images and two of a recursive, diverse generator (ICCV 2019)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.GeneratorSettings):
+    """The readme's CIFAR-10 command and adv_defence/config.py."""
+
+    attack_iterations: int = shared.attack_iterations(10)
+    attack_step_size: float = shared.attack_step_size(0.25)
+    latent_dim: int = shared.latent_dim(8)
+    diversity_weight: float = shared.diversity_weight(0.5)
+    classifier_learning_rate: float = 0.01
+    weight_decay: float = 1e-5
+    gradient_clip_norm: float = 1.0
+    generator_learning_rate: float = 0.01
+    generator_lr_decay: bool = False
 
 
 class Recursion(NamedTuple):
@@ -64,9 +77,10 @@ class Recursion(NamedTuple):
     objective: tf.Tensor
 
 
-class L2LDA(TrainingMethod):
+class L2LDA(LearntAdversary):
     """Alternates one generator ascent over the whole recursion and one classifier descent."""
 
+    settings: Settings
     reports = (
         "loss",
         "clean_cross_entropy",
@@ -77,63 +91,25 @@ class L2LDA(TrainingMethod):
         "perturbation_size",
     )
 
-    def __init__(
-        self,
-        *,
-        generator: keras.Model,
-        generator_optimizer: keras.optimizers.Optimizer,
-        attack_iterations: int = 10,
-        attack_step_size: float = 0.25,
-        diversity_weight: float = 0.5,
-        **common: Any,
-    ):
-        """Keeps both networks; see the base class for `common`.
-
-        Args:
-          generator: `unet` with `num_classes` and no residual.
-          generator_optimizer: built for its trainable variables.
-          attack_iterations: steps of the recursion.
-          attack_step_size: largest entry of a step, in units of epsilon.
-          diversity_weight: lambda.
-          **common: of the base class.
-        """
-        super().__init__(**common)
-        self.add_generator(generator, generator_optimizer)
-        self.latent_dim = generator.inputs[1].shape[1]
-        self.attack_iterations = attack_iterations
-        self.step_size = attack_step_size * self.threat_model.epsilon
-        self.diversity_weight = diversity_weight
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> L2LDA:
-        """Builds generator and optimizer too; see the base class."""
-        classifier = common["classifier"]
-        image_shape = classifier.input_shape[1:]
-        generator = unet(
+    def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """A UNet that sees an image, its gradient, the perturbation so far, label and latents."""
+        return unet(
             image_shape=image_shape,
             feature_channels=3 * image_shape[-1],
-            latent_dim=values.latent_dim,
-            width=values.generator_width,
-            num_classes=classifier.output_shape[-1],
+            latent_dim=self.settings.latent_dim,
+            width=self.settings.generator_width,
+            num_classes=num_classes,
             residual=False,
-            dtype=hidden_dtype(classifier),
-        )
-        return cls(
-            generator=generator,
-            generator_optimizer=build_generator_optimizer(values, generator, classifier),
-            attack_iterations=values.attack_iterations,
-            attack_step_size=values.attack_step_size,
-            diversity_weight=values.diversity_weight,
-            **common,
+            dtype=self.dtype_policy_name,
         )
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """The clean gradient, one at both images of each step, and the descent on three parts."""
         return {
-            "classifier": 2 + self.attack_iterations * 2 * 2 + 3 * 3,
+            "classifier": 2 + self.settings.attack_iterations * 2 * 2 + 3 * 3,
             # Two latents an image, forward and backward.
-            "generator": self.attack_iterations * 2 * 3,
+            "generator": self.settings.attack_iterations * 2 * 3,
         }
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
@@ -187,7 +163,9 @@ class L2LDA(TrainingMethod):
         start = tf.zeros_like(images)
         gradients, cross_entropy = self.loss_gradient(images, labels)
         images, labels = _twice(images), _twice(labels)
-        latents = stateless_random.normal([tf.shape(images)[0], self.latent_dim], latent_seed)
+        latents = stateless_random.normal(
+            [tf.shape(images)[0], self.settings.latent_dim], latent_seed
+        )
         zero = tf.constant(0.0)
 
         def advance(step: tf.Tensor, state: Recursion) -> tuple[tf.Tensor, Recursion]:
@@ -195,13 +173,13 @@ class L2LDA(TrainingMethod):
 
         # A loop of the graph: unrolled, even small networks take half a minute to trace.
         _, reached = tf.while_loop(
-            lambda step, _: step < self.attack_iterations,
+            lambda step, _: step < self.settings.attack_iterations,
             advance,
             (
                 tf.constant(0),
                 Recursion(_twice(start), images, _twice(gradients), cross_entropy, zero, zero),
             ),
-            maximum_iterations=self.attack_iterations,
+            maximum_iterations=self.settings.attack_iterations,
         )
         return reached
 
@@ -215,7 +193,8 @@ class L2LDA(TrainingMethod):
     ) -> Recursion:
         """One step; its arguments are doubled: `[2b, ...]`."""
         features = [images, unit_channel_l2(state.gradients), state.perturbations]
-        step = self.step_size * self.generator(
+        step_size = self.settings.attack_step_size * self.threat_model.epsilon
+        step = step_size * self.generator(
             [tf.concat(features, axis=-1), latents, labels], training=training
         )
         epsilon = self.threat_model.epsilon
@@ -224,7 +203,9 @@ class L2LDA(TrainingMethod):
         gradients, cross_entropy = self.loss_gradient(tf.stop_gradient(adversarial_images), labels)
         ratio = tf.reduce_mean(diversity(*tf.split(adversarial_images, 2), *tf.split(latents, 2)))
         # Has the gradient of the cross-entropy plus lambda D_t (see the module).
-        ascended = tf.reduce_sum(gradients * adversarial_images) + self.diversity_weight * ratio
+        ascended = (
+            tf.reduce_sum(gradients * adversarial_images) + self.settings.diversity_weight * ratio
+        )
         return Recursion(
             perturbations=perturbations,
             adversarial_images=adversarial_images,

@@ -14,63 +14,52 @@ standardisation), L2 is on all its parameters, and CIFAR is padded by 4 pixels, 
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.settings import setting
+
+BASELINE = True
+TRAINS_ON = "ten projected steps up the cross-entropy (arXiv:1706.06083)"
 
 
-class PGDAdversarialTraining(TrainingMethod):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.MethodSettings):
+    """config.json's 10 steps of 2/255 at a radius of 8/255."""
+
+    attack_iterations: int = shared.attack_iterations(10)
+    attack_step_size: float = shared.attack_step_size(0.25)
+    adversary_mode: str = setting(
+        "eval",
+        "The classifier's mode while it is attacked; train as Madry's code has it, with the "
+        "batch's statistics.",
+        choices=("eval", "train"),
+        ours=True,
+    )
+
+
+class PGDAT(TrainingMethod):
     """Trains on the images that projected gradient descent finds."""
 
+    settings: Settings
     reports = ("loss", "accuracy_on_adversarial")
-
-    def __init__(
-        self,
-        *,
-        num_steps: int = 10,
-        step_size: float = 0.25,
-        adversary_mode: str = "eval",
-        **common: Any,
-    ):
-        """Keeps the adversary's settings; see the base class for `common`.
-
-        Args:
-          num_steps: ascent steps.
-          step_size: length of a step, in units of epsilon.
-          adversary_mode: `eval` or `train`, the classifier's mode while it is attacked.
-          **common: of the base class.
-        """
-        super().__init__(**common)
-        self.num_steps = num_steps
-        self.step_size = step_size * self.threat_model.epsilon
-        self.attacks_in_train_mode = adversary_mode == "train"
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> PGDAdversarialTraining:
-        """See the base class."""
-        return cls(
-            num_steps=values.attack_iterations,
-            step_size=values.attack_step_size,
-            adversary_mode=values.adversary_mode,
-            **common,
-        )
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """A gradient by the images each step, then the descent."""
-        return {"classifier": 2 * self.num_steps + 3}
+        return {"classifier": 2 * self.settings.attack_iterations + 3}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Ascends by the images, then descends by the weights."""
         images, labels = data["image"], data["label"]
         (start_seed,) = self.step_seeds(1)
         adversarial_images = self.attack(
-            images, labels, start_seed, training=self.attacks_in_train_mode
+            images, labels, start_seed, training=self.settings.adversary_mode == "train"
         )
         with tf.GradientTape() as tape:
             logits = self.classifier(adversarial_images, training=True)
@@ -93,18 +82,20 @@ class PGDAdversarialTraining(TrainingMethod):
           The last iterate, float32 `[b, h, w, c]` within the threat model.
         """
         start = self.threat_model.random_perturbation(tf.shape(images), start_seed)
+        num_steps = self.settings.attack_iterations
+        step_size = self.settings.attack_step_size * self.threat_model.epsilon
 
         def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             gradients = self.loss_gradient(current, labels, training)
-            moved = current + self.step_size * tf.sign(gradients)
+            moved = current + step_size * tf.sign(gradients)
             return step + 1, self.threat_model.project(moved, images)
 
         # A loop of the graph: unrolled, a deep classifier takes minutes to trace.
         _, adversarial_images = tf.while_loop(
-            lambda step, _: step < self.num_steps,
+            lambda step, _: step < num_steps,
             ascend,
             (tf.constant(0), self.threat_model.project(images + start, images)),
-            maximum_iterations=self.num_steps,
+            maximum_iterations=num_steps,
         )
         return adversarial_images
 
@@ -122,4 +113,4 @@ class PGDAdversarialTraining(TrainingMethod):
         return self.attack(images, labels, start_seed, training=False)
 
 
-METHOD = PGDAdversarialTraining
+METHOD = PGDAT

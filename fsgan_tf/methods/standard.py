@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 import tensorflow as tf
-from absl import flags
 
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+
+TRAINS_ON = "clean images: undefended"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.MethodSettings):
+    """Of standard training: the classifier's optimizer alone."""
 
 
 class Standard(TrainingMethod):
     """Minimises the mean cross-entropy of clean images."""
 
+    settings: Settings
     reports = ("loss", "accuracy")
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues, **common: Any) -> Standard:
-        """See the base class; there is nothing to choose."""
-        del values
-        return cls(**common)
 
     @property
     def forward_equivalents(self) -> dict[str, float]:

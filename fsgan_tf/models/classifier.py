@@ -9,7 +9,8 @@ from fsgan_tf.models.preprocessing import AS_IS, Preprocessing
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-    from absl import flags
+
+    from fsgan_tf.runs.configuration import TrainingConfiguration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Classifier:
       preprocessing: makes what `model_fn` takes of pixels in [0, 1].
       weights_sha256: hash of its weights, where it comes from a run.
       files_sha256: hash of its files' contents, where it comes from files.
-      settings: the flags it was trained with, where it comes from a run.
+      settings: what it was trained with, where it comes from a run.
       class_names: k names in the order of the logits; None if it does not say.
       notes: a sentence on each thing that was adapted, for the user to read.
       upper_bound: why a robust accuracy measured through its logits may be too high; None where
@@ -43,7 +44,7 @@ class Classifier:
     preprocessing: Preprocessing = AS_IS
     weights_sha256: str | None = None
     files_sha256: str | None = None
-    settings: "flags.FlagValues | None" = None
+    settings: "TrainingConfiguration | None" = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     upper_bound: str | None = None

@@ -5,19 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from absl import flags
-
-from fsgan_tf import settings
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import make_folder, sole_writer, write_atomically
 from fsgan_tf.runs.checkpoints import Checkpoints
+from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration
 from fsgan_tf.runs.metrics import Metrics
-
-# What may change when a run goes on: where things are, how far it goes, what is looked at after.
-CHANGEABLE_FLAGS = (
-    *("run_dir", "data_dir", "memory_limit"),
-    *("dry_run", "epochs", "eval_examples", "on_nan"),
-)
 
 
 class RunDirectory:
@@ -51,7 +43,7 @@ class RunDirectory:
         """
         return sole_writer(self.path, activity="training", flag="run_dir")
 
-    def prepare(self, values: flags.FlagValues) -> None:
+    def prepare(self, configuration: TrainingConfiguration) -> None:
         """Makes the directory and records the flags, or checks them against the recorded ones.
 
         Raises:
@@ -59,39 +51,36 @@ class RunDirectory:
         """
         make_folder(self.checkpoints.folder, "run_dir")
         if self.flags_file.exists():
-            self.refuse_other_flags(values)
-        write_atomically(self.flags_file, values.flags_into_string().encode())
+            self.refuse_other_flags(configuration)
+        write_atomically(self.flags_file, configuration.to_flags().encode())
 
-    def read_flags(self) -> flags.FlagValues:
-        """The recorded training flags.
+    def read_configuration(self) -> TrainingConfiguration:
+        """The recorded settings.
 
         Raises:
           UserError: where there are none, or they are not this package's.
         """
-        values = settings.training_flags()
         if not self.flags_file.is_file():
             raise UserError(
                 f"{self.path} is no run directory: it has no flags.txt; give the --run_dir of a "
                 "training"
             )
         try:
-            values(["fsgan_tf", f"--flagfile={self.flags_file}"])
-        except (flags.Error, OSError, ValueError) as error:
+            return TrainingConfiguration.from_flag_file(self.flags_file.read_text("utf-8"))
+        except (UserError, OSError, ValueError) as error:
             raise UserError(f"cannot read {self.flags_file}: {error}") from error
-        settings.complete(values)
-        return values
 
-    def refuse_other_flags(self, values: flags.FlagValues) -> None:
-        """Compares the flags with the recorded ones.
+    def refuse_other_flags(self, configuration: TrainingConfiguration) -> None:
+        """Compares the settings with the recorded ones.
 
         Raises:
           UserError: where one differs that changes the training.
         """
-        recorded, asked = self.read_flags().flag_values_dict(), values.flag_values_dict()
+        recorded, asked = self.read_configuration().values(), configuration.values()
         differences = [
-            f"--{name} was {recorded[name]} and is now {asked[name]}"
+            f"--{name} was {recorded.get(name)} and is now {asked[name]}"
             for name in sorted(asked)
-            if name not in CHANGEABLE_FLAGS and recorded.get(name) != asked[name]
+            if name not in CHANGEABLE and recorded.get(name) != asked[name]
         ]
         if differences:
             raise UserError(

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import keras
-from absl import flags
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from fsgan_tf.networks import classifiers
 from fsgan_tf.networks.weights import weights_sha256
 from fsgan_tf.runs.checkpoints import Progress, assign, network_variables
+from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.runs.directory import RunDirectory
 
 
@@ -22,14 +22,14 @@ class RestoredClassifier:
     Attributes:
       model: float32 images `[b, h, w, c]` in [0, 1] to float32 logits `[b, K]`.
       class_names: K names.
-      settings: the training flags it was trained with.
+      settings: what it was trained with.
       progress: how far its training was.
       weights_sha256: of its weights, whatever file holds them.
     """
 
     model: keras.Model
     class_names: tuple[str, ...]
-    settings: flags.FlagValues
+    settings: TrainingConfiguration
     progress: Progress
     weights_sha256: str
 
@@ -44,15 +44,17 @@ def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
       UserError: where the directory is no run, or has no readable checkpoint.
     """
     run = RunDirectory(run_dir)
-    values = run.read_flags()
+    configuration = run.read_configuration()
     arrays, progress = run.checkpoints.read_newest(with_optimizers=False)
     if progress is None or (progress.epoch, progress.step_in_epoch) == (0, 0):
         raise UserError(f"{run.path} has no checkpoint of a step yet; train it first")
-    model = wide_resnet(
-        depth=values.classifier_depth,
-        width=values.classifier_width,
+    model = classifiers.build(
+        configuration.training.architecture,
+        configuration.classifier,
         num_classes=len(progress.class_names),
         image_shape=progress.image_shape,
     )
     assign(network_variables("classifier", model), arrays, run.checkpoints.folder)
-    return RestoredClassifier(model, progress.class_names, values, progress, weights_sha256(model))
+    return RestoredClassifier(
+        model, progress.class_names, configuration, progress, weights_sha256(model)
+    )

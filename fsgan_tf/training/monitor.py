@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from tensorboard.plugins.hparams import api as hparams
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from fsgan_tf.attacks import Evaluator, by_names
 from fsgan_tf.data.loading import Split
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.reporting import results_file
+from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
@@ -27,7 +27,7 @@ _PICTURED_EXAMPLES = 8
 _DIAGNOSED_BATCHES = 4
 _ENLARGEMENT = 3
 # Not shown as hyper-parameters: where things are.
-_NO_HPARAMS = ("run_dir", "data_dir", "dry_run", "?", "help", "helpfull", "helpshort", "helpxml")
+_NO_HPARAMS = ("run_dir", "data_dir", "dry_run")
 
 Row = dict[str, Any]
 
@@ -70,9 +70,9 @@ class Watcher(keras.callbacks.Callback):
         self._steps = 0
         self._seconds_per_epoch: list[float] = []
 
-    def describe(self, values: flags.FlagValues) -> None:
-        """Writes the resolved flags to TensorBoard, as text and as hyper-parameters."""
-        listed = {k: v for k, v in values.flag_values_dict().items() if k not in _NO_HPARAMS}
+    def describe(self, configuration: TrainingConfiguration) -> None:
+        """Writes the settings to TensorBoard, as text and as hyper-parameters."""
+        listed = {k: v for k, v in configuration.values().items() if k not in _NO_HPARAMS}
         text = "\n".join(f"    --{name}={value}" for name, value in listed.items())
 
         def summaries() -> None:

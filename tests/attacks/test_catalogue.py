@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
 from fsgan_tf.attacks import Evaluator, Source, by_names, catalogue, suite
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.threat_model import ThreatModel
 
@@ -42,7 +42,7 @@ def test_stronger_than_pgd_where_gradients_lie(name, honest, images, labels, thr
 
 
 def test_suites_are_those_of_the_flag():
-    assert catalogue.suite_names() == list(settings.SUITES)
+    assert catalogue.suite_names() == list(command_flags.SUITES)
 
 
 def test_paper_white_box_is_the_papers():

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import devices, evaluate, settings
+from fsgan_tf import devices, evaluate
 from fsgan_tf.attacks import by_names
-from fsgan_tf.cli import runner
+from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.evaluation import checks, engine
 from fsgan_tf.evaluation.result import Diagnosis
@@ -83,8 +84,7 @@ def _save(path, serve, model=None, shape=(None, 8, 8, 1), dtype=tf.float32):
 @pytest.fixture
 def run(monkeypatch, model, tmp_path):
     """A run directory as training would leave it, as far as evaluation looks."""
-    values = settings.training_flags()
-    values(["fsgan_tf", "--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
+    values = training_flags.parse(["--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
     restored = SimpleNamespace(
         model=model, class_names=("a", "b", "c"), settings=values, weights_sha256="12" * 32
     )
@@ -94,7 +94,7 @@ def run(monkeypatch, model, tmp_path):
 
 def _evaluate(*argv):
     return runner.run(
-        evaluate.main, settings.evaluation_flags(), description="", argv=[*argv, *FAST]
+        evaluate.main, command_flags.evaluation_flags(), description="", argv=[*argv, *FAST]
     )
 
 
@@ -277,7 +277,9 @@ def test_arithmetic_that_repeats_itself_on_demand(run, test_set, unchecked, monk
 def test_images_made_against_sources(run, test_set, keras_file, tmp_path, unchecked):
     argv = [f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", f"--source={run},{keras_file}"]
     argv.append("--attacks=transfer_fgsm,fgsm")
-    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    assert (
+        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 0
+    )
     results = _results(tmp_path / "out")
     transferred = {a["name"]: a for a in results["attacks"] if a["name"] != "fgsm"}
     assert list(transferred) == ["transfer_fgsm@run", "transfer_fgsm@model.keras"]
@@ -295,14 +297,18 @@ def test_sources_of_one_name_are_told_apart(run, test_set, keras_file, tmp_path,
     copy = tmp_path / "model.keras"
     shutil.copy(keras_file, copy)
     argv = [f"--run_dir={run}", "--attacks=transfer_fgsm", f"--source={keras_file},{copy}"]
-    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+    assert (
+        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 0
+    )
     names = [attack["name"] for attack in _results(run / "evaluation")["attacks"]]
     assert names == [f"transfer_fgsm@{keras_file}", f"transfer_fgsm@{copy}"]
 
 
 def test_sources_that_are_missing_or_do_not_fit(run, test_set, tmp_path, capsys):
     argv = [f"--run_dir={run}", "--suite=paper_black_box"]
-    assert runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 2
+    assert (
+        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 2
+    )
     assert "--source=RUN_DIR" in capsys.readouterr().err
     path = tmp_path / "other.keras"
     keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
@@ -319,7 +325,8 @@ def test_two_devices_write_what_one_writes(test_set, saved_model, keras_file, tm
         argv.append("--attacks=pgd3,transfer_pgd3")
         argv.append("--batch_size=3")
         assert (
-            runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=argv) == 0
+            runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv)
+            == 0
         )
     assert _outcome(tmp_path / "one_device" / "o") == _outcome(tmp_path / "mirrored" / "o")
 
@@ -412,7 +419,7 @@ def test_bad_flags(argv, message, capsys):
 
 
 def test_unknown_attack_or_large_step(capsys, run, test_set):
-    flag_values = settings.evaluation_flags()
+    flag_values = command_flags.evaluation_flags()
     argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
     assert runner.run(evaluate.main, flag_values, description="", argv=argv) == 2
     assert "unknown attack 'deepfool'; there are fgsm" in capsys.readouterr().err

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import export, settings
+from fsgan_tf import export
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.models import saving
@@ -211,7 +212,7 @@ def test_a_class_name_for_every_logit_is_required(model, tmp_path):
 def run_command(monkeypatch, model, *arguments: str) -> int:
     classifier = types.SimpleNamespace(model=model, class_names=CLASS_NAMES)
     monkeypatch.setattr("fsgan_tf.runs.restored.restore_classifier", lambda path: classifier)
-    return runner.run(export.main, settings.export_flags(), description="", argv=arguments)
+    return runner.run(export.main, command_flags.export_flags(), description="", argv=arguments)
 
 
 def test_command_exports_and_says_how_to_use_it(model, tmp_path, monkeypatch, capsys):

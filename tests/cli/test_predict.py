@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import predict, settings
+from fsgan_tf import predict
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner
 from fsgan_tf.models import saving
 
@@ -55,7 +56,7 @@ def images(tmp_path):
 def run(*arguments) -> int:
     return runner.run(
         predict.main,
-        settings.predict_flags(),
+        command_flags.predict_flags(),
         description="",
         takes_words=True,
         argv=[str(argument) for argument in arguments],

@@ -14,12 +14,14 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsgan_tf import evaluate, export, predict, settings, train
-from fsgan_tf.cli import runner
+from fsgan_tf import evaluate, export, predict, train
+from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import restore_classifier
+from fsgan_tf.runs.settings import MAX_ROLLBACKS
 from fsgan_tf.training.monitor import Watcher
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +29,7 @@ TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precis
 
 
 def _train(*arguments: str) -> int:
-    return runner.run(train.main, settings.training_flags(), description="", argv=arguments)
+    return runner.run(train.main, training_flags.training_flags(), description="", argv=arguments)
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +100,24 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
 def test_other_commands_take_the_run(run, tmp_path, capsys):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
     arguments.append(f"--output_dir={tmp_path / 'results'}")
-    code = runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    code = runner.run(
+        evaluate.main, command_flags.evaluation_flags(), description="", argv=arguments
+    )
     assert code == 0
     assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
     arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
-    assert runner.run(export.main, settings.export_flags(), description="", argv=arguments) == 0
+    assert (
+        runner.run(export.main, command_flags.export_flags(), description="", argv=arguments) == 0
+    )
     picture = tmp_path / "digit.png"
     picture.write_bytes(tf.io.encode_png(tf.zeros([9, 7, 3], tf.uint8)).numpy())
     arguments = [f"--saved_model={tmp_path / 'export'}", str(picture)]
     code = runner.run(
-        predict.main, settings.predict_flags(), description="", argv=arguments, takes_words=True
+        predict.main,
+        command_flags.predict_flags(),
+        description="",
+        argv=arguments,
+        takes_words=True,
     )
     assert code == 0
     assert "digit.png" in capsys.readouterr().out
@@ -116,7 +126,9 @@ def test_other_commands_take_the_run(run, tmp_path, capsys):
 def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
     arguments.append(f"--output_dir={tmp_path}")
-    code = runner.run(evaluate.main, settings.evaluation_flags(), description="", argv=arguments)
+    code = runner.run(
+        evaluate.main, command_flags.evaluation_flags(), description="", argv=arguments
+    )
     assert code == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)
@@ -291,7 +303,7 @@ def test_rollbacks_to_one_checkpoint_are_bounded(tmp_path, capsys, monkeypatch):
     flags = [*TINY, "--method=standard", "--epochs=2", "--on_nan=rollback"]
     assert _train(*flags, f"--run_dir={tmp_path / 'run'}") == 1
     errors = capsys.readouterr().err.strip().splitlines()
-    assert len(errors) == 1 + settings.MAX_ROLLBACKS
+    assert len(errors) == 1 + MAX_ROLLBACKS
     assert "gave up after 3 rollbacks" in errors[-1]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings, stateless_random
+from fsgan_tf import methods, stateless_random
+from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
@@ -15,7 +16,7 @@ from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
 from tests.small_training import build as build_whole
 from tests.small_training import run as run_steps
 
-pytestmark = pytest.mark.parametrize("name", settings.method_names())
+pytestmark = pytest.mark.parametrize("name", methods.names())
 SEED = tf.constant([3, 4])
 
 
@@ -232,7 +233,7 @@ def test_later_steps_trace_nothing(name):
 
 def test_every_network_has_a_learning_rate_flag_and_a_cost(name):
     method = _stepped(name).method
-    values = settings.training_flags()
+    values = training_flags.training_flags()
     for network in method.networks:
         assert f"{network}_learning_rate" in values
         assert method.forward_equivalents[network] > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
 from tests.small_training import batch, build, dataset, run
@@ -22,12 +22,10 @@ def _start(method, images):
 
 
 def test_its_own_settings_are_the_authors():
-    values = settings.training_flags()
-    values(["train", "--method=feature_scatter"])
-    settings.complete(values)
-    assert (values.attack_iterations, values.attack_step_size) == (1, 1.0)
-    assert (values.label_smoothing, values.entropic_regularization) == (0.5, 0.01)
-    assert (values.classifier_learning_rate, values.weight_decay) == (0.1, 2e-4)
+    values = training_flags.parse(["--method=feature_scatter"])
+    assert (values.method.attack_iterations, values.method.attack_step_size) == (1, 1.0)
+    assert (values.method.label_smoothing, values.method.entropic_regularization) == (0.5, 0.01)
+    assert (values.method.classifier_learning_rate, values.method.weight_decay) == (0.1, 2e-4)
 
 
 def test_one_sign_step_of_epsilon_from_a_start_that_may_leave_the_pixel_range(method):

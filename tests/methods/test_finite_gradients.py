@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf import methods
 from fsgan_tf.methods.base import TrainingMethod
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build
 
@@ -55,7 +55,7 @@ def _equal_clean_and_adversarial_logits(method, data):
     return data
 
 
-@pytest.mark.parametrize("name", settings.method_names())
+@pytest.mark.parametrize("name", methods.names())
 @pytest.mark.parametrize(
     "edge",
     [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from tests.small_training import batch, build
 
@@ -112,15 +112,13 @@ def _assert_unmoved(method, before, network):
 
 
 def test_its_own_settings_are_the_authors():
-    values = settings.training_flags()
-    values(["train", "--method=l2l"])
-    settings.complete(values)
-    assert values.generator_optimizer == "adam"
-    assert values.generator_learning_rate == 1e-3
-    assert values.generator_weight_decay == values.weight_decay == 2e-4
-    assert values.classifier_learning_rate == 0.1
-    assert not values.generator_lr_decay
-    assert values.attack_iterations == 1
+    values = training_flags.parse(["--method=l2l"])
+    assert values.method.generator_optimizer == "adam"
+    assert values.method.generator_learning_rate == 1e-3
+    assert values.method.generator_weight_decay == values.method.weight_decay == 2e-4
+    assert values.method.classifier_learning_rate == 0.1
+    assert not values.method.generator_lr_decay
+    assert values.method.attack_iterations == 1
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -234,9 +234,9 @@ def test_perturbing_follows_the_first_latent_in_inference_mode():
 
 def test_the_defaults_are_the_authors():
     method = build("l2l_da")
-    assert method.attack_iterations == 10
-    assert method.step_size == pytest.approx(method.threat_model.epsilon / 4)
-    assert method.diversity_weight == 0.5
+    assert method.settings.attack_iterations == 10
+    assert method.settings.attack_step_size == 0.25
+    assert method.settings.diversity_weight == 0.5
     assert method.gradient_clip_norm == 1
     for optimizer in method.optimizers_by_network.values():
         assert float(optimizer.learning_rate) == pytest.approx(0.01)

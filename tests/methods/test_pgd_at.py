@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from tests.small_training import BATCH_SIZE, batch, build, dataset, run
 
 SEED = tf.constant([1, 2])
@@ -30,12 +30,10 @@ def _by_hand(method, images, labels, steps, training=False):
 
 
 def test_its_own_settings_are_madrys():
-    values = settings.training_flags()
-    values(["train", "--method=pgd_at", "--epsilon=8/255"])
-    settings.complete(values)
-    assert values.attack_iterations == 10
-    assert values.attack_step_size * values.epsilon == pytest.approx(2 / 255)
-    assert values.adversary_mode == "eval"
+    values = training_flags.parse(["--method=pgd_at", "--epsilon=8/255"])
+    assert values.method.attack_iterations == 10
+    assert values.method.attack_step_size * values.training.epsilon == pytest.approx(2 / 255)
+    assert values.method.adversary_mode == "eval"
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

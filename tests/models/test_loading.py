@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
 from fsgan_tf.attacks import Evaluator, by_names
+from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.models import export_folder, loading, model_flags, saving
 from fsgan_tf.models.keras_files import load_keras_model
@@ -60,7 +60,7 @@ def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
 
 
 def _from_flags(*argv):
-    values = settings.evaluation_flags()
+    values = command_flags.evaluation_flags()
     values(["evaluate", *argv])
     return loading.load_named(model_flags.named_model(values))
 

@@ -5,16 +5,13 @@ import sys
 
 import pytest
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.directory import RunDirectory
 
 
 def _values(*arguments):
-    values = settings.training_flags()
-    values(["train", "--method=standard", *arguments])
-    settings.complete(values)
-    return values
+    return training_flags.parse(["--method=standard", *arguments])
 
 
 _HOLD = """

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import RunError
 from fsgan_tf.models import saving
 from fsgan_tf.runs.checkpoints import Progress
@@ -55,9 +55,7 @@ def method():
 
 def test_a_checkpoint_that_does_not_fit(disk, method):
     run = RunDirectory(disk / "run")
-    values = settings.training_flags()
-    values(["train"])
-    settings.complete(values)
+    values = training_flags.parse([])
     run.prepare(values)
     run.checkpoints.save(method, Progress(1, 0, CLASSES, IMAGE_SHAPE))
     _fill(disk, 100_000)

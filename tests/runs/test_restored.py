@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks.weights import weights_sha256
 from fsgan_tf.runs.checkpoints import Progress
@@ -16,9 +16,7 @@ CLASSES = tuple("abcde")
 
 def _run(tmp_path, method, *epochs) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
-    values = settings.training_flags()
-    values(["train", "--method=standard"])
-    settings.complete(values)
+    values = training_flags.parse(["--method=standard"])
     run.prepare(values)
     for epoch in epochs:
         run.checkpoints.save(method, Progress(epoch, 0, CLASSES, IMAGE_SHAPE))

@@ -9,7 +9,9 @@ import experiments
 import numpy as np
 import pytest
 
-from fsgan_tf import settings, train
+from fsgan_tf import train
+from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import training_flags
 from fsgan_tf.models import saving
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
@@ -26,9 +28,7 @@ SHAPE = (32, 32, 3)
 def run(tmp_path_factory):
     """A run that was never trained, of an epsilon that fools nothing."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    values = settings.training_flags()
-    values(["train", "--method=standard", "--precision=float32", "--epsilon=1e-7"])
-    settings.complete(values)
+    values = training_flags.parse(["--method=standard", "--precision=float32", "--epsilon=1e-7"])
     method = train.build_method(values, len(NAMES), SHAPE)
     directory = RunDirectory(folder)
     directory.prepare(values)
@@ -71,14 +71,14 @@ def ours(monkeypatch):
 
     def run_module(module, arguments):
         assert module == "fsgan_tf.evaluate"
-        values = settings.evaluation_flags()
+        values = command_flags.evaluation_flags()
         values(["evaluate", *arguments])
         started.append(values)
         attacks = [{"name": name, "accuracy": 0.25, "seconds": 1} for name in values.attacks]
         results = {
             "num_examples": values.num_examples,
-            "seed": values.seed,
-            "classifier_sha256": restore_classifier(values.run_dir).weights_sha256,
+            "seed": values.training.seed,
+            "classifier_sha256": restore_classifier(values.training.run_dir).weights_sha256,
             "attacks": attacks,
         }
         Path(values.output_dir).mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ import json
 import experiments
 import pytest
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.runs.directory import RunDirectory
 from tests.reporting.test_results_file import RESULTS
@@ -16,9 +16,7 @@ FLAGS = ["--batch_size=50", "--epochs=2"]
 @pytest.fixture
 def finished(tmp_path):
     """A run directory that looks finished: 2 epochs of 10 and 20 steps of 50 images."""
-    values = settings.training_flags()
-    values(["train", *FLAGS, f"--run_dir={tmp_path}"])
-    settings.complete(values)
+    values = training_flags.parse([*FLAGS, f"--run_dir={tmp_path}"])
     run = RunDirectory(tmp_path)
     run.prepare(values)
     accuracies = {"one_step_accuracy": 0.5, "robust_accuracy": 0.25}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import settings, train
+from fsgan_tf import train
+from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.methods.feature_scatter import FeatureScatter
 from fsgan_tf.runs.checkpoints import Progress
@@ -33,9 +34,9 @@ def digits() -> loading.ImageDataset:
 
 
 def _build(digits, method, **flags):
-    values = settings.training_flags()
-    values(["train", *(f"--{key}={value}" for key, value in {"method": method, **flags}.items())])
-    settings.complete(values)
+    values = training_flags.parse(
+        [*(f"--{key}={value}" for key, value in {"method": method, **flags}.items())]
+    )
     return values, train.build_method(values, digits.num_classes, digits.image_shape)
 
 
@@ -220,8 +221,7 @@ def test_an_unfit_standard_run_is_named(fs_gan, tmp_path, capsys):
     assert "no run directory" in _error(capsys, fs_gan_run, f"--standard_run_dir={tmp_path}")
     error = _error(capsys, fs_gan_run, f"--standard_run_dir={fs_gan[0]}")
     assert "a run of --method=standard is needed" in error
-    values = settings.training_flags()
-    values(["train", "--method=standard"])
+    values = training_flags.parse(["--method=standard"])
     other = RunDirectory(tmp_path / "other")
     other.prepare(values)
     other.checkpoints.save(build("standard"), Progress(1, 0, tuple("abcde"), (16, 16, 3)))

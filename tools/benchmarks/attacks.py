@@ -160,16 +160,22 @@ def _load(task: Task) -> _Examples:
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(task.run_dir)
-    values = restored.settings
+    values = restored.settings.data
     test, _ = loading.load_test(
-        values.dataset, data_dir=task.data_dir or values.data_dir, image_size=values.image_size
+        values.dataset,
+        data_dir=task.data_dir or values.data_dir,
+        image_size=values.image_size,
     )
     if len(test) < task.num_examples:
         raise UserError(f"--num_examples={task.num_examples}: there are {len(test)} test images")
     examples = test.first(task.num_examples)
     images = examples.images.astype(np.float32) / np.float32(255)
     return _Examples(
-        restored.model, images, examples.labels, values.epsilon, len(restored.class_names)
+        restored.model,
+        images,
+        examples.labels,
+        restored.settings.training.epsilon,
+        len(restored.class_names),
     )
 
 

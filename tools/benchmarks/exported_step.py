@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import flags
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.runs.configuration import TrainingConfiguration
 
 if TYPE_CHECKING:
     from fsgan_tf.methods.base import TrainingMethod
+    from fsgan_tf.methods.parts.batches import Batch
 
 _PROGRAM, _DESCRIPTION = "step.stablehlo", "step.json"
 # Which input each assigned variable is, as TensorFlow's module says it.
@@ -81,7 +82,7 @@ class Description:
 
 
 def export(
-    method: "TrainingMethod", values: flags.FlagValues, reference_steps: int, folder: Path
+    method: "TrainingMethod", values: "TrainingConfiguration", reference_steps: int, folder: Path
 ) -> None:
     """Writes the program of a whole step and its description.
 
@@ -99,12 +100,16 @@ def export(
     classifier = method.networks["classifier"]
     image_shape, num_classes = classifier.input_shape[1:], classifier.output_shape[-1]
     batch = (
-        Parameter((values.batch_size, *image_shape), "float32", "uniform", (0, 1)),
-        Parameter((values.batch_size,), "int32", "uniform", (0, num_classes)),
+        Parameter((values.training.batch_size, *image_shape), "float32", "uniform", (0, 1)),
+        Parameter((values.training.batch_size,), "int32", "uniform", (0, num_classes)),
     )
     images, labels = (tf.constant(one.draw(index)) for index, one in enumerate(batch))
     data = {"image": images, "label": labels}
-    step = tf.function(method.packed_step, autograph=False, jit_compile=True)
+
+    def packed_step(data: "Batch") -> tf.Tensor:
+        return method.pack(method.train_step(data))
+
+    step = tf.function(packed_step, autograph=False, jit_compile=True)
     concrete = step.get_concrete_function(data)
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
     variables = [by_handle[id(handle)] for handle in concrete.captured_inputs]
@@ -114,11 +119,11 @@ def export(
     program = step.experimental_get_compiler_ir(data)("stablehlo_serialized")
     loss = method.reports.index("loss")
     description = Description(
-        method=values.method,
-        precision=values.precision,
-        depth=values.classifier_depth,
-        width=values.classifier_width,
-        batch_size=values.batch_size,
+        method=values.training.method,
+        precision=values.training.precision,
+        depth=values.classifier.classifier_depth,
+        width=values.classifier.classifier_width,
+        batch_size=values.training.batch_size,
         gigaflops=training.gigaflops(method),
         loss=loss,
         losses=[float(step(data)[loss]) for _ in range(reference_steps)],

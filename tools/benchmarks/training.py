@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import experiments
-from absl import flags
 
 from benchmarks import timing
 from benchmarks.authors_step import authors_step
 from benchmarks.timing import Section, Timed
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.runs.configuration import TrainingConfiguration
 
 if TYPE_CHECKING:
     from fsgan_tf.methods.base import TrainingMethod
@@ -36,7 +36,7 @@ _EPOCH_EXAMPLES, _EPOCHS = 3000, 3
 _GIB = 2**30
 
 
-def parse(methods: Sequence[str], text: str) -> dict[str, flags.FlagValues]:
+def parse(methods: Sequence[str], text: str) -> dict[str, TrainingConfiguration]:
     """The training flags of each method at one scale; `text` as on a command line.
 
     Raises:
@@ -45,11 +45,11 @@ def parse(methods: Sequence[str], text: str) -> dict[str, flags.FlagValues]:
     return {method: _training_flags(method, text) for method in methods}
 
 
-def steps(trainings: dict[str, flags.FlagValues], rounds: int) -> Section:
+def steps(trainings: dict[str, TrainingConfiguration], rounds: int) -> Section:
     """A whole step of each method on random images, and how near the peak it comes."""
     from fsgan_tf import devices
 
-    precision = devices.resolve_precision(next(iter(trainings.values())).precision)
+    precision = devices.resolve_precision(next(iter(trainings.values())).training.precision)
     peak = timing.matrix_product(precision)
     operations, timed = {}, {}
     for name, values in trainings.items():
@@ -83,9 +83,9 @@ def peer(folder: str | None, text: str, rounds: int) -> Section:
     try:
         timed["authors', float32"] = authors_step(
             folder,
-            depth=values.classifier_depth,
-            width=values.classifier_width,
-            batch_size=values.batch_size,
+            depth=values.classifier.classifier_depth,
+            width=values.classifier.classifier_width,
+            batch_size=values.training.batch_size,
             num_classes=_CLASSES,
         )
     except UserError as error:
@@ -102,7 +102,7 @@ def peer(folder: str | None, text: str, rounds: int) -> Section:
     ]
     return Section(
         f"A Feature-Scatter step beside its authors' ({method.classifier.name}, "
-        f"batch {values.batch_size})",
+        f"batch {values.training.batch_size})",
         ("code", "images/s", "GFLOP an image", "GFLOP/s", "of the peak", "times theirs"),
         rows,
         notes,
@@ -124,7 +124,7 @@ def epoch(methods: Sequence[str], text: str, data_dir: str | None, results: Path
     for name, values in parse(methods, text).items():
         run_dir = results / f"epoch_{name}"
         shutil.rmtree(run_dir, ignore_errors=True)
-        precision = devices.resolve_precision(values.precision)
+        precision = devices.resolve_precision(values.training.precision)
         peak = timing.matrix_product(precision)
         timing.in_turn([peak], 1)
         experiments.run_module(
@@ -241,43 +241,38 @@ def gigaflops(method: "TrainingMethod") -> float:
     )
 
 
-def _training_flags(method: str, text: str) -> flags.FlagValues:
-    values = settings.training_flags()
+def _training_flags(method: str, text: str) -> TrainingConfiguration:
     try:
-        words = values(["train", *shlex.split(text), f"--method={method}"])[1:]
-    except flags.Error as error:
+        return training_flags.parse([*shlex.split(text), f"--method={method}"])
+    except UserError as error:
         raise UserError(f"--training_flags: {error}") from error
-    if words:
-        raise UserError(f"--training_flags holds {' '.join(words)}, which is no flag")
-    settings.complete(values)
-    return values
 
 
 def _dataset_flags(data_dir: str | None) -> list[str]:
     return ["--dataset=cifar10", *([f"--data_dir={data_dir}"] if data_dir else [])]
 
 
-def _method(values: flags.FlagValues) -> "TrainingMethod":
+def _method(values: TrainingConfiguration) -> "TrainingMethod":
     from fsgan_tf import train
 
     return train.build_method(values, _CLASSES, _IMAGE_SHAPE)
 
 
-def _step(method: "TrainingMethod", values: flags.FlagValues) -> Timed:
+def _step(method: "TrainingMethod", values: TrainingConfiguration) -> Timed:
     """A whole step on random images, in images."""
     import tensorflow as tf
 
-    generator = tf.random.Generator.from_seed(values.seed)
+    generator = tf.random.Generator.from_seed(values.training.seed)
     batch = {
-        "image": generator.uniform([values.batch_size, *_IMAGE_SHAPE]),
-        "label": generator.uniform([values.batch_size], 0, _CLASSES, tf.int32),
+        "image": generator.uniform([values.training.batch_size, *_IMAGE_SHAPE]),
+        "label": generator.uniform([values.training.batch_size], 0, _CLASSES, tf.int32),
     }
-    step = tf.function(method.train_step, autograph=False, jit_compile=values.jit_compile)
+    step = tf.function(method.train_step, autograph=False, jit_compile=values.training.jit_compile)
 
     def run() -> None:
         step(batch)["loss"].numpy()
 
-    return Timed(run, values.batch_size)
+    return Timed(run, values.training.batch_size)
 
 
 def _against_peak(rate: float, operations: float, peak: float) -> list[str]:
@@ -349,8 +344,8 @@ def _time_fit(method_name: str, text: str, replicas: int, deterministic: bool) -
         devices.make_deterministic()
     with strategy.scope():
         method = _method(values)
-    count = values.batch_size * replicas
-    random = tf.random.Generator.from_seed(values.seed)
+    count = values.training.batch_size * replicas
+    random = tf.random.Generator.from_seed(values.training.seed)
     batch = {
         "image": random.uniform([count, *_IMAGE_SHAPE]),
         "label": random.uniform([count], 0, _CLASSES, tf.int32),

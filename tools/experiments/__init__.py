@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsgan_tf import settings
+from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.reporting import results_file
 
@@ -30,15 +30,17 @@ def train(run_dir: Path, arguments: Sequence[str]) -> None:
     from fsgan_tf.runs.directory import RunDirectory
 
     where = [*arguments, f"--run_dir={run_dir}"]
-    values = settings.training_flags()
-    values(["fsgan_tf.train", *where])
-    settings.complete(values)
+    values = training_flags.parse([*where])
     run = RunDirectory(run_dir)
     rows = run.metrics.read()
-    if rows and rows[-1]["epoch"] == values.epochs - 1 and run.saved_model.is_dir():
+    if rows and rows[-1]["epoch"] == values.training.epochs - 1 and run.saved_model.is_dir():
         run.refuse_other_flags(values)
         return
-    run_module("fsgan_tf.train", where)
+    unread = values.unread(training_flags.names_in(where))
+    run_module(
+        "fsgan_tf.train",
+        [word for word in where if not set(training_flags.names_in([word])) & set(unread)],
+    )
 
 
 def evaluate(run_dir: Path, attacks: Sequence[str], arguments: Sequence[str]) -> dict[str, Any]:
@@ -88,9 +90,9 @@ def training_minutes(run_dir: Path) -> float:
     from fsgan_tf.runs.directory import RunDirectory
 
     seconds, steps_before = 0.0, 0
-    flags = RunDirectory(run_dir).read_flags()
+    configuration = RunDirectory(run_dir).read_configuration()
     for row in RunDirectory(run_dir).metrics.read():
-        images = (row["step"] - steps_before) * flags.batch_size
+        images = (row["step"] - steps_before) * configuration.training.batch_size
         seconds += images / row["images_per_second"]
         steps_before = row["step"]
     return seconds / 60

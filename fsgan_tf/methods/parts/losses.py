@@ -38,6 +38,7 @@ def smoothed_cross_entropy(
     Returns:
       float32 `[b]`, in nats.
     """
+    logits = tf.cast(logits, tf.float32)
     targets = smoothed_targets(labels, logits.shape[-1], label_smoothing)
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 

@@ -111,3 +111,27 @@ def build(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name=f"{name}_scaled")
     optimizer.build(variables)
     return optimizer
+
+
+def built(given: Any, variables: list, *, loss_scaling: bool) -> keras.optimizers.Optimizer:
+    """A user's optimizer, built for its variables.
+
+    Args:
+      given: an optimizer, its name or its configuration.
+      variables: trainable Keras variables.
+      loss_scaling: scales losses dynamically, which float16 gradients need.
+
+    Raises:
+      ValueError: it is built for other variables.
+    """
+    optimizer = keras.optimizers.get(given)
+    if loss_scaling and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    owned = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in owned} != {id(variable) for variable in variables}:
+        raise ValueError(
+            f"the optimizer {optimizer.name} was built for other variables; give each network an "
+            "optimizer of its own"
+        )
+    return optimizer

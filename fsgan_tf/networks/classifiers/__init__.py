@@ -1,1 +1,56 @@
-"""Classifiers, one file each."""
+"""Architectures of classifiers, one file each; an architecture's name is its file's name.
+
+An architecture's file holds its `Settings` and `build(settings, num_classes=, image_shape=,
+dtype=)`. With FOLDER in PYTHONPATH, FOLDER/fsgan_tf/networks/classifiers/mine.py is
+`--architecture=mine`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import TYPE_CHECKING
+
+from fsgan_tf import settings
+
+if TYPE_CHECKING:
+    import keras
+
+__path__ = settings.extended_path(__path__, __name__)
+
+
+def names() -> list[str]:
+    """Names of the architectures."""
+    return list(settings.files_of(__name__))
+
+
+@functools.cache
+def declared(name: str) -> settings.Declaration:
+    """What the architecture's file declares: its settings, summary and constants."""
+    return settings.declared_in(settings.files_of(__name__)[name])
+
+
+def build(
+    name: str,
+    architecture_settings: settings.Settings,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: str = "float32",
+) -> keras.Model:
+    """Builds a classifier.
+
+    Args:
+      name: of the architecture, one of `names()`.
+      architecture_settings: of that architecture.
+      num_classes: K.
+      image_shape: `(h, w, c)`.
+      dtype: Keras dtype policy of the hidden layers.
+
+    Returns:
+      A model of float32 `[b, h, w, c]` images in [0, 1] to float32 logits `[b, K]`.
+    """
+    module = importlib.import_module(f"{__name__}.{name}")
+    return module.build(
+        architecture_settings, num_classes=num_classes, image_shape=image_shape, dtype=dtype
+    )

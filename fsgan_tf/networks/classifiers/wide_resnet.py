@@ -8,10 +8,48 @@ Deviations: normalisation (x - 0.5) / 0.5 is inside the network, so that epsilon
 units; global average pooling instead of 8x8 pooling (the same at 32x32).
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import keras
 from keras import layers
+
+from fsgan_tf import settings
+from fsgan_tf.settings import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(settings.Settings):
+    """Depth and width; WRN-28-10 is 28 and 10."""
+
+    classifier_depth: int = setting(
+        10,
+        "Wide ResNet depth, 6n+4.",
+        lower=10,
+        check=lambda depth: (
+            "must be 6n+4 (10, 16, 22, 28, 34, ...): three groups of n blocks of two convolutions"
+            if (depth - 4) % 6
+            else None
+        ),
+    )
+    classifier_width: int = setting(1, "Wide ResNet width multiplier.", lower=1)
+
+
+def build(
+    chosen: Settings,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: str = "float32",
+) -> keras.Model:
+    """The network of these settings; see `wide_resnet`."""
+    return wide_resnet(
+        depth=chosen.classifier_depth,
+        width=chosen.classifier_width,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        dtype=dtype,
+    )
 
 
 def wide_resnet(

@@ -33,7 +33,7 @@ def unet(
     """Builds the generator.
 
     Args:
-      image_shape: `(h, w, c)` with h and w divisible by 4.
+      image_shape: `(h, w, c)`; sides that 4 does not divide are padded inside, and cropped again.
       feature_channels: channels f of the stacked input images.
       latent_dim: d.
       width: channels of the first block; 64 in the reference.
@@ -57,7 +57,11 @@ def unet(
         classes = keras.ops.one_hot(inputs[-1], num_classes)
         normalise = functools.partial(_normalise_by_class, classes=classes, dtype=dtype)
 
-    down0 = _down(features, z, width, 3, 1, "down0", dtype)
+    below, right = -height % 4, -image_width % 4
+    x = features
+    if below or right:
+        x = layers.ZeroPadding2D(((0, below), (0, right)), dtype=dtype, name="pad")(features)
+    down0 = _down(x, z, width, 3, 1, "down0", dtype)
     down1 = _down(down0, z, width, 4, 2, "down1", dtype, normalise)
     down2 = _down(down1, z, 2 * width, 4, 2, "down2", dtype)
     up2 = _up(down2, down1, width, "up2", dtype, normalise)
@@ -65,6 +69,8 @@ def unet(
     output = layers.Conv2D(channels, 3, padding="same", **_convolution_options("output", dtype))(
         up1
     )
+    if below or right:
+        output = layers.Cropping2D(((0, below), (0, right)), dtype=dtype, name="crop")(output)
     if residual:
         inputs.append(keras.Input(image_shape, name="residual"))
         output = layers.Add(dtype="float32", name="add_residual")([output, inputs[-1]])

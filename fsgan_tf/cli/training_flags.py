@@ -1,0 +1,165 @@
+"""The flags of training, made from the settings that data, networks and methods declare.
+
+`FlagValues` holds texts; `configuration` makes typed settings of them. Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from absl import flags
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.runs.configuration import TrainingConfiguration, groups, readers
+from fsgan_tf.settings import Field, fields_of
+
+_FLAG = re.compile(r"--?([A-Za-z_]\w*)")
+
+
+class TrainingFlags(flags.FlagValues):
+    """Flag values that remember what stood on the command line itself, not in a flag file."""
+
+    def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
+        """Expands flag files; called by absl for the whole command line."""
+        # Past FlagValues' own attributes, which are flags.
+        self.__dict__["command_line"] = list(argv)
+        return super().read_flags_from_files(argv, force_gnu)
+
+
+def training_flags() -> TrainingFlags:
+    """The flags of `python -m fsgan_tf.train`, of every method and network."""
+    values = TrainingFlags()
+    for group, cls in groups().items():
+        for field in fields_of(cls):
+            if field.name not in values:
+                define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+                define(field.name, None, f"{field.setting.help} ({group})", flag_values=values)
+    return values
+
+
+def configuration(values: flags.FlagValues) -> TrainingConfiguration:
+    """The typed settings of parsed flags.
+
+    Raises:
+      UserError: a value that is none, or a flag on the command line that the chosen method or
+        network does not read.
+    """
+    given = given_texts(values)
+    configured = TrainingConfiguration.from_texts(given)
+    named = names_in(getattr(values, "command_line", ()))
+    if unread := [name for name in configured.unread(given) if name in named]:
+        raise UserError("; ".join(_unread(name, configured) for name in unread))
+    return configured
+
+
+def parse(arguments: Sequence[str]) -> TrainingConfiguration:
+    """The typed settings of command-line words, of which any method's flags may be given.
+
+    Raises:
+      UserError: as the command does.
+    """
+    values = training_flags()
+    try:
+        words = values(["train", *arguments])[1:]
+    except (flags.Error, ValueError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    if words:
+        raise UserError(f"{' '.join(words)} is no flag")
+    return TrainingConfiguration.from_texts(given_texts(values))
+
+
+def given_texts(values: flags.FlagValues) -> dict[str, str]:
+    """The flags that were given, on the command line or in a file, as texts."""
+    given = {name: values[name].value for name in readers() if values[name].present}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def names_in(words: Sequence[str]) -> set[str]:
+    """Names of the training's flags among the words of a command line."""
+    names = {match[1] for word in words if (match := _FLAG.match(word))}
+    return {name if name in readers() else name.removeprefix("no") for name in names}
+
+
+def notes(values: flags.FlagValues, configured: TrainingConfiguration) -> list[str]:
+    """What a person should know about a training that is otherwise as asked for."""
+    method = configured.training.method
+    lines = []
+    if departures := configured.departures():
+        lines.append(
+            f"{method} is trained with {', '.join(departures)}; configs/baselines has their "
+            "settings"
+        )
+    if unread := configured.unread(given_texts(values)):
+        names = ", ".join(f"--{name}" for name in unread)
+        lines.append(f"{method} does not read {names} of the flag file")
+    return lines
+
+
+def help_text(argv: Sequence[str]) -> str:
+    """The flags by what they belong to; with --method or --architecture, what applies to them.
+
+    Args:
+      argv: the command line.
+    """
+    found = groups()
+    chosen = {
+        word.partition("=")[0].lstrip("-"): word.partition("=")[2] for word in argv if "=" in word
+    }
+    for kind, flag in (("network", "architecture"), ("method", "method")):
+        if f"{kind} {chosen.get(flag)}" in found:
+            kept = f"{kind} {chosen[flag]}"
+            found = {
+                g: cls for g, cls in found.items() if not g.startswith(f"{kind} ") or g == kept
+            }
+    shared: dict[str, list[tuple[str, Field]]] = {}
+    for group, cls in found.items():
+        for field in fields_of(cls):
+            shared.setdefault(field.name, []).append((group, field))
+    methods = [group for group in found if group.startswith("method ")]
+    sections: dict[str, list[str]] = {}
+    for described in shared.values():
+        readers_of = [group for group, _ in described]
+        if len(readers_of) == 1:
+            title = readers_of[0]
+        elif readers_of == methods:
+            title = "every method"
+        else:
+            title = "several methods"
+        sections.setdefault(title, []).append(_described(described))
+    order = [g for g in found if not g.startswith("method ")] + ["every method", "several methods"]
+    titles = [title for title in [*order, *methods] if title in sections]
+    return "\n\n".join(f"{title}:\n" + "\n".join(sections[title]) for title in titles)
+
+
+def _described(described: list[tuple[str, Field]]) -> str:
+    _, field = described[0]
+    name = f"--[no]{field.name}" if field.type is bool else f"--{field.name}"
+    defaults: dict[str, list[str]] = {}
+    for group, one in described:
+        if one.default is not None:
+            text = one.text(one.default)
+            defaults.setdefault(text, []).append(group.partition(" ")[2])
+    if len(defaults) == 1 and len(described) in (1, len(next(iter(defaults.values())))):
+        (default,) = defaults
+    else:
+        default = "; ".join(f"{text} for {', '.join(names)}" for text, names in defaults.items())
+    only = ""
+    if len(described) > 1 and len(defaults) == 1:
+        only = "; " + ", ".join(group.partition(" ")[2] for group, _ in described)
+    allowed = f"; {', '.join(field.setting.allowed())}" if field.setting.allowed() else ""
+    told = f"default: {default}" if default else "no default"
+    return f"  {name}: {field.setting.help}\n      ({told}{allowed}{only})"
+
+
+def _unread(name: str, configured: TrainingConfiguration) -> str:
+    reading = readers()[name]
+    kind = reading[0].partition(" ")[0]
+    chosen = {"network": "architecture"}.get(kind, kind)
+    ours = getattr(configured.training, chosen, "")
+    theirs = ", ".join(group.partition(" ")[2] for group in reading)
+    return f"--{name} is not read by --{chosen}={ours}, only by {theirs}; leave it out"

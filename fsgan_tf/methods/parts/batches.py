@@ -1,0 +1,75 @@
+"""What a user's data set yields, as the methods take it."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+# Beyond [0, 1] by no more than arithmetic leaves: resizing and augmentation round.
+_TOLERANCE = 1e-3
+
+
+def as_batch(data: Any) -> Batch:
+    """`{"image": float32 [b, h, w, c], "label": int32 [b]}` of what a data set yields.
+
+    Args:
+      data: (images, labels), or a dictionary that holds `image` and `label`.
+
+    Raises:
+      ValueError: it is something else, images are whole numbers, or labels are not.
+    """
+    if isinstance(data, dict) and {"image", "label"} <= set(data):
+        images, labels = data["image"], data["label"]
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], dict):
+        images, labels = data
+    elif isinstance(data, (tuple, list)) and len(data) and isinstance(data[0], dict):
+        return as_batch(data[0])
+    else:
+        raise ValueError(
+            "batches must be (images, labels), or dictionaries of image and label; sample weights "
+            "and batches without labels are not supported"
+        )
+    if not images.dtype.is_floating:
+        raise ValueError(
+            f"images are {images.dtype.name}; give float32 images in [0, 1], such as "
+            "tf.cast(images, tf.float32) / 255"
+        )
+    if labels.shape.rank == 2 and labels.shape[1] == 1:
+        labels = tf.squeeze(labels, axis=1)
+    if not labels.dtype.is_integer or labels.shape.rank not in (None, 1):
+        raise ValueError(
+            f"labels are {labels.dtype.name} of shape {labels.shape}; give one whole number an "
+            "image (for one-hot labels, tf.argmax(labels, axis=1))"
+        )
+    return {"image": tf.cast(images, tf.float32), "label": tf.cast(labels, tf.int32)}
+
+
+def extremes_of(batch: Batch) -> tf.Tensor:
+    """Smallest and largest pixel, smallest and largest label; float32 `[4]`."""
+    images, labels = batch["image"], tf.cast(batch["label"], tf.float32)
+    return tf.stack(
+        [reduce(x) for x in (images, labels) for reduce in (tf.reduce_min, tf.reduce_max)]
+    )
+
+
+def require_images_and_labels(extremes: np.ndarray, num_classes: int) -> None:
+    """Raises `ValueError` unless a batch of these extremes can be trained on.
+
+    Args:
+      extremes: what `extremes_of` returned.
+      num_classes: K.
+    """
+    darkest, brightest, first_label, last_label = map(float, extremes)
+    if not -_TOLERANCE <= darkest <= brightest <= 1 + _TOLERANCE:
+        raise ValueError(
+            f"the first batch's pixels lie in [{darkest:.4g}, {brightest:.4g}], and epsilon is in "
+            "pixels of [0, 1]; give images in [0, 1] (divide those of 0 to 255 by 255), and put "
+            "what the network needs beyond that, such as keras.layers.Normalization or Rescaling, "
+            "at the classifier's beginning"
+        )
+    if not 0 <= first_label <= last_label < num_classes:
+        raise ValueError(
+            f"the first batch's labels lie in [{first_label:.0f}, {last_label:.0f}], and the "
+            f"classifier has {num_classes} classes: labels must be 0 to {num_classes - 1}"
+        )

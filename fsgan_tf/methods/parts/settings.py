@@ -1,0 +1,93 @@
+"""Settings that several training methods share. Imports no TensorFlow.
+
+The defaults are Feature-Scatter's for the classifier and L2L-DA's for the generator's weight decay;
+a method whose authors have others says so in its own `Settings`.
+"""
+
+import dataclasses
+
+from fsgan_tf import settings
+from fsgan_tf.settings import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodSettings(settings.Settings):
+    """The classifier's optimizer, of every method."""
+
+    classifier_learning_rate: float = setting(
+        0.1, "Learning rate of the classifier's SGD.", above=0, fraction=True
+    )
+    momentum: float = setting(0.9, "Momentum of every SGD.", lower=0, upper=0.999)
+    weight_decay: float = setting(2e-4, "Coupled L2 on every classifier parameter.", lower=0)
+    gradient_clip_norm: float = setting(
+        0.0,
+        "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",
+        lower=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneratorSettings(MethodSettings):
+    """The network of a learnt adversary and its optimizer."""
+
+    generator_width: int = setting(16, "Channels of the generator's first block.", lower=1)
+    generator_learning_rate: float = setting(
+        7.8e-3, "Learning rate of the generator's optimizer.", above=0, fraction=True
+    )
+    generator_optimizer: str = setting(
+        "sgd", "Optimizer of the generator.", choices=("sgd", "adam")
+    )
+    generator_weight_decay: float = setting(
+        1e-5, "Coupled L2 on every generator parameter.", lower=0
+    )
+    generator_lr_decay: bool = setting(
+        True, "Whether the generator's learning rate drops with the classifier's."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransportSettings(settings.Settings):
+    """The optimal-transport distance between the logits of two batches."""
+
+    entropic_regularization: float = setting(
+        0.01, "Entropic regularisation of the Sinkhorn plan.", above=0, fraction=True
+    )
+    sinkhorn_solver: str = setting(
+        "reference",
+        "reference stops where Feature-Scatter's code stops; converged meets both marginals.",
+        choices=("reference", "converged"),
+    )
+
+
+def label_smoothing(default: float) -> float:
+    """The setting of methods that smooth labels."""
+    return setting(
+        default, "Mass taken from the true class and shared by the others.", lower=0, upper=0.999
+    )
+
+
+def attack_step_size(default: float) -> float:
+    """The setting of methods that step along a gradient's sign."""
+    return setting(
+        default, "Length of the adversary's step, in units of epsilon.", above=0, fraction=True
+    )
+
+
+def attack_iterations(default: int, upper: int | None = None) -> int:
+    """The setting of methods whose adversary takes steps."""
+    return setting(
+        default,
+        "Steps of the training adversary, or passes of its generator.",
+        lower=1,
+        upper=upper,
+    )
+
+
+def diversity_weight(default: float) -> float:
+    """The setting of methods with a diversity loss."""
+    return setting(default, "lambda, the weight of the diversity loss.", lower=0)
+
+
+def latent_dim(default: int) -> int:
+    """The setting of methods whose generator takes a latent vector."""
+    return setting(default, "Dimension of the generator's latent vector.", lower=1)

@@ -1,0 +1,152 @@
+"""The whole of what a training is asked to do, and its form as a flag file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fsgan_tf import methods
+from fsgan_tf.data.settings import DataSettings
+from fsgan_tf.errors import UserError
+from fsgan_tf.networks import classifiers
+from fsgan_tf.runs.settings import TrainingSettings
+from fsgan_tf.settings import Field, Settings, fields_of, from_text
+
+# What may change when a run goes on: where things are, how far it goes, what is looked at after.
+CHANGEABLE = (
+    *("run_dir", "data_dir", "memory_limit"),
+    *("dry_run", "epochs", "eval_examples", "on_nan"),
+)
+# absl's own, which says nothing about a training.
+_FLAG_FILES = ("flagfile", "undefok")
+_FLAG_LINE = re.compile(r"--?([A-Za-z_]\w*)(?:=(.*))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfiguration:
+    """One training.
+
+    Attributes:
+      data: which images.
+      training: how long, where, with which method and network.
+      classifier: the settings of that network.
+      method: the settings of that method.
+    """
+
+    data: DataSettings
+    training: TrainingSettings
+    classifier: Any
+    method: Any
+
+    @classmethod
+    def from_texts(cls, given: Mapping[str, str]) -> TrainingConfiguration:
+        """From flags by name; those that this method and network do not read are left out.
+
+        Raises:
+          UserError: a value that is none.
+        """
+        training = from_text(TrainingSettings, given)
+        method = methods.declared(training.method)
+        architecture = classifiers.declared(training.architecture)
+        data = from_text(DataSettings, given)
+        if training.run_dir is None:
+            run_dir = f"runs/{Path(data.dataset).name}_{training.method}"
+            training = dataclasses.replace(training, run_dir=run_dir)
+        return cls(
+            data=data,
+            training=training,
+            classifier=from_text(architecture.settings, given),
+            method=from_text(method.settings, given),
+        )
+
+    @classmethod
+    def from_flag_file(cls, text: str) -> TrainingConfiguration:
+        """From what `to_flags` wrote, or an earlier version's flags.txt.
+
+        Raises:
+          UserError: a line that is no flag of a training.
+        """
+        return cls.from_texts(dict(_flags_in(text)))
+
+    @property
+    def run_dir(self) -> str:
+        """Folder of the run, never None."""
+        return str(self.training.run_dir)
+
+    def values(self) -> dict[str, Any]:
+        """Every setting by the name of its flag."""
+        return {field.name: getattr(part, field.name) for part, field in self._fields()}
+
+    def texts(self) -> dict[str, str]:
+        """Every setting that has a value, as its flag's text."""
+        return {
+            field.name: field.text(value)
+            for part, field in self._fields()
+            if (value := getattr(part, field.name)) is not None
+        }
+
+    def to_flags(self) -> str:
+        """A flag file that gives this configuration again."""
+        return "".join(f"--{name}={text}\n" for name, text in self.texts().items())
+
+    def unread(self, names: Iterable[str]) -> list[str]:
+        """Those of the flags' names that another method or network reads, and this one does not."""
+        return sorted(set(names) & set(readers()) - set(self.values()))
+
+    def departures(self) -> list[str]:
+        """What is otherwise than a baseline's authors have it, as by another method's flag file."""
+        declared = methods.declared(self.training.method)
+        if not declared.constants.get("BASELINE"):
+            return []
+        own = declared.settings.__dict__.get("__annotations__", {})
+        return [
+            f"--{field.name}={field.text(value)} (its authors: {field.text(field.default)})"
+            for field in fields_of(declared.settings)
+            if field.name in own
+            and not field.setting.ours
+            and (value := getattr(self.method, field.name)) != field.default
+        ]
+
+    def _fields(self) -> Iterator[tuple[Settings, Field]]:
+        for part in (self.training, self.data, self.classifier, self.method):
+            for field in fields_of(type(part)):
+                yield part, field
+
+
+def groups() -> dict[str, type]:
+    """Every class of settings that a training can have, by what it belongs to."""
+    return {
+        "training": TrainingSettings,
+        "data": DataSettings,
+        **{f"network {name}": classifiers.declared(name).settings for name in classifiers.names()},
+        **{f"method {name}": methods.declared(name).settings for name in methods.names()},
+    }
+
+
+def readers() -> dict[str, list[str]]:
+    """By flag, the groups that read it, such as `["method fs_gan", "method l2l"]`."""
+    found: dict[str, list[str]] = {}
+    for group, cls in groups().items():
+        for field in fields_of(cls):
+            found.setdefault(field.name, []).append(group)
+    return found
+
+
+def _flags_in(text: str) -> Iterator[tuple[str, str]]:
+    known = readers()
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith(("#", "//")):
+            continue
+        match = _FLAG_LINE.fullmatch(line)
+        name, value = match.groups() if match else ("", None)
+        if value is None and name not in known and name.removeprefix("no") in known:
+            name, value = name.removeprefix("no"), "false"
+        if name in _FLAG_FILES:
+            continue
+        if name not in known:
+            raise UserError(f"line {number}, {line!r}, is no flag of a training")
+        yield name, "true" if value is None else value

@@ -1,0 +1,75 @@
+"""What a training run is asked to do, whatever its method, network and data."""
+
+import dataclasses
+
+from fsgan_tf import methods, settings
+from fsgan_tf.networks import classifiers
+from fsgan_tf.settings import setting
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+MAX_ROLLBACKS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings(settings.Settings):
+    """Length, schedule, threat model, seed, devices and arithmetic of a training."""
+
+    run_dir: str | None = setting(
+        None, "Folder of this run; runs/DATASET_METHOD where it is not given."
+    )
+    dry_run: bool = setting(False, "Print the resolved configuration and its cost, then stop.")
+    method: str = setting("fs_gan", "Training method.", choices=methods.names)
+    architecture: str = setting(
+        "wide_resnet", "Network of the classifier.", choices=classifiers.names
+    )
+    init_from: str | None = setting(
+        None,
+        "Start from the classifier of this run, of the same shape and classes; l2l_da's authors "
+        "start from one trained with --method=standard.",
+    )
+    epsilon: float = setting(
+        0.05,
+        "Radius of the l_inf ball, in pixels of [0,1], such as 8/255.",
+        above=0,
+        upper=1,
+        fraction=True,
+    )
+    epochs: int = setting(15, "Passes over the training set.", lower=1)
+    batch_size: int = setting(
+        64,
+        "Examples a replica and step; optimal transport couples the examples of one replica.",
+        lower=2,
+    )
+    eval_examples: int = setting(
+        1000, "Test examples attacked once at the end; 0 skips the evaluation.", lower=0
+    )
+    lr_decay_epochs: tuple[int, ...] = setting(
+        (10, 13), "Epochs (from 0) at which learning rates are multiplied by --lr_decay_factor."
+    )
+    lr_decay_factor: float = setting(0.1, "See --lr_decay_epochs.", lower=0, upper=1)
+    seed: int = setting(0, "Of initialisation, data order and every random draw.", lower=0)
+    strategy: str = setting(
+        "auto",
+        "auto: mirrored over all GPUs where there are several, one device otherwise; multi_worker: "
+        "one of the workers that TF_CONFIG names (tools/launch_local.sh starts some here).",
+        choices=STRATEGIES,
+    )
+    precision: str = setting(
+        "auto",
+        "auto: mixed_bfloat16 where the hardware multiplies it faster than float32, else float32.",
+        choices=PRECISIONS,
+    )
+    jit_compile: bool = setting(False, "Compile the train step with XLA.")
+    deterministic: bool = setting(
+        False,
+        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
+        "costs.",
+    )
+    on_nan: str = setting(
+        "stop",
+        "When a loss or a weight is NaN or infinite: stop, or go back to the last checkpoint and "
+        "on from there with other random draws and another order of the data, at most "
+        f"{MAX_ROLLBACKS} times from one checkpoint.",
+        choices=("stop", "rollback"),
+    )
