@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf import devices
     from fsgan_tf.attacks import saved_examples
     from fsgan_tf.models import fit, loading
-    from fsgan_tf.reporting import report
+    from fsgan_tf.reporting import earlier, report
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
@@ -103,6 +103,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
                 classifier_sha256=classifier.sha256,
                 command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
                 sources=tuple(map(str, sources)),
+                suite="" if flag_values.attacks else flag_values.suite,
             ),
             sources=sources,
             model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
@@ -118,6 +119,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if flag_values.save_examples:
         names.append(saved_examples.FILE_NAME)
     print("written:", *(output_dir / name for name in names))
+    if (output_dir / earlier.FOLDER).is_dir():
+        print("earlier results are kept in", output_dir / earlier.FOLDER)
 
 
 def evaluate_classifier(

@@ -499,6 +499,7 @@ def _finish(configuration: TrainingConfiguration, dataset: ImageDataset, run: Ru
             class_names=restored.class_names,
             classifier_sha256=restored.weights_sha256,
             command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
+            suite="quick",
         ),
         progress=True,
     )

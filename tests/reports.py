@@ -27,10 +27,12 @@ MANIFEST = Manifest(
     classifier_sha256="ab" * 32,
     command="python -m fsgan_tf.evaluate --run_dir='runs/a b'",
     sources=("runs/b: standard, seed 1",),
+    suite="quick",
+    date="2026-11-27 09:30 UTC",
 )
 EPSILON_CURVE = EpsilonCurve("pgd20", (0.0, 2 / 255, 8 / 255, 0.5), (0.95, 0.9, 0.75, 0.0), 32)
 LOSS_CURVES = (LossCurve("pgd4", (0.5, 1.5, 2.0, 2.25, 2.5)), LossCurve("cw2", (-3.0, 1.0, 1.0)))
-_VOID = {"meta", "link", "img", "br", "hr", "input"}
+_VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 def result(*verdicts, curves=True, examples=None):
@@ -51,6 +53,7 @@ def result(*verdicts, curves=True, examples=None):
         ),
         examples=adversarial_examples([0, 1, 2]) if examples is None else examples,
         diagnosis=diagnosis,
+        labels=index % 4,
     )
 
 
@@ -74,7 +77,7 @@ def hostile_result():
 def hostile_manifest():
     """The same of the manifest."""
     words = [HOSTILE] * 4
-    return Manifest(*words, (HOSTILE,) * 3, HOSTILE, HOSTILE, (HOSTILE,))
+    return Manifest(*words, (HOSTILE,) * 3, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE, HOSTILE)
 
 
 def adversarial_examples(labels, shape=(2, 4, 1)):

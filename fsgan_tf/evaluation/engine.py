@@ -159,7 +159,12 @@ class Evaluator:
                 )
             )
         return Result(
-            self.threat_model, seed, correct, tuple(results), found.collected(images, labels)
+            self.threat_model,
+            seed,
+            correct,
+            tuple(results),
+            found.collected(images, labels),
+            labels=labels,
         )
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,14 +1,15 @@
 """What an evaluation found, in NumPy and numbers."""
 
 import dataclasses
-import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from fsgan_tf.evaluation import summary
 from fsgan_tf.threat_model import ThreatModel
-
-_Z_95 = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +125,9 @@ class AdversarialExamples:
     predictions: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
-    """What an evaluation found.
+    """What an evaluation found. Printed, it is a verdict and a small table.
 
     Attributes:
       threat_model: of the attacks.
@@ -135,6 +136,7 @@ class Result:
       attacks: in the order in which they ran.
       examples: the adversarial images found.
       diagnosis: whether the figures can be believed, and what speaks for and against it.
+      labels: int `[n]`, the true classes, for the accuracy of each class.
     """
 
     threat_model: ThreatModel
@@ -143,6 +145,39 @@ class Result:
     attacks: tuple[AttackResult, ...]
     examples: AdversarialExamples
     diagnosis: Diagnosis = Diagnosis()
+    labels: np.ndarray | None = None
+
+    def __str__(self) -> str:
+        return summary.table(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Result: {summary.share(self.worst_case_accuracy, self.num_examples)} robust, "
+            f"{self.verdict}>"
+        )
+
+    def write_report(
+        self, folder: str | os.PathLike[str], *, model: str = "a classifier", dataset: str = "data"
+    ) -> list[Path]:
+        """Writes results.json, report.md, report.html and a TensorBoard log.
+
+        Args:
+          folder: created if missing. What an earlier evaluation wrote there is kept in `earlier`.
+          model: what the report calls the classifier.
+          dataset: what it calls the data.
+
+        Returns:
+          Paths of the files, and of the log's folder.
+        """
+        # Reports are made of results, so this is the one import that points upwards.
+        from fsgan_tf.reporting import report
+
+        return report.write(folder, self, report.Manifest(model=model, dataset=dataset))
+
+    @property
+    def verdict(self) -> str:
+        """`trustworthy`, `upper bound` or `not a robustness figure`."""
+        return summary.verdict(self).name
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -203,9 +238,5 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     Returns:
       Lower and upper end, in [0, 1].
     """
-    share = successes / trials
-    z2 = _Z_95**2
-    centre = share + z2 / (2 * trials)
-    radius = _Z_95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    denominator = 1 + z2 / trials
-    return max(0.0, (centre - radius) / denominator), min(1.0, (centre + radius) / denominator)
+    interval = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

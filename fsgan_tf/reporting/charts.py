@@ -2,7 +2,7 @@
 
 Positions are shares of the width, so that a chart is as wide as its column while its text keeps its
 size. Every chart has a title and a description that says its figures, for those who hear the page.
-The classes are styled by `html_report`.
+The classes are styled by `templates/report.css`.
 """
 
 import html
@@ -10,10 +10,11 @@ import math
 from collections.abc import Sequence
 
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
+from fsgan_tf.evaluation.summary import share
 from fsgan_tf.reporting import report_text
 
 _ROW_HEIGHT, _BAR_TOP, _BAR_HEIGHT, _TEXT_BASELINE = 46, 22, 12, 15
-_LONGEST_NAME = 28  # Characters: what fits beside a percentage in 300 pixels.
+_LONGEST_NAME = 20  # Characters: what fits beside a percentage and a number in 300 pixels.
 _EPSILON_HEIGHT, _LOSS_HEIGHT = 220, 110
 # Of the width: a label of five characters, in a narrow window and in a wide one.
 _TICK_GAP, _MINOR_TICK_GAP = 0.16, 0.07
@@ -27,7 +28,7 @@ def accuracy_bars(result: Result) -> str:
     low, high = result.confidence_interval_95
     description = ", ".join(f"{name} {accuracy:.1%}" for _, name, accuracy in bars)
     rows = "\n".join(
-        _bar(kind, name, accuracy, _ROW_HEIGHT * index)
+        _bar(kind, name, accuracy, result.num_examples, _ROW_HEIGHT * index)
         for index, (kind, name, accuracy) in enumerate(bars)
     )
     return _svg(
@@ -54,7 +55,8 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
     ]
     marked = place(epsilon)
-    places = [marked, *map(place, (0.0, widest)), *(x for x, _ in points)]
+    radii = {place(radius): radius for radius in (epsilon, 0.0, widest, *curve.epsilons)}
+    places = list(radii)
     ticks = _spread(places, _TICK_GAP)
     minor_ticks = _spread([*ticks, *places], _MINOR_TICK_GAP)[len(ticks) :]
     description = ", ".join(
@@ -63,8 +65,8 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
     )
     parts = [
         *(_gridline(y, f"{1 - y:.0%}") for y in (0, 0.25, 0.5, 0.75, 1)),
-        *(_epsilon_tick(x, widest * x**2) for x in ticks),
-        *(_epsilon_tick(x, widest * x**2, "minor") for x in minor_ticks),
+        *(_epsilon_tick(x, radii[x]) for x in ticks),
+        *(_epsilon_tick(x, radii[x], "minor") for x in minor_ticks),
         f'<line class="evaluated" x1="{marked:.2%}" x2="{marked:.2%}" y2="100%"/>',
         _text(marked, "0%", "-.6em", f"evaluated: {report_text.in_255ths(epsilon)}", "evaluated"),
         _path(points),
@@ -110,11 +112,11 @@ def _svg(
 </svg>"""
 
 
-def _bar(kind: str, name: str, accuracy: float, top: int) -> str:
+def _bar(kind: str, name: str, accuracy: float, count: int, top: int) -> str:
     baseline, bar = top + _TEXT_BASELINE, f'y="{top + _BAR_TOP}" height="{_BAR_HEIGHT}" rx="2"'
     shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
     return f"""<text class="{kind}" y="{baseline}">{html.escape(shown)}</text>
-<text class="{kind} end" x="100%" y="{baseline}">{accuracy:.1%}</text>
+<text class="{kind} end" x="100%" y="{baseline}">{share(accuracy, count)}</text>
 <rect class="track" width="100%" {bar}/>
 <rect class="{kind}" width="{accuracy:.2%}" {bar}/>"""
 
@@ -139,7 +141,8 @@ def _gridline(y: float, label: str) -> str:
 
 def _epsilon_tick(x: float, radius: float, style: str = "") -> str:
     """A radius in 255ths below the plot, and in pixel units below that."""
-    in_255ths, in_pixel_units = f"{255 * radius:.3g}", f"{radius:.2g}"
+    in_255ths = report_text.in_255ths(radius).removesuffix("/255")
+    in_pixel_units = f"{radius:.2g}"
     return "\n".join(
         [
             _text(x, "100%", "1.4em", in_255ths, style),

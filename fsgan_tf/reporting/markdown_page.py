@@ -3,31 +3,35 @@
 import re
 from collections.abc import Sequence
 
+from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.result import Diagnosis, Result
 from fsgan_tf.reporting import report_text
-from fsgan_tf.reporting.report_text import Manifest
+from fsgan_tf.reporting.manifest import Manifest
 
 
 def page(result: Result, manifest: Manifest) -> str:
     """The content of report.md; words from outside stay words."""
-    level, verdict = report_text.verdict(result)
+    verdict = summary.verdict(result)
+    tried, next_command = report_text.tried(result, manifest)
     sections = [
         f"# {_escaped(report_text.title(manifest))}",
+        f"**Verdict: {verdict.name}.** {_escaped(verdict.sentence)}",
         f"**{result.worst_case_accuracy:.1%}** {_escaped(report_text.scope(result, manifest))}; "
         f"**{result.clean_accuracy:.1%}** without attack, "
         f"**{result.worst_case_accuracy_8bit:.1%}** once adversarial images are rounded to 8 bits.",
-        _escaped(verdict) if level == "pass" else f"**{_escaped(verdict)}**",
-        _escaped(report_text.perturbations(result.threat_model)),
+        _escaped(f"{report_text.perturbations(result.threat_model)} {manifest.date}."),
+        " ".join([_escaped(tried), *([f"Next: {_code(next_command)}"] if next_command else [])]),
         "## Attacks",
         _table(report_text.ATTACK_HEADER, report_text.attack_rows(result)),
         report_text.ATTACK_NOTE,
+        *_classes(result, manifest),
         *_curves(result.diagnosis, result.threat_model.epsilon),
         "## Checks",
         _table(
             ("check", "verdict", "what was seen", "advice"),
             [
-                (check.name, check.verdict, check.detail, check.advice)
-                for check in report_text.ordered(result.checks)
+                (report_text.heading(check.name), check.verdict, check.detail, check.advice)
+                for check in summary.ordered(result.checks)
             ],
         ),
         "## Manifest",
@@ -38,6 +42,11 @@ def page(result: Result, manifest: Manifest) -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _classes(result: Result, manifest: Manifest) -> list[str]:
+    rows = report_text.class_rows(result, manifest)
+    return ["## Classes", _table(report_text.CLASS_HEADER, rows)] if rows else []
 
 
 def _curves(diagnosis: Diagnosis, epsilon: float) -> list[str]:

@@ -10,19 +10,30 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.files import write_atomically
-from fsgan_tf.reporting import html_page, markdown_page, report_text, tensorboard_page
-from fsgan_tf.reporting.report_text import Manifest
+from fsgan_tf.reporting import (
+    earlier,
+    html_page,
+    markdown_page,
+    report_text,
+    tensorboard_page,
+)
+from fsgan_tf.reporting.manifest import Manifest, machine, versions
 
 __all__ = ["Manifest", "as_json", "as_table", "write"]
+
+# Raised when a key of results.json changes its meaning or goes; a new key needs no new number.
+SCHEMA_VERSION = 1
 
 
 def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest) -> list[Path]:
     """Writes results.json, report.md and report.html, each complete or not at all, and TensorBoard.
 
     Args:
-      output_dir: created if missing; what an earlier evaluation wrote there is replaced.
+      output_dir: created if missing; what an earlier evaluation wrote there is kept in its folder
+        `earlier`, by date and suite.
       result: what was found.
       manifest: what was evaluated.
 
@@ -37,6 +48,7 @@ def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest
         "report.md": markdown,
         "report.html": html_page.page(result, manifest),
     }
+    earlier.keep(output_dir)
     paths = []
     for name, text in texts.items():
         write_atomically(output_dir / name, text.encode())
@@ -50,11 +62,15 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
     """The content of results.json; a number that is not finite is None."""
     diagnosis = result.diagnosis
     content = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": summary.verdict(result).name,
         "model": manifest.model,
         "dataset": manifest.dataset,
         "split": manifest.split,
         "dataset_sha256": manifest.dataset_sha256,
         "num_examples": result.num_examples,
+        "image_shape": report_text.image_shape(result),
+        "suite": manifest.suite,
         "threat_model": {"norm": result.threat_model.norm, "epsilon": result.threat_model.epsilon},
         "clean_accuracy": result.clean_accuracy,
         "attacks": [
@@ -71,11 +87,14 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
         "worst_case_accuracy": result.worst_case_accuracy,
         "worst_case_accuracy_8bit": result.worst_case_accuracy_8bit,
         "confidence_interval_95": result.confidence_interval_95,
+        "classes": _classes(result, manifest),
         "epsilon_curve": diagnosis.epsilon_curve and dataclasses.asdict(diagnosis.epsilon_curve),
         "loss_curves": [dataclasses.asdict(curve) for curve in diagnosis.loss_curves],
         "checks": [dataclasses.asdict(check) for check in result.checks],
         "seed": result.seed,
-        "versions": report_text.versions(),
+        "date": manifest.date,
+        "machine": machine(),
+        "versions": versions(),
         "classifier_sha256": manifest.classifier_sha256,
         "command": manifest.command,
         "sources": manifest.sources,
@@ -85,18 +104,19 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
 
 def as_table(result: Result) -> str:
     """A few lines for a terminal."""
-    rows = [("clean", result.clean_accuracy)]
-    rows += [(attack.name, attack.accuracy) for attack in result.attacks]
-    rows += [("worst case", result.worst_case_accuracy)]
-    low, high = result.confidence_interval_95
-    lines = [f"{name:<12} {accuracy:>6.1%}" for name, accuracy in rows]
-    lines[-1] += f"  (95% interval {low:.1%} to {high:.1%})"
-    lines += [
-        f"{check.verdict}: {check.detail} {check.advice}".rstrip()
-        for check in report_text.ordered(result.checks)
-        if check.verdict in ("fail", "warn")
+    return str(result)
+
+
+def _classes(result: Result, manifest: Manifest) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": manifest.class_name(label),
+            "num_examples": count,
+            "clean_accuracy": clean,
+            "worst_case_accuracy": robust,
+        }
+        for label, (count, clean, robust) in report_text.by_class(result).items()
     ]
-    return "\n".join(lines)
 
 
 def _finite(value: Any) -> Any:

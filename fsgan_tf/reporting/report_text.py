@@ -1,18 +1,18 @@
 """What the reports say, in plain words and rows; they differ in markup alone."""
 
-import dataclasses
 import math
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
-import fsgan_tf
-from fsgan_tf.evaluation.result import Check, EpsilonCurve, LossCurve, Result
+import numpy as np
+
+from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
+from fsgan_tf.evaluation.summary import share
+from fsgan_tf.reporting.manifest import Manifest, machine, versions
 from fsgan_tf.threat_model import ThreatModel
 
-# Verdicts, the most serious first, and what the checks that gave them are called.
-VERDICTS = {"fail": "Failed", "warn": "Warned", "skipped": "Skipped", "pass": "Passed"}
+# What the checks of each verdict are called, the most serious first.
+HEADINGS = {"fail": "Failed", "warn": "Warned", "skipped": "Skipped", "pass": "Passed"}
 
 ATTACK_HEADER = ("attack", "accuracy", "8-bit accuracy", "stand-alone", "seconds", "parameters")
 ATTACK_NOTE = (
@@ -25,36 +25,22 @@ EPSILON_HEADER = ("epsilon", "in pixel units", "accuracy")
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
     "The mean over a sample of the best loss so far, each attack's own. One that still rises at "
-    "the end has not converged: more steps may lower the accuracy."
+    "the end has not converged: more steps may lower the accuracy. The loss of C&W is the lead of "
+    "the strongest wrong class less a confidence of 50: -51 says that the true class leads by 1, "
+    "above -50 the image is misclassified, and 0 is the most there is."
 )
+CLASS_HEADER = ("class", "images", "without attack", "under every attack")
 
-_PACKAGES = ("tensorflow", "keras", "cleverhans", "numpy")
 _NAMED_CLASSES = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What was evaluated, and how to do it again.
-
-    Attributes:
-      model: path of the run, the SavedModel or the Keras file.
-      dataset: its name.
-      split: part of the data set, `test` say.
-      dataset_sha256: hash of the images and labels evaluated.
-      class_names: K names, in the order of the labels.
-      classifier_sha256: hash of the weights.
-      command: the command line.
-      sources: a line for each classifier that transfer attacks came from.
-    """
-
-    model: str
-    dataset: str
-    split: str
-    dataset_sha256: str
-    class_names: tuple[str, ...]
-    classifier_sha256: str
-    command: str
-    sources: tuple[str, ...] = ()
+_MOST_CLASSES = 20
+_QUICK = (
+    "It did not try targeted attacks, attacks that adapt their steps, or attacks without "
+    "gradients; they often lower the figure by several points."
+)
+_STRONG = (
+    "These are general attacks. One made for this very defence may still find more, and an attack "
+    "that fails proves nothing."
+)
 
 
 def title(manifest: Manifest) -> str:
@@ -65,23 +51,11 @@ def title(manifest: Manifest) -> str:
 def scope(result: Result, manifest: Manifest) -> str:
     """What the worst-case accuracy is a share of, and how sure it is; goes on after it."""
     low, high = result.confidence_interval_95
+    where = ", ".join(filter(None, (manifest.dataset, manifest.split)))
     return (
-        f"of {result.num_examples} images ({manifest.dataset}, {manifest.split}) are classified "
+        f"of {result.num_examples} images ({where}) are classified "
         f"correctly under every attack (95% interval {low:.1%} to {high:.1%})"
     )
-
-
-def verdict(result: Result) -> tuple[str, str]:
-    """The checks' most serious verdict, and a sentence on what it means for the figure."""
-    failed = [check.name for check in result.checks if check.verdict == "fail"]
-    warned = [check.name for check in result.checks if check.verdict == "warn"]
-    if failed:
-        return "fail", f"Do not trust this figure: failed {', '.join(failed)}."
-    if warned:
-        return "warn", f"Read this figure with care: warned by {', '.join(warned)}."
-    if not result.checks:
-        return "skipped", "No check was run: nothing says whether to believe this figure."
-    return "pass", "No check speaks against the figure."
 
 
 def perturbations(threat_model: ThreatModel) -> str:
@@ -93,13 +67,23 @@ def perturbations(threat_model: ThreatModel) -> str:
     )
 
 
+def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
+    """What the attacks were and left untried, and the command that tries it, or nothing."""
+    name = f"The suite `{manifest.suite}`" if manifest.suite else "The attacks chosen"
+    names = ", ".join(attack.name for attack in result.attacks) or "no attack"
+    sentence = f"{name} ran {names}."
+    if manifest.suite.startswith("strong"):
+        return f"{sentence} {_STRONG}", ""
+    return f"{sentence} {_QUICK}", manifest.command_with_suite("strong") if manifest.command else ""
+
+
 def attack_rows(result: Result) -> list[tuple[str, ...]]:
     """Cells under `ATTACK_HEADER`, a row an attack."""
     return [
         (
             attack.name,
-            f"{attack.accuracy:.1%}",
-            f"{attack.accuracy_8bit:.1%}",
+            share(attack.accuracy, result.num_examples),
+            share(attack.accuracy_8bit, result.num_examples),
             "yes" if attack.standalone else "no",
             f"{attack.seconds:.1f}",
             ", ".join(f"{name} {_plain(value)}" for name, value in attack.parameters.items()),
@@ -108,13 +92,33 @@ def attack_rows(result: Result) -> list[tuple[str, ...]]:
     ]
 
 
+def class_rows(result: Result, manifest: Manifest) -> list[tuple[str, ...]]:
+    """Cells under `CLASS_HEADER`, the least robust class first; of at most 20 classes."""
+    rows = [
+        (robust, (manifest.class_name(label), str(count), f"{clean:.1%}", f"{robust:.1%}"))
+        for label, (count, clean, robust) in by_class(result).items()
+    ]
+    return [row for _, row in sorted(rows, key=lambda row: row[0])[:_MOST_CLASSES]]
+
+
+def by_class(result: Result) -> dict[int, tuple[int, float, float]]:
+    """Number of images, clean and worst-case accuracy of each class that has images."""
+    labels = np.zeros(0, int) if result.labels is None else np.asarray(result.labels)
+    robust, found = result.robust, {}
+    for label in np.unique(labels).tolist():
+        members = labels == label
+        clean_share, robust_share = result.clean_correct[members].mean(), robust[members].mean()
+        found[int(label)] = (int(members.sum()), float(clean_share), float(robust_share))
+    return found
+
+
 def epsilon_rows(curve: EpsilonCurve, epsilon: float) -> list[tuple[str, ...]]:
     """Cells under `EPSILON_HEADER`, a row a radius; the one evaluated, `epsilon`, says so."""
     return [
         (
             in_255ths(radius) + (" (evaluated)" if math.isclose(radius, epsilon) else ""),
             f"{radius:.5g}",
-            f"{accuracy:.1%}",
+            share(accuracy, curve.num_examples),
         )
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
     ]
@@ -135,41 +139,41 @@ def loss_rows(curves: Sequence[LossCurve]) -> list[tuple[str, ...]]:
     return rows
 
 
-def ordered(checks: Sequence[Check]) -> list[Check]:
-    """The checks, the most serious verdict first."""
-    order = list(VERDICTS)
-    return sorted(checks, key=lambda check: order.index(check.verdict))
+def heading(check_name: str) -> str:
+    """A check's name as words."""
+    return check_name.replace("_", " ")
 
 
 def manifest_rows(result: Result, manifest: Manifest) -> list[tuple[str, str]]:
     """Names and values of all that it takes to do the evaluation again."""
     names = manifest.class_names
     listed = ", ".join(names[:_NAMED_CLASSES]) + (", ..." if len(names) > _NAMED_CLASSES else "")
-    return [
+    data = (manifest.dataset, manifest.split, f"{result.num_examples} images")
+    rows = [
         ("command", manifest.command),
+        ("suite", manifest.suite),
         ("seed", str(result.seed)),
-        ("data", f"{manifest.dataset}, {manifest.split}, {result.num_examples} images"),
-        ("classes", f"{len(names)}: {listed}"),
+        ("data", ", ".join(filter(None, data))),
+        ("image size", "x".join(map(str, image_shape(result)))),
+        ("classes", f"{len(names)}: {listed}" if names else ""),
         ("data sha256", manifest.dataset_sha256),
         ("classifier sha256", manifest.classifier_sha256),
         *(("source of transfer", source) for source in manifest.sources),
+        ("date", manifest.date),
+        ("machine", machine()),
         *versions().items(),
     ]
+    return [(name, value) for name, value in rows if value]
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computed the figures, by name; the platform last."""
-    return {
-        **{package: metadata.version(package) for package in _PACKAGES},
-        "fsgan_tf": fsgan_tf.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
+def image_shape(result: Result) -> tuple[int, ...]:
+    """Height, width and channels of the images."""
+    return tuple(result.examples.clean_images.shape[1:])
 
 
 def in_255ths(epsilon: float) -> str:
     """A radius as papers write it: `8/255`."""
-    return f"{255 * epsilon:.3g}/255"
+    return f"{255 * epsilon:.4g}/255"
 
 
 def _plain(value: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.reporting import html_page, report_text
 from tests.reports import (
@@ -42,23 +43,37 @@ def test_headline():
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "level"), [(["pass"], "pass"), (["pass", "warn"], "warn"), ([], "skipped")]
+    ("verdicts", "level"),
+    [(["pass"], "pass"), (["pass", "warn"], "warn"), (["fail"], "fail"), ([], "skipped")],
 )
 def test_the_headline_says_whether_to_believe_it(verdicts, level):
-    verdict = _page(*verdicts).one("p", "verdict")
+    page = _page(*verdicts)
+    verdict = page.one("div", "verdict")
+    expected = summary.verdict(result(*verdicts))
     assert verdict.attributes["class"] == f"verdict {level}"
-    assert verdict.text.endswith(report_text.verdict(result(*verdicts))[1])
+    assert page.one("p", "name").text == expected.name.capitalize()
+    assert expected.sentence in verdict.text
+    headline = page.one("p", "headline")
+    assert page.elements.index(verdict) < page.elements.index(headline)
+
+
+def test_the_report_says_what_was_not_tried_and_the_next_command():
+    page = _page("pass")
+    assert "It did not try targeted attacks" in page.one("header").text
+    command = "python -m fsgan_tf.evaluate '--run_dir=runs/a b' --suite=strong"
+    assert page.one("p", "next").text == f"Next: {command}"
+    assert "2026-11-27 09:30 UTC" in page.one("header").text
 
 
 def test_attack_table():
     page = _page(curves=False)
-    header = [cell.text for cell in page.all("th")]
+    header = [cell.text for cell in page.all("th")][: len(report_text.ATTACK_HEADER)]
     assert header == list(report_text.ATTACK_HEADER)
     parameters = "num_steps 20, step_size 0.0078431"
-    cells = page.all("td")
+    cells = page.all("td")[: 2 * len(report_text.ATTACK_HEADER)]
     assert [cell.text for cell in cells] == [
-        *("pgd20", "75.0%", "77.5%", "yes", "1.2", parameters),
-        *("square", "62.5%", "65.0%", "no", "1.2", parameters),
+        *("pgd20", "75.0% of 40", "77.5% of 40", "yes", "1.2", parameters),
+        *("square", "62.5% of 40", "65.0% of 40", "no", "1.2", parameters),
     ]
     assert [cell.attributes["data-label"] for cell in cells] == header * 2
 
@@ -66,7 +81,7 @@ def test_attack_table():
 def test_curves():
     page = _page("pass")
     assert _headings(page) == [
-        *("Accuracy", "Attacks", "Accuracy against epsilon", "Loss of the attacks"),
+        *("Accuracy", "Attacks", "Classes", "Accuracy against epsilon", "Loss of the attacks"),
         *("Adversarial examples", "Checks", "Manifest"),
     ]
     titles = [title.text for title in page.all("title")][2:]
@@ -105,7 +120,9 @@ def test_examples():
 
 def test_what_is_missing_is_left_out_or_said():
     page = _page(curves=False, examples=adversarial_examples([]))
-    assert _headings(page) == ["Accuracy", "Attacks", "Adversarial examples", "Checks", "Manifest"]
+    assert _headings(page) == [
+        *("Accuracy", "Attacks", "Classes", "Adversarial examples", "Checks", "Manifest")
+    ]
     assert not page.all("img")
     assert "No attack fooled the classifier." in page.one("main").text
     assert "No check was run." in page.one("main").text
@@ -118,11 +135,11 @@ def test_checks_are_grouped_the_most_serious_first():
     groups = [group.attributes["class"] for group in page.all("ul")]
     assert groups == ["fail", "warn", "skipped", "pass"]
     assert [item.text for item in page.all("li")] == [
-        "✕check_3Detail 3.Advice 3.",
-        "!check_2Detail 2.Advice 2.",
-        "–check_1Detail 1.Advice 1.",
-        "✓check_0Detail 0.Advice 0.",
-        "✓check_4Detail 4.Advice 4.",
+        "✕check 3Detail 3.Advice 3.",
+        "!check 2Detail 2.Advice 2.",
+        "–check 1Detail 1.Advice 1.",
+        "✓check 0Detail 0.Advice 0.",
+        "✓check 4Detail 4.Advice 4.",
     ]
 
 
@@ -132,7 +149,7 @@ def test_flags_in_advice_look_like_code():
     plain = dataclasses.replace(plain, diagnosis=Diagnosis((check,)))
     page = Page(html_page.page(plain, MANIFEST))
     assert page.one("li").text == "–aNo <source>.Name a run in --source, -- not here."
-    assert page.all("code")[0].text == "--source"
+    assert page.all("code")[1].text == "--source"
 
 
 def test_manifest():
@@ -148,9 +165,10 @@ def test_words_from_outside_are_words():
     assert not page.all("script")
     assert all(image.attributes["src"].startswith("data:") for image in page.all("img"))
     body = page.one("body").text
-    # Title, scope (2), verdict, bars, table (4), curve, loss (2), captions (2 * 3 names but the
-    # last prediction, which has none, and 3 attacks), check (3), manifest (1 + 2 + 3 + 2 + 1).
-    assert body.count(HOSTILE) == 1 + 2 + 1 + 1 + 4 + 1 + 2 + 8 + 3 + 9
+    # Title, verdict (2), scope (2), date, suite and its attack, bars, table (4), classes (3),
+    # curve, loss (2), captions (2 * 3 names but the last prediction, which has none, and 3
+    # attacks), check (3), manifest (1 + 1 + 2 + 3 + 2 + 1 + 1).
+    assert body.count(HOSTILE) == 1 + 2 + 2 + 1 + 2 + 1 + 4 + 3 + 1 + 2 + 8 + 3 + 11
     assert page.all("img")[1].attributes["alt"] == f"the same, taken for {HOSTILE}"
 
 
@@ -196,3 +214,11 @@ def _luminance(colour):
     channels = np.array([int(digits[start : start + 2], 16) for start in (0, 2, 4)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_long_words_end_a_line_at_a_separator_and_short_ones_stay_whole():
+    manifest = dataclasses.replace(MANIFEST, model="folder/a_very_long_name_of_a_model/" + "0" * 40)
+    text = html_page.page(result("pass"), manifest)
+    assert "Robustness of <wbr>folder/<wbr>a_<wbr>very_<wbr>" in text
+    assert "<wbr>" + "0" * 16 + "<wbr>" in text
+    assert "step_size 0.0078431" in text

@@ -2,8 +2,9 @@ import dataclasses
 import json
 import math
 import platform
-from importlib import metadata
+from importlib import metadata, resources
 
+import jsonschema
 import pytest
 
 import fsgan_tf
@@ -30,7 +31,24 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
     # Wilson interval of 25 in 40, worked out by hand.
     assert content.pop("confidence_interval_95") == pytest.approx([0.470, 0.758], abs=5e-4)
     parameters = {"num_steps": 20, "step_size": 2 / 255}
+    assert "cores" in content.pop("machine")
+    shares = {"zero": 0.7, "one": 0.6, "two": 0.6, "class 3": 0.6}
+    clean = {"zero": 1.0, "one": 1.0, "two": 0.9, "class 3": 0.9}
     assert content == {
+        "schema_version": 1,
+        "verdict": "trustworthy",
+        "suite": "quick",
+        "image_shape": [2, 4, 1],
+        "date": "2026-11-27 09:30 UTC",
+        "classes": [
+            {
+                "name": name,
+                "num_examples": 10,
+                "clean_accuracy": clean[name],
+                "worst_case_accuracy": share,
+            }
+            for name, share in shares.items()
+        ],
         "model": "runs/a",
         "dataset": "digits",
         "split": "test",
@@ -128,9 +146,50 @@ def test_hostile_words_are_written_everywhere(tmp_path):
 
 
 def test_table_for_the_terminal():
-    lines = report.as_table(result("pass", "warn", "fail")).splitlines()
-    firsts = [line.split()[0] for line in lines]
-    assert firsts == ["clean", "pgd20", "square", "worst", "fail:", "warn:"]
-    assert "95.0%" in lines[0]
-    assert "95% interval 47.0% to 75.8%" in lines[3]
-    assert lines[5] == "warn: Detail 1. Advice 1."
+    found = result("pass", "warn", "fail")
+    assert report.as_table(found) == str(found)
+
+
+@pytest.mark.parametrize("found", [result("warn"), hostile_result(), result(curves=False)])
+def test_results_json_keeps_to_its_schema(found):
+    schema = json.loads(
+        resources.files("fsgan_tf.reporting").joinpath("results.schema.json").read_text()
+    )
+    content = report.as_json(found, MANIFEST)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    validator.validate(content)
+    assert set(schema["properties"]) == set(schema["required"]) == set(content)
+    for key, value in {"verdict": "fine", "schema_version": 2, "clean_accuracy": 1.5}.items():
+        assert not validator.is_valid({**content, key: value})
+
+
+def test_an_earlier_evaluation_is_kept(tmp_path):
+    report.write(tmp_path, result("warn"), MANIFEST)
+    (tmp_path / "adversarial_examples.npz").write_bytes(b"images")
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    report.write(tmp_path, result("pass"), dataclasses.replace(MANIFEST, suite="strong"))
+    report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="../strong"))
+    report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="strong"))
+    report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="strong"))
+    date = "2026-11-27_09_30_UTC"
+    kept = sorted(path.name for path in (tmp_path / "earlier").iterdir())
+    assert kept == [f"{date}_quick", f"{date}_strong", f"{date}_strong_2", f"{date}_strong_3"]
+    folder = tmp_path / "earlier" / f"{date}_quick"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert _read(tmp_path / "results.json")["verdict"] == "not a robustness figure"
+
+
+def test_results_of_earlier_versions_are_kept_too(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    report.write(tmp_path, result("warn"), MANIFEST)
+    (folder,) = (tmp_path / "earlier").iterdir()
+    assert folder.name.endswith("_UTC_attacks")
+
+
+def test_a_result_writes_its_own_report(tmp_path):
+    paths = result("pass").write_report(tmp_path / "report", model="ours", dataset="mine")
+    content = _read(paths[0])
+    assert (content["model"], content["dataset"]) == ("ours", "mine")
+    assert content["classes"][3]["name"] == "class 3"
+    assert "of 40 images (mine) are" in paths[2].read_text()

@@ -2,28 +2,9 @@
 
 import dataclasses
 
-import pytest
-
 from fsgan_tf.reporting import report_text
+from fsgan_tf.reporting.manifest import Manifest
 from tests.reports import MANIFEST, result
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "level", "sentence"),
-    [
-        (["pass", "skipped"], "pass", "No check speaks against the figure."),
-        (["pass", "warn"], "warn", "Read this figure with care: warned by check_1."),
-        (["warn", "fail"], "fail", "Do not trust this figure: failed check_1."),
-        ([], "skipped", "No check was run: nothing says whether to believe this figure."),
-    ],
-)
-def test_the_most_serious_verdict_counts(verdicts, level, sentence):
-    assert report_text.verdict(result(*verdicts)) == (level, sentence)
-
-
-def test_checks_that_did_not_pass_come_first():
-    checks = report_text.ordered(result("pass", "skipped", "warn", "fail", "pass").checks)
-    assert [check.name[-1] for check in checks] == ["3", "2", "1", "0", "4"]
 
 
 def test_the_manifest_names_all_classes_or_the_first():
@@ -34,3 +15,42 @@ def test_the_manifest_names_all_classes_or_the_first():
     rows = dict(report_text.manifest_rows(result(), many))
     assert rows["classes"].startswith("200: 0, 1, ")
     assert rows["classes"].endswith(", 19, ...")
+    assert rows["image size"] == "2x4x1"
+    assert rows["date"] == "2026-11-27 09:30 UTC"
+    assert "cores" in rows["machine"]
+    assert "command" not in dict(report_text.manifest_rows(result(), Manifest("a", "b")))
+
+
+def test_the_suite_says_what_it_left_untried_and_the_next_command():
+    sentence, command = report_text.tried(result(), MANIFEST)
+    assert sentence.startswith("The suite `quick` ran pgd20, square. It did not try targeted")
+    assert command == "python -m fsgan_tf.evaluate '--run_dir=runs/a b' --suite=strong"
+    chosen = dataclasses.replace(
+        MANIFEST, suite="", command="python -m fsgan_tf.evaluate --attacks=fgsm --seed=1"
+    )
+    sentence, command = report_text.tried(result(), chosen)
+    assert sentence.startswith("The attacks chosen ran pgd20, square.")
+    assert command == "python -m fsgan_tf.evaluate --seed=1 --suite=strong"
+    trained = dataclasses.replace(MANIFEST, command="python -m fsgan_tf.train --epochs=1")
+    _, command = report_text.tried(result(), trained)
+    assert command == "python -m fsgan_tf.evaluate --run_dir=runs/a --suite=strong"
+    sentence, command = report_text.tried(result(), dataclasses.replace(MANIFEST, suite="strong"))
+    assert "may still find more" in sentence
+    assert not command
+
+
+def test_the_least_robust_class_comes_first():
+    # 25 of 40 are robust, 38 clean; the labels go round from 0 to 3.
+    assert report_text.class_rows(result(), MANIFEST) == [
+        ("one", "10", "100.0%", "60.0%"),
+        ("two", "10", "90.0%", "60.0%"),
+        ("class 3", "10", "90.0%", "60.0%"),
+        ("zero", "10", "100.0%", "70.0%"),
+    ]
+    without = dataclasses.replace(result(), labels=None)
+    assert report_text.class_rows(without, MANIFEST) == []
+
+
+def test_a_radius_reads_the_same_everywhere():
+    assert report_text.in_255ths(0.05) == "12.75/255"
+    assert report_text.in_255ths(8 / 255) == "8/255"

@@ -1,0 +1,88 @@
+"""What a result amounts to: one verdict, and the table that a terminal shows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fsgan_tf.evaluation.result import Check, Result
+
+TRUSTWORTHY = "trustworthy"
+UPPER_BOUND = "upper bound"
+NO_FIGURE = "not a robustness figure"
+
+# The checks' verdicts, the most serious first.
+LEVELS = ("fail", "warn", "skipped", "pass")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether to believe a robust accuracy.
+
+    Attributes:
+      name: `trustworthy`, `upper bound` or `not a robustness figure`.
+      level: the most serious verdict of a check: `fail`, `warn`, `pass`, or `skipped` where no
+        check was run.
+      sentence: why, in words of the check that decided, with its advice.
+    """
+
+    name: str
+    level: str
+    sentence: str
+
+
+def verdict(result: "Result") -> Verdict:
+    """One failed check makes the figure none; one that warns makes it an upper bound."""
+    if not result.checks:
+        return Verdict(
+            UPPER_BOUND,
+            "skipped",
+            "No check was run, so nothing says how far below it the true figure lies.",
+        )
+    for level, name in (("fail", NO_FIGURE), ("warn", UPPER_BOUND)):
+        decisive = [check for check in result.checks if check.verdict == level]
+        if decisive:
+            return Verdict(name, level, _words(decisive))
+    return Verdict(TRUSTWORTHY, "pass", "For these attacks, no check speaks against the figure.")
+
+
+def share(accuracy: float, count: int) -> str:
+    """An accuracy beside the number of examples that it is a share of: `62.5% of 40`."""
+    return f"{accuracy:.1%} of {count}"
+
+
+def ordered(checks: "Sequence[Check]") -> "list[Check]":
+    """The checks, the most serious verdict first."""
+    return sorted(checks, key=lambda check: LEVELS.index(check.verdict))
+
+
+def table(result: "Result") -> str:
+    """The verdict, an accuracy a line, and what the checks object to."""
+    found = verdict(result)
+    rows = [("clean", result.clean_accuracy)]
+    rows += [(attack.name, attack.accuracy) for attack in result.attacks]
+    rows += [("worst case", result.worst_case_accuracy)]
+    width = max(12, *(len(name) for name, _ in rows))
+    low, high = result.confidence_interval_95
+    lines = [f"verdict: {found.name}"]
+    if not result.checks:
+        lines[0] += f". {found.sentence}"
+    lines += [
+        f"{name:<{width}} {accuracy:>6.1%} of {result.num_examples}" for name, accuracy in rows
+    ]
+    lines[-1] += f"  (95% interval {low:.1%} to {high:.1%})"
+    lines += [
+        f"{check.verdict}: {check.detail} {check.advice}".rstrip()
+        for check in ordered(result.checks)
+        if check.verdict in ("fail", "warn")
+    ]
+    return "\n".join(lines)
+
+
+def _words(checks: "Sequence[Check]") -> str:
+    """The first check's own words, and how many others agree with it."""
+    first = f"{checks[0].detail} {checks[0].advice}".rstrip()
+    if len(checks) == 1:
+        return first
+    others = len(checks) - 1
+    return f"{first} ({others} more {'check says' if others == 1 else 'checks say'} so too.)"

@@ -1,0 +1,56 @@
+"""The verdict, and the table that a terminal shows."""
+
+import dataclasses
+
+import pytest
+
+from fsgan_tf.evaluation import summary
+from fsgan_tf.evaluation.result import Diagnosis
+from tests.reports import result
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "name", "level", "sentence"),
+    [
+        (["pass", "skipped"], "trustworthy", "pass", "no check speaks against the figure."),
+        (["pass", "warn"], "upper bound", "warn", "Detail 1. Advice 1."),
+        (["warn", "fail"], "not a robustness figure", "fail", "Detail 1. Advice 1."),
+        (["fail"] * 2, "not a robustness figure", "fail", "(1 more check says so too.)"),
+        (["fail"] * 3, "not a robustness figure", "fail", "(2 more checks say so too.)"),
+        ([], "upper bound", "skipped", "No check was run, so nothing says how far"),
+    ],
+)
+def test_the_most_serious_check_gives_verdict_and_words(verdicts, name, level, sentence):
+    found = summary.verdict(result(*verdicts))
+    assert (found.name, found.level) == (name, level)
+    assert sentence in found.sentence
+    assert "check_" not in found.sentence
+    assert result(*verdicts).verdict == name
+
+
+def test_checks_that_did_not_pass_come_first():
+    checks = summary.ordered(result("pass", "skipped", "warn", "fail", "pass").checks)
+    assert [check.name[-1] for check in checks] == ["3", "2", "1", "0", "4"]
+
+
+def test_a_printed_result_is_a_verdict_and_a_table():
+    lines = str(result("pass", "warn", "fail")).splitlines()
+    assert lines[0] == "verdict: not a robustness figure"
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("clean", "pgd20", "square", "worst", "fail:", "warn:")
+    ]
+    assert lines[1].endswith("95.0% of 40")
+    assert lines[4] == "worst case    62.5% of 40  (95% interval 47.0% to 75.8%)"
+    assert lines[6] == "warn: Detail 1. Advice 1."
+
+
+def test_long_names_keep_the_columns():
+    plain = result()
+    long = dataclasses.replace(plain.attacks[0], name="a" * 40)
+    found = dataclasses.replace(plain, attacks=(long,), diagnosis=Diagnosis())
+    ends = {line.index("% of") for line in str(found).splitlines()[1:]}
+    assert len(ends) == 1
+
+
+def test_repr_is_short():
+    assert repr(result("warn")) == "<Result: 62.5% of 40 robust, upper bound>"
