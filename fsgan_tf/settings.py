@@ -29,7 +29,8 @@ _METHODS_DIR = Path(__file__).parent / "methods"
 _COMMON_DEFAULTS: dict[str, int | float | bool | str] = {
     "classifier_learning_rate": 0.1,
     "weight_decay": 2e-4,
-    "generator_learning_rate": 7.8e-3,
+    # The paper's 7.8e-3 is 1/128: the 1/n of its listing may be in it. 1.0 on a mean loss then.
+    "generator_learning_rate": 1.0,
     "generator_optimizer": "sgd",
     "generator_weight_decay": 1e-5,
     "generator_lr_decay": True,
@@ -269,13 +270,14 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         values,
         "generator_update",
         "replace",
-        ("replace", "accumulate"),
-        "fs_gan: the perturbation is the generator's output, or that added to the start noise.",
+        ("replace", "accumulate", "frozen_sign"),
+        "fs_gan: the perturbation is the generator's output, or that added to the start noise; "
+        "frozen_sign is a control: the gradient's sign in place of a generator.",
     )
     _float(
         values,
         "generator_gradient_skip",
-        2.0,
+        0.0,
         "fs_gan: weight of the gradient's sign added before the generator's tanh; 0 for none.",
         0.0,
     )
@@ -290,9 +292,25 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         values,
         "gradient_normalization",
         "rms",
-        ("rms", "channel_l2", "batch_max"),
-        "fs_gan: of the gradient given to the generator; unit RMS a sample, unit l2 norm a sample "
-        "and channel (L2L-DA), or the batch's largest entry 1 (L2L).",
+        ("none", "rms", "channel_l2", "batch_max", "sign"),
+        "fs_gan: of the gradient given to the generator; as it is, unit RMS a sample, unit l2 norm "
+        "a sample and channel (L2L-DA), the batch's largest entry 1 (L2L), or its sign.",
+    )
+    _enum(
+        values,
+        "adversary_statistics",
+        "batch",
+        ("batch", "moving"),
+        "fs_gan: what the classifier normalises by while it is attacked: each batch, as when it "
+        "trains, with its moving averages left as they are, or those averages.",
+    )
+    _enum(
+        values,
+        "ot_on",
+        "probabilities",
+        ("logits", "centered_logits", "probabilities"),
+        "fs_gan: what the optimal-transport cost compares: logits (the paper's section IV-B), "
+        "those less their mean, or probabilities (its eq. 4).",
     )
     flags.DEFINE_integer(
         "classifier_latents",

@@ -11,11 +11,15 @@ import abc
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from fsgan_tf import draws, optimizers
-from fsgan_tf.networks.fused_normalization import with_fused_normalization
+from fsgan_tf.networks.fused_normalization import (
+    with_batch_statistics,
+    with_fused_normalization,
+)
 from fsgan_tf.threat_model import ThreatModel
 
 Batch = dict[str, tf.Tensor]
@@ -41,6 +45,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     Attributes:
       classifier: images in [0, 1] to float32 logits `[b, K]`; as `networks` has it, for calling.
+      classifier_by_batch: the same; with `training=True` it keeps no statistics of the batch.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: bounds every adversarial image of the method.
       networks: every network by name, for saving.
@@ -65,6 +70,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         """Keeps the classifier; call it inside the distribution strategy's scope."""
         super().__init__()
         self.classifier = with_fused_normalization(classifier)
+        self.classifier_by_batch = with_batch_statistics(classifier)
         self.classifier_optimizer = classifier_optimizer
         self.networks = {"classifier": classifier}
         self.optimizers_by_network = {"classifier": classifier_optimizer}
@@ -78,9 +84,24 @@ class TrainingMethod(keras.Model, abc.ABC):
     def add_generator(self, generator: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         """Takes the network of a learnt adversary, and the optimizer built for it."""
         self.generator = with_fused_normalization(generator)
+        self.generator_by_batch = with_batch_statistics(generator)
+        self._initial_generator = [weight.numpy() for weight in generator.trainable_variables]
         self.generator_optimizer = optimizer
         self.networks["generator"] = generator
         self.optimizers_by_network["generator"] = optimizer
+
+    def generator_displacement(self) -> float:
+        """How far training moved the generator: |weights - initial weights| / |initial weights|.
+
+        In l2 norms over all trainable weights. The initial ones are those of the flags' seed, in a
+        training that goes on too.
+        """
+        moved, initial = 0.0, 0.0
+        weights = self.networks["generator"].trainable_variables
+        for weight, at_first in zip(weights, self._initial_generator, strict=True):
+            moved += np.sum(np.square(weight.numpy() - at_first, dtype=np.float64))
+            initial += np.sum(np.square(at_first, dtype=np.float64))
+        return float(np.sqrt(moved / initial))
 
     @classmethod
     @abc.abstractmethod

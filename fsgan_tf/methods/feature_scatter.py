@@ -14,6 +14,7 @@ training mode every tenth step, for logging, are left out.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -103,7 +104,7 @@ class FeatureScatter(TrainingMethod):
         current, start_ot = start, None
         for _ in range(self.num_steps):
             gradients, cost = scatter_gradient(
-                self.classifier,
+                functools.partial(self.classifier, training=False),
                 clean_logits,
                 current,
                 self.entropic_regularization,

@@ -34,6 +34,7 @@ and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -65,12 +66,15 @@ class Generated(NamedTuple):
       adversarial_images: feasible, `[b, h, w, c]`, from z_1.
       second_images: feasible, `[b, h, w, c]`, from z_2.
       diversity: mean diversity ratio, scalar.
+      diversity_share: that over its mean maximum, of perturbations 2 epsilon apart at every pixel;
+        scalar within [0, 1].
     """
 
     perturbations: tf.Tensor
     adversarial_images: tf.Tensor
     second_images: tf.Tensor
     diversity: tf.Tensor
+    diversity_share: tf.Tensor
 
 
 class FSGAN(TrainingMethod):
@@ -98,8 +102,10 @@ class FSGAN(TrainingMethod):
         attack_iterations: int = 1,
         generator_update: str = "replace",
         generator_inputs: str = "unit",
-        generator_gradient_skip: float = 2.0,
+        generator_gradient_skip: float = 0.0,
         gradient_normalization: str = "rms",
+        adversary_statistics: str = "batch",
+        ot_on: str = "probabilities",
         classifier_latents: int = 1,
         classifier_ot_weight: float = 1.0,
         classifier_ot_branch: str = "both",
@@ -116,9 +122,12 @@ class FSGAN(TrainingMethod):
         self.diversity_unit = self.threat_model.epsilon if diversity_scale == "epsilon" else 1.0
         self.attack_iterations = attack_iterations
         self.accumulate = generator_update == "accumulate"
+        self.frozen = generator_update == "frozen_sign"
         self.unit_inputs = generator_inputs == "unit"
         self.gradient_skip = generator_gradient_skip
         self.normalise_gradient = NORMALIZATIONS[gradient_normalization]
+        self.batch_statistics = adversary_statistics == "batch"
+        self.ot_on = ot_on
         self.classifier_latents = classifier_latents
         self.classifier_ot_weight = classifier_ot_weight
         self.stop_clean_branch = classifier_ot_branch == "adversarial"
@@ -147,6 +156,8 @@ class FSGAN(TrainingMethod):
             generator_inputs=values.generator_inputs,
             generator_gradient_skip=values.generator_gradient_skip,
             gradient_normalization=values.gradient_normalization,
+            adversary_statistics=values.adversary_statistics,
+            ot_on=values.ot_on,
             classifier_latents=values.classifier_latents,
             classifier_ot_weight=values.classifier_ot_weight,
             classifier_ot_branch=values.classifier_ot_branch,
@@ -171,19 +182,25 @@ class FSGAN(TrainingMethod):
         """Algorithm 1, for one batch."""
         images, labels = data["image"], data["label"]
         noise_seed, *latent_seeds = self.step_seeds(1 + self.attack_iterations)
-        clean_logits = self.classifier(images, training=False)
+        clean_logits = self.attacked(images)
         perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         adversarial_images = self.threat_model.project(images + perturbations, images)
         for latent_seed in latent_seeds:
             gradients, start_ot = self.scatter_gradient(clean_logits, adversarial_images)
             with tf.GradientTape() as tape:
                 made = self.generate(
-                    images, perturbations, adversarial_images, gradients, latent_seed, training=True
+                    self.generator,
+                    images,
+                    perturbations,
+                    adversarial_images,
+                    gradients,
+                    latent_seed,
                 )
-                adversarial_logits = self.classifier(made.adversarial_images, training=False)
+                adversarial_logits = self.attacked(made.adversarial_images)
                 generator_ot = self.transport_cost(clean_logits, adversarial_logits)
                 generator_loss = -(generator_ot + self.diversity_weight * made.diversity)
-            self.update(tape, generator_loss, self.generator_optimizer, self.generator)
+            if not self.frozen:
+                self.update(tape, generator_loss, self.generator_optimizer, self.generator)
             perturbations = tf.stop_gradient(made.perturbations)
             adversarial_images = tf.stop_gradient(made.adversarial_images)
         trained_images = [adversarial_images, tf.stop_gradient(made.second_images)]
@@ -228,58 +245,70 @@ class FSGAN(TrainingMethod):
             "accuracy_on_adversarial": accuracy(labels, logits),
         }
 
+    def attacked(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits `[b, K]` of the classifier as its adversary sees it; no statistics are kept."""
+        if self.batch_statistics:
+            return self.classifier_by_batch(images, training=True)
+        return self.classifier(images, training=False)
+
     def scatter_gradient(
         self, clean_logits: tf.Tensor, adversarial_images: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradient of L_ot by the perturbed images, `[b, h, w, c]`, and L_ot itself."""
         return scatter_gradient(
-            self.classifier,
+            self.attacked,
             clean_logits,
             adversarial_images,
             self.entropic_regularization,
             self.sinkhorn_solver,
+            self.ot_on,
         )
 
     def generate(
         self,
+        generator: keras.Model,
         images: tf.Tensor,
         perturbations: tf.Tensor,
         adversarial_images: tf.Tensor,
         gradients: tf.Tensor,
         latent_seed: tf.Tensor,
-        training: bool,
     ) -> Generated:
-        """One generator pass over two latents an image.
+        """One generator pass over two latents an image, normalised by the batch.
 
         Args:
+          generator: `self.generator`, which keeps the batch's statistics, or
+            `self.generator_by_batch`, which does not.
           images: clean, float32 `[b, h, w, c]`.
           perturbations: delta so far, `[b, h, w, c]`, pixel units.
           adversarial_images: x' so far, `[b, h, w, c]`.
           gradients: of L_ot by x', `[b, h, w, c]`.
           latent_seed: int32 `[2]`.
-          training: whether the generator normalises by this batch and keeps its statistics.
 
         Returns:
           The perturbations, their images and their diversity.
         """
-        features = self.generator_features(perturbations, adversarial_images, gradients)
-        residual = self.gradient_skip * tf.sign(gradients)
+        epsilon = self.threat_model.epsilon
         latents = draws.normal([2 * tf.shape(images)[0], self.latent_dim], latent_seed)
-        output = self.threat_model.epsilon * self.generator(
-            [_twice(features), latents, _twice(residual)], training=training
-        )
+        if self.frozen:
+            output = _twice(epsilon * tf.sign(gradients))
+        else:
+            features = self.generator_features(perturbations, adversarial_images, gradients)
+            residual = self.gradient_skip * tf.sign(gradients)
+            output = epsilon * generator(
+                [_twice(features), latents, _twice(residual)], training=True
+            )
         if self.accumulate:
-            epsilon = self.threat_model.epsilon
             output = tf.clip_by_value(_twice(perturbations) + output, -epsilon, epsilon)
         first, second = tf.split(output, 2)
-        ratio = diversity(
-            first / self.diversity_unit, second / self.diversity_unit, *tf.split(latents, 2)
-        )
+        unit, latent_pair = self.diversity_unit, tf.split(latents, 2)
+        ratio = diversity(first / unit, second / unit, *latent_pair)
+        whole = tf.fill(tf.shape(first), epsilon / unit)
         return Generated(
             first,
             self.threat_model.project(images + first, images),
             self.threat_model.project(images + second, images),
             tf.reduce_mean(ratio),
+            tf.reduce_mean(ratio) / tf.reduce_mean(diversity(whole, -whole, *latent_pair)),
         )
 
     def generator_features(
@@ -293,58 +322,83 @@ class FSGAN(TrainingMethod):
         return tf.concat([perturbations, adversarial_images, gradients], axis=-1)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The generator's images, in inference mode; labels are not used."""
+        """The generator's images, as the classifier trains on them; labels are not used."""
         del labels
-        return self._adversaries(images, seed)["generator_images"]
+        return self._attack(images, seed)["made"].adversarial_images
 
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
-        """The generator beside Feature-Scatter's sign step, from one start on one batch."""
+        """Whether the generator learns, and whether z matters, for the classifier that trains.
+
+        Every pass normalises by the batch, as the classifier does in training. The sign step that
+        the generator is set beside replaces the start noise, as the generator's output does.
+        """
         del labels
-        seen = self._adversaries(images, seed)
-        sign_ot = self.transport_cost(
-            seen["clean_logits"], self.classifier(seen["sign_images"], training=False)
-        )
-        generator_ot = self.transport_cost(
-            seen["clean_logits"], self.classifier(seen["generator_images"], training=False)
+        seen = self._attack(images, seed)
+        made, signs = seen["made"], tf.sign(seen["gradients"])
+        step = self.threat_model.project(images + self.threat_model.epsilon * signs, images)
+        clean, first, second, replaced_sign = (
+            self.classifier_by_batch(batch, training=True)
+            for batch in (images, made.adversarial_images, made.second_images, step)
         )
         return {
-            "validation_generator_ot": generator_ot,
-            "validation_sign_step_ot": sign_ot,
-            "validation_diversity": seen["ratio"],
-            "validation_perturbation_size": self.relative_size(seen["generator_images"] - images),
+            "validation_generator_ot": self.transport_cost(clean, first),
+            "validation_replaced_sign_ot": self.transport_cost(clean, replaced_sign),
+            "validation_sign_cosine": tf.reduce_mean(_cosine(made.perturbations, signs)),
+            "validation_diversity": made.diversity,
+            "diversity_share": made.diversity_share,
+            "validation_latent_share": _distance(first, second) / _distance(first, clean),
+            "validation_perturbation_size": self.relative_size(made.adversarial_images - images),
+            "validation_logit_offset": tf.reduce_mean(clean),
+            "validation_logit_spread": tf.reduce_mean(tf.math.reduce_std(clean, axis=1)),
         }
 
-    def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _attack(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        """The last `Generated` of the training adversary, and the first gradient by its start."""
         noise_seed, *latent_seeds = draws.split(seed, 1 + self.attack_iterations)
-        clean_logits = self.classifier(images, training=False)
-        noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
-        perturbations, current = noise, self.threat_model.project(images + noise, images)
-        sign_images = None
+        clean_logits = self.attacked(images)
+        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
+        adversarial_images = self.threat_model.project(images + perturbations, images)
+        first_gradients = None
         for latent_seed in latent_seeds:
-            gradients, _ = self.scatter_gradient(clean_logits, current)
-            if sign_images is None:
-                step = self.threat_model.epsilon * tf.sign(gradients)
-                sign_images = self.threat_model.project(current + step, images)
+            gradients, _ = self.scatter_gradient(clean_logits, adversarial_images)
+            if first_gradients is None:
+                first_gradients = gradients
             made = self.generate(
-                images, perturbations, current, gradients, latent_seed, training=False
+                self.generator_by_batch,
+                images,
+                perturbations,
+                adversarial_images,
+                gradients,
+                latent_seed,
             )
-            perturbations, current = made.perturbations, made.adversarial_images
-        return {
-            "clean_logits": clean_logits,
-            "generator_images": current,
-            "sign_images": sign_images,
-            "ratio": made.diversity,
-        }
+            perturbations, adversarial_images = made.perturbations, made.adversarial_images
+        return {"made": made, "gradients": first_gradients}
 
     def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
         """L_ot of two `[b, K]` batches of logits; scalar."""
         return transport_cost(
-            clean_logits, adversarial_logits, self.entropic_regularization, self.sinkhorn_solver
+            clean_logits,
+            adversarial_logits,
+            self.entropic_regularization,
+            self.sinkhorn_solver,
+            self.ot_on,
         )
 
 
 def _twice(x: tf.Tensor) -> tf.Tensor:
     return tf.concat([x, x], axis=0)
+
+
+def _distance(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Mean l2 distance of two `[b, K]` batches, row by row."""
+    return tf.reduce_mean(tf.norm(logits - others, axis=1))
+
+
+def _cosine(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """`[b]` cosines of two `[b, h, w, c]` batches; 0 where one is zero."""
+    product = tf.reduce_sum(images * others, axis=[1, 2, 3])
+    norms = (tf.norm(tf.reshape(x, [tf.shape(x)[0], -1]), axis=1) for x in (images, others))
+    return tf.math.divide_no_nan(product, functools.reduce(tf.multiply, norms))
 
 
 METHOD = FSGAN

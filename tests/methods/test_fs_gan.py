@@ -15,9 +15,13 @@ def _inputs(method):
     images = batch()["image"]
     noise = method.threat_model.random_perturbation(tf.shape(images), SEED)
     start = method.threat_model.project(images + noise, images)
-    clean_logits = method.classifier(images, training=False)
-    gradients, cost = method.scatter_gradient(clean_logits, start)
+    gradients, cost = method.scatter_gradient(method.attacked(images), start)
     return images, noise, start, gradients, cost
+
+
+def _generate(method, inputs):
+    images, noise, start, gradients, _ = inputs
+    return method.generate(method.generator_by_batch, images, noise, start, gradients, SEED)
 
 
 def test_the_generator_learns_to_scatter():
@@ -48,8 +52,7 @@ def test_diversity_weight_spreads_the_perturbations():
             diversity_weight=weight,
         )
         fit(method, dataset(1).repeat(), 30)
-        images, noise, start, gradients, _ = _inputs(method)
-        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        made = _generate(method, _inputs(method))
         ratios.append(float(made.diversity))
     assert ratios[1] > 2 * ratios[0]
 
@@ -62,14 +65,14 @@ def test_a_saturated_skip_is_feature_scatters_step():
     x = images.numpy()
     step = noise.numpy() + epsilon * np.sign(gradients.numpy())
     expected = np.clip(x + np.clip(step, -epsilon, epsilon), 0, 1)
-    made = method.generate(images, noise, start, gradients, SEED, training=False)
+    made = _generate(method, (images, noise, start, gradients, None))
     np.testing.assert_allclose(made.adversarial_images, expected, atol=1e-6)
 
 
 def test_replaced_perturbations_forget_the_start_noise():
     method = build(generator_update="replace", generator_gradient_skip=1e4)
     images, noise, start, gradients, _ = _inputs(method)
-    made = method.generate(images, noise, start, gradients, SEED, training=False)
+    made = _generate(method, (images, noise, start, gradients, None))
     expected = method.threat_model.epsilon * np.sign(gradients.numpy())
     np.testing.assert_allclose(made.perturbations, expected, atol=1e-6)
 
@@ -77,14 +80,14 @@ def test_replaced_perturbations_forget_the_start_noise():
 def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
     method = build(generator_update="replace", generator_gradient_skip=0)
     images, noise, start, gradients, _ = _inputs(method)
-    made = method.generate(images, noise, start, gradients, SEED, False)
+    made = _generate(method, (images, noise, start, gradients, None))
     latents = tf.split(draws.normal([2 * BATCH_SIZE, 3], SEED), 2)
     features = method.generator_features(noise, start, gradients)
     zeros = tf.zeros_like(images)
     epsilon = method.threat_model.epsilon
-    deltas = [
-        epsilon * method.generator([features, z, zeros], training=False).numpy() for z in latents
-    ]
+    inputs = [tf.tile(features, [2, 1, 1, 1]), tf.concat(latents, 0), tf.concat([zeros] * 2, 0)]
+    output = epsilon * method.generator_by_batch(inputs, training=True)
+    deltas = [delta.numpy() for delta in tf.split(output, 2)]
     np.testing.assert_allclose(made.perturbations, deltas[0], atol=1e-7)
     for found, delta in zip((made.adversarial_images, made.second_images), deltas, strict=True):
         np.testing.assert_allclose(found, np.clip(images + delta, 0, 1), atol=1e-6)
@@ -97,8 +100,7 @@ def test_diversity_scale_divides_by_epsilon():
     ratios = {}
     for scale in ("pixel", "epsilon"):
         method = build(diversity_scale=scale)
-        images, noise, start, gradients, _ = _inputs(method)
-        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        made = _generate(method, _inputs(method))
         ratios[scale] = float(made.diversity)
     assert ratios["epsilon"] == pytest.approx(
         ratios["pixel"] / build().threat_model.epsilon, rel=1e-4
@@ -122,11 +124,11 @@ def test_generator_inputs_have_unit_scale_or_stay_literal():
 def test_scatter_gradient_is_the_directional_derivative():
     method = build()
     images, _, start, gradients, cost = _inputs(method)
-    clean_logits = method.classifier(images, training=False)
+    clean_logits = method.attacked(images)
     direction = tf.sign(gradients) * 1e-4
 
     def value(x):
-        return float(method.transport_cost(clean_logits, method.classifier(x, training=False)))
+        return float(method.transport_cost(clean_logits, method.attacked(x)))
 
     slope = (value(start + direction) - value(start - direction)) / 2
     assert float(cost) == pytest.approx(value(start), rel=1e-4)
