@@ -274,6 +274,29 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         "fs_gan: the perturbation is the generator's output, or that added to the start noise; "
         "frozen_sign is a control: the gradient's sign in place of a generator.",
     )
+    _enum(
+        values,
+        "generator_architecture",
+        "l2l_da",
+        ("l2l_da", "ronneberger"),
+        "fs_gan: L2L-DA's shallow UNet, or that of the paper's reference [27], with two 3x3 "
+        "convolutions a level.",
+    )
+    _integer(
+        values,
+        "generator_levels",
+        2,
+        "fs_gan: times that ronneberger's UNet halves the images.",
+        lower=1,
+    )
+    _enum(
+        values,
+        "latent_use",
+        "concatenate",
+        ("concatenate", "scale", "both"),
+        "fs_gan: z joins the generator's inputs as L2L-DA has it, scales its last features by "
+        "gains linear in z, or both.",
+    )
     _float(
         values,
         "generator_gradient_skip",

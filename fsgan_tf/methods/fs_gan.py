@@ -35,6 +35,7 @@ and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -51,7 +52,7 @@ from fsgan_tf.methods.base import (
     build_generator_optimizer,
     hidden_dtype,
 )
-from fsgan_tf.networks.unet import unet
+from fsgan_tf.networks.unet import double_convolution_unet, unet
 from fsgan_tf.optimal_transport import scatter_gradient, transport_cost
 
 # Pixels of natural images have a standard deviation of about a quarter.
@@ -138,11 +139,17 @@ class FSGAN(TrainingMethod):
     def from_flags(cls, values: flags.FlagValues, **common: Any) -> FSGAN:
         """Builds generator and optimizer too; see the base class."""
         image_shape = common["classifier"].input_shape[1:]
-        generator = unet(
+        architecture: Callable[..., keras.Model] = unet
+        if values.generator_architecture == "ronneberger":
+            architecture = functools.partial(
+                double_convolution_unet, levels=values.generator_levels
+            )
+        generator = architecture(
             image_shape=image_shape,
             feature_channels=3 * image_shape[-1],
             latent_dim=values.latent_dim,
             width=values.generator_width,
+            latent_use=values.latent_use,
             dtype=hidden_dtype(common["classifier"]),
         )
         return cls(
@@ -168,14 +175,17 @@ class FSGAN(TrainingMethod):
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
-        """An iteration: gradient by x', and the generator's loss through the frozen classifier."""
+        """An iteration: gradient by x', and the generator's loss through the attacked classifier."""
         clean, iteration, descent = 1, 2 + 2, 3 * self.classifier_latents
+        # Two latents an image, forward and backward.
+        generator = self.attack_iterations * 2 * 3
+        if self.frozen:
+            iteration, generator = 2 + 1, 0
         if self.classifier_ot_weight:
             descent += 1 if self.stop_clean_branch else 3
         return {
             "classifier": clean + self.attack_iterations * iteration + descent,
-            # Two latents an image, forward and backward.
-            "generator": self.attack_iterations * 2 * 3,
+            "generator": generator,
         }
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:

@@ -1,12 +1,17 @@
-"""The UNet generator of perturbations.
+"""UNet generators of perturbations.
 
-Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
+`unet`: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
 form): z passes a two-layer encoder and joins the input of every down block. At 64 channels and 9
 feature channels, 504,476 parameters with latent dimension 10 and no classes (FS-GAN's), 500,944
 with latent dimension 8 and 10 classes (L2L-DA's).
 
+`double_convolution_unet`: Ronneberger et al. 2015 (arXiv:1505.04597), FS-GAN's reference [27]: two
+3x3 convolutions a level, max pooling, 2x2 up-convolutions, a 1x1 output; batch normalisation after
+each 3x3 convolution and padding to the same size, as it is used today.
+
 Deviations, FS-GAN's alone: no class-conditional normalisation without `num_classes`, since its
-G(z, delta, x', gradient) sees no label; a residual added before the tanh.
+G(z, delta, x', gradient) sees no label; a residual added before the tanh; feature-wise scaling of
+the last features by z (Perez et al. 2018, arXiv:1709.07871, the gain without the shift).
 """
 
 import functools
@@ -27,10 +32,11 @@ def unet(
     latent_dim: int,
     width: int = 64,
     num_classes: int | None = None,
+    latent_use: str = "concatenate",
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
-    """Builds the generator.
+    """Builds L2L-DA's generator.
 
     Args:
       image_shape: `(h, w, c)` with h and w divisible by 4.
@@ -38,6 +44,8 @@ def unet(
       latent_dim: d.
       width: channels of the first block; 64 in the reference.
       num_classes: K of the labels that condition the normalisation; None for no labels.
+      latent_use: `concatenate` as L2L-DA does; `scale`: z scales the last features instead, by
+        gains linear in z, so that -z turns the output's sign; `both`.
       residual: whether the output takes a residual.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -50,7 +58,7 @@ def unet(
     features = keras.Input((height, image_width, feature_channels), name="features")
     latents = keras.Input((latent_dim,), name="latents")
     inputs = [features, latents]
-    z = _encode_latents(latents, latent_dim, dtype)
+    z = None if latent_use == "scale" else _encode_latents(latents, latent_dim, dtype)
     normalise: Normalisation = functools.partial(_normalise, dtype=dtype)
     if num_classes is not None:
         inputs.append(keras.Input((), dtype="int32", name="labels"))
@@ -62,14 +70,94 @@ def unet(
     down2 = _down(down1, z, 2 * width, 4, 2, "down2", dtype)
     up2 = _up(down2, down1, width, "up2", dtype, normalise)
     up1 = _up(up2, down0, width, "up1", dtype, normalise)
+    if latent_use != "concatenate":
+        up1 = _scale(up1, latents, dtype)
     output = layers.Conv2D(channels, 3, padding="same", **_convolution_options("output", dtype))(
         up1
     )
+    return _perturbation(inputs, output, residual)
+
+
+def double_convolution_unet(
+    *,
+    image_shape: tuple[int, int, int],
+    feature_channels: int,
+    latent_dim: int,
+    width: int = 64,
+    levels: int = 2,
+    latent_use: str = "concatenate",
+    residual: bool = True,
+    dtype: str = "float32",
+) -> keras.Model:
+    """Builds the generator of FS-GAN's reference [27].
+
+    Args:
+      image_shape: `(h, w, c)` with h and w divisible by 2 ** levels.
+      feature_channels: channels f of the stacked input images.
+      latent_dim: d.
+      width: channels of the first level; each level below has twice those above it.
+      levels: times that the images are halved; 4 in the reference.
+      latent_use: see `unet`; concatenated, z joins the input images alone.
+      residual: see `unet`.
+      dtype: Keras dtype policy of the hidden layers.
+
+    Returns:
+      A model as `unet`'s without labels.
+    """
+    height, image_width, channels = image_shape
+    features = keras.Input((height, image_width, feature_channels), name="features")
+    latents = keras.Input((latent_dim,), name="latents")
+    x = features
+    if latent_use != "scale":
+        z = _tile(_encode_latents(latents, latent_dim, dtype), (height, image_width))
+        x = layers.Concatenate(dtype=dtype, name="join")([x, z])
+    skips = []
+    for level in range(levels):
+        x = _two_convolutions(x, width * 2**level, f"down{level}", dtype)
+        skips.append(x)
+        x = layers.MaxPooling2D(dtype=dtype, name=f"down{level}_pool")(x)
+    x = _two_convolutions(x, width * 2**levels, "bottom", dtype)
+    for level in reversed(range(levels)):
+        up = layers.Conv2DTranspose(width * 2**level, 2, 2, dtype=dtype, name=f"up{level}_conv")(x)
+        x = layers.Concatenate(dtype=dtype, name=f"up{level}_skip")([up, skips[level]])
+        x = _two_convolutions(x, width * 2**level, f"up{level}", dtype)
+    if latent_use != "concatenate":
+        x = _scale(x, latents, dtype)
+    output = layers.Conv2D(channels, 1, dtype=dtype, name="output")(x)
+    return _perturbation([features, latents], output, residual)
+
+
+def _two_convolutions(
+    x: keras.KerasTensor, channels: int, name: str, dtype: str
+) -> keras.KerasTensor:
+    for number in (1, 2):
+        x = layers.Conv2D(
+            channels, 3, padding="same", use_bias=False, dtype=dtype, name=f"{name}_conv{number}"
+        )(x)
+        x = layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn{number}"
+        )(x)
+        x = layers.ReLU(dtype=dtype, name=f"{name}_activation{number}")(x)
+    return x
+
+
+def _perturbation(
+    inputs: list[keras.KerasTensor], output: keras.KerasTensor, residual: bool
+) -> keras.Model:
+    """The model of these inputs to tanh(output + residual), in float32."""
     if residual:
-        inputs.append(keras.Input(image_shape, name="residual"))
+        inputs = [*inputs, keras.Input(output.shape[1:], name="residual")]
         output = layers.Add(dtype="float32", name="add_residual")([output, inputs[-1]])
     perturbation = layers.Activation("tanh", dtype="float32", name="perturbation")(output)
     return keras.Model(inputs, perturbation, name="unet")
+
+
+def _scale(x: keras.KerasTensor, latents: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+    """Every channel of `[b, h, w, c]` times its gain, linear in the `[b, d]` latents."""
+    channels = x.shape[-1]
+    gains = layers.Dense(channels, use_bias=False, dtype=dtype, name="latent_gains")(latents)
+    gains = layers.Reshape((1, 1, channels), dtype=dtype, name="latent_gains_of_pixels")(gains)
+    return layers.Multiply(dtype=dtype, name="scale_by_latents")([x, gains])
 
 
 def _encode_latents(latents: keras.KerasTensor, latent_dim: int, dtype: str) -> keras.KerasTensor:
@@ -85,7 +173,7 @@ def _tile(z: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
 
 def _down(
     x: keras.KerasTensor,
-    z: keras.KerasTensor,
+    z: keras.KerasTensor | None,
     channels: int,
     size: int,
     stride: int,
@@ -93,7 +181,8 @@ def _down(
     dtype: str,
     normalise: Normalisation | None = None,
 ) -> keras.KerasTensor:
-    x = layers.Concatenate(dtype=dtype, name=f"{name}_join")([x, _tile(z, x.shape[1:3])])
+    if z is not None:
+        x = layers.Concatenate(dtype=dtype, name=f"{name}_join")([x, _tile(z, x.shape[1:3])])
     # "same" pads even sizes by one on each side for kernel 4 and stride 2, as the reference does.
     x = layers.Conv2D(
         channels, size, stride, padding="same", **_convolution_options(f"{name}_conv", dtype)
