@@ -175,7 +175,7 @@ class FSGAN(TrainingMethod):
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
-        """An iteration: gradient by x', and the generator's loss through the attacked classifier."""
+        """An iteration: gradient by x', and the generator's loss through the classifier."""
         clean, iteration, descent = 1, 2 + 2, 3 * self.classifier_latents
         # Two latents an image, forward and backward.
         generator = self.attack_iterations * 2 * 3
