@@ -11,25 +11,35 @@ brackets; docs/ablation.md has what each choice costs):
 1. The generator ascends L_ot + lambda L_ms, with L_ms the ratio of eq. 5 itself, per example, as
    L2L-DA has it; MSGAN minimises its inverse.
 2. [generator_update] The perturbation is G's output ("replace", the listing) or the start noise
-   plus it, clipped ("accumulate", the prose and every ancestor's code).
+   plus it, clipped ("accumulate", the prose and every ancestor's code). "frozen_sign" is a control:
+   the gradient's sign in place of a generator.
 3. x' is clipped to the ball, then to [0, 1], after the noise and after G.
-4. L_ot is taken on logits (section IV-B and Feature-Scatter's code), not on probabilities (eq. 4).
+4. [ot_on] L_ot is taken on probabilities (eq. 4), or on logits (section IV-B and Feature-Scatter's
+   code): the cosine of logits, and no probability, changes with an offset common to all classes,
+   by which a classifier can make every distance small.
 5. [classifier_latents] z_1 makes the perturbation that both losses see; z_2 serves L_ms alone,
    from the same inputs. With 2 the classifier trains on the images of both, as L2L-DA's does.
 6. The classifier trains on the images made before the generator's update, held constant.
-7. Batch statistics: the classifier's are frozen while it is attacked; its clean and perturbed
-   batches pass separately when it trains. The generator normalises by its batch throughout.
+7. [adversary_statistics] The clean logits, the gradient and the generator's loss come from the
+   classifier as it trains, normalised by the batch; its moving averages stay as they are. In
+   inference mode the generator learns a pattern that normalisation by the batch removes. When the
+   classifier trains, its clean and perturbed batches pass separately. The generator normalises by
+   its batch throughout.
 8. [classifier_ot_weight, classifier_ot_branch] L_ot in the classifier's loss, with gradient
    through both branches or the perturbed one.
-9. [gradient_normalization] G sees the gradient, detached, scaled to a size it can use.
+9. [generator_inputs, gradient_normalization] delta and x' reach G at unit scale, and the gradient,
+   detached, scaled to a size that it can use.
 10. [diversity_scale] L_ms is measured on perturbations in pixel units, or over epsilon.
-11. G sees no labels. At t > 1 the generator is updated at every iteration.
+11. [generator_architecture, latent_use] The paper says UNet, and not where z enters. L2L-DA joins
+    it to the inputs; scaling the last features by gains linear in z makes -z turn the perturbation
+    around, and L_ot, nearly even in the perturbation, loses little by that.
+12. [generator_learning_rate] 7.8e-3 is 1/128: the 1/n of the listing may be in it, which leaves
+    1.0 for a mean loss. At 7.8e-3 the weights hardly move within tens of thousands of images.
+13. [generator_gradient_skip] None; the gradient's sign may be added, weighted, before G's tanh. At
+    2 the tanh is flat there, and neither the generator nor z does anything.
+14. G sees no labels. At t > 1 the generator is updated at every iteration.
 
-Deviations, without which the generator stays near its start and nothing robust comes out:
-[generator_inputs] delta and x' reach it at unit scale, and [generator_gradient_skip] the
-gradient's sign is added, weighted, before its tanh, so that it starts as Feature-Scatter's step
-and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
---gradient_normalization=channel_l2 --classifier_ot_weight=1` is the listing to the letter.
+`--generator_inputs=literal --gradient_normalization=none` is the listing word for word.
 """
 
 from __future__ import annotations
