@@ -134,7 +134,8 @@ def training_flags() -> flags.FlagValues:
     )
     _integer(values, "classifier_width", 1, "Wide ResNet width multiplier.", lower=1)
     _integer(values, "generator_width", 16, "Channels of the generator's first block.", lower=1)
-    _epsilon(values, 0.05)
+    # A multiple of 1/255, as 8-bit images need.
+    _epsilon(values, 13 / 255)
     _by_method(values, _positive, "classifier_learning_rate", "Of the classifier's SGD.")
     _by_method(values, _positive, "generator_learning_rate", "Of the generator's optimizer.")
     flags.DEFINE_list(

@@ -26,7 +26,7 @@ def test_epsilon_accepts_fractions_and_numbers(text, value):
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("fs_gan", {"attack_iterations": 1, "generator_learning_rate": 7.8e-3, "latent_dim": 10}),
+        ("fs_gan", {"attack_iterations": 1, "generator_learning_rate": 1.0, "latent_dim": 10}),
         ("feature_scatter", {"attack_iterations": 1, "attack_step_size": 1.0}),
         ("pgd_at", {"attack_iterations": 10, "attack_step_size": 0.25}),
         ("l2l", {"generator_optimizer": "adam", "generator_learning_rate": 1e-3}),

@@ -114,7 +114,7 @@ def test_generator_inputs_have_unit_scale_or_stay_literal():
     delta = random.uniform(-0.05, 0.05, images.shape).astype(np.float32)
     gradients = (random.normal(size=images.shape) * 1e-4).astype(np.float32)
     unit = build().generator_features(delta, images, gradients).numpy()
-    np.testing.assert_allclose(unit[..., :3], delta / 0.05, rtol=1e-5)
+    np.testing.assert_allclose(unit[..., :3], delta / (13 / 255), rtol=1e-5)
     np.testing.assert_allclose(unit[..., 3:6], (images - 0.5) * 4, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose((unit[..., 6:] ** 2).mean(axis=(1, 2, 3)), 1, rtol=1e-4)
     literal = build(generator_inputs="literal").generator_features(delta, images, gradients)
