@@ -1,10 +1,10 @@
 """Ablation of FS-GAN's open points on CIFAR-10, judged on the validation slice alone.
 
-Most variants differ in one point from `accumulate`, a generator's perturbation added to the start
-noise, as Feature-Scatter adds its sign step; `letter` is the paper's listing; those named after
-Feature-Scatter are that method, at the same number of epochs and at the wall time of FS-GAN.
+Each variant differs in what its name says from `fs_gan`, the setting of configs/cifar10.flags at a
+scale for two cores. `frozen_sign` is the control: the gradient's sign in the generator's place.
+`letter` is the paper's listing; those named after Feature-Scatter are that method.
 
-    python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=accumulate,letter,...]
+    python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=fs_gan,frozen_sign,...]
 
 Trains each variant with each seed (a finished one is not trained again), attacks its classifier
 with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/ablation.md.
@@ -30,71 +30,58 @@ _SCALE = (
     "--lr_decay_epochs=4,5",
     "--validation_examples=2000",
     "--eval_examples=0",
-    "--generator_update=accumulate",
-    "--classifier_ot_weight=0",
 )
-# As the configurations have it.
-_CHOSEN = ("--generator_update=replace", "--classifier_ot_weight=0.1")
+_ADAM = ("--generator_optimizer=adam", "--generator_learning_rate=1e-3")
 _VARIANTS: dict[str, tuple[str, ...]] = {
-    "accumulate": (),
+    "fs_gan": (),
+    "frozen_sign": ("--generator_update=frozen_sign",),
+    "frozen_sign_2": ("--generator_update=frozen_sign", "--attack_iterations=2"),
+    "feature_scatter": ("--method=feature_scatter",),
+    "feature_scatter_15_epochs": (
+        "--method=feature_scatter",
+        "--epochs=15",
+        "--lr_decay_epochs=10,13",
+    ),
+    # Word for word: inputs and gradient as they are, the listing's rate on the mean loss.
     "letter": (
         "--generator_inputs=literal",
-        "--gradient_normalization=channel_l2",
-        "--generator_gradient_skip=0",
-        "--generator_update=replace",
-        "--classifier_ot_weight=1",
+        "--gradient_normalization=none",
+        "--generator_learning_rate=7.8e-3",
+        "--latent_use=concatenate",
+        "--classifier_latents=1",
+        "--attack_iterations=1",
     ),
-    # tanh(100) = 1 and a generator that stays as it is: Feature-Scatter's sign step.
-    "sign_step": ("--generator_gradient_skip=100", "--generator_learning_rate=1e-12"),
-    "no_skip": ("--generator_gradient_skip=0",),
-    "no_skip_adam": (
-        "--generator_gradient_skip=0",
-        "--generator_optimizer=adam",
-        "--generator_learning_rate=1e-3",
-    ),
-    "replace": ("--generator_update=replace",),
-    "replace_ot_0.1": _CHOSEN,
-    "replace_ot_0.1_adversarial": (*_CHOSEN, "--classifier_ot_branch=adversarial"),
-    "wide": (*_CHOSEN, "--generator_width=32"),
-    "two_updates": (*_CHOSEN, "--attack_iterations=2"),
-    "diversity_1": (*_CHOSEN, "--diversity_weight=1"),
-    "fast_generator": (*_CHOSEN, "--generator_learning_rate=0.078"),
-    "both_latents": (*_CHOSEN, "--classifier_latents=2"),
+    "moving_statistics": ("--adversary_statistics=moving",),
+    "logits": ("--ot_on=logits",),
+    "logits_0.1": ("--ot_on=logits", "--classifier_ot_weight=0.1"),
+    "centered_logits": ("--ot_on=centered_logits",),
+    "ot_0": ("--classifier_ot_weight=0",),
+    "ot_0.1": ("--classifier_ot_weight=0.1",),
+    "ot_adversarial_branch": ("--classifier_ot_branch=adversarial",),
+    "accumulate": ("--generator_update=accumulate",),
+    "skip_0.5": ("--generator_gradient_skip=0.5",),
+    "skip_2": ("--generator_gradient_skip=2",),
+    "rate_7.8e-3": ("--generator_learning_rate=7.8e-3",),
+    "adam": _ADAM,
+    "literal_inputs": ("--generator_inputs=literal",),
+    "gradient_as_it_is": ("--gradient_normalization=none",),
+    "gradient_sign": ("--gradient_normalization=sign",),
+    "gradient_channel_l2": ("--gradient_normalization=channel_l2",),
+    "ronneberger": ("--generator_architecture=ronneberger",),
+    "wide": ("--generator_width=32",),
+    "latents_concatenated": ("--latent_use=concatenate",),
+    "latents_scale": ("--latent_use=scale",),
+    "one_latent": ("--classifier_latents=1",),
+    "two_latents": ("--classifier_latents=2",),
+    "one_iteration": ("--attack_iterations=1",),
+    "two_iterations": ("--attack_iterations=2",),
+    "no_diversity": ("--diversity_weight=0",),
+    "diversity_0.005": ("--diversity_scale=epsilon", "--diversity_weight=0.005"),
+    "diversity_0.01": ("--diversity_scale=epsilon", "--diversity_weight=0.01"),
+    "diversity_0.05": ("--diversity_scale=epsilon", "--diversity_weight=0.05"),
     # The classifier starts from one trained without defence, as L2L-DA's does.
     "standard": ("--method=standard",),
-    "from_standard": (*_CHOSEN, "--init_from={runs}/standard_seed{seed}"),
-    # Twice the epochs, and Feature-Scatter at about the wall time of these.
-    "long": (*_CHOSEN, "--epochs=12", "--lr_decay_epochs=8,10"),
-    "feature_scatter_20_epochs": (
-        "--method=feature_scatter",
-        "--epochs=20",
-        "--lr_decay_epochs=14,18",
-    ),
-    "replace_adam": (
-        "--generator_update=replace",
-        "--generator_optimizer=adam",
-        "--generator_learning_rate=1e-3",
-    ),
-    # A generator that stays the sign step, but replaces the start noise.
-    "replace_sign_step": (
-        "--generator_update=replace",
-        "--generator_gradient_skip=100",
-        "--generator_learning_rate=1e-12",
-    ),
-    "feature_scatter": ("--method=feature_scatter",),
-    "feature_scatter_10_epochs": (
-        "--method=feature_scatter",
-        "--epochs=10",
-        "--lr_decay_epochs=7,9",
-    ),
-    "ot_0.1": ("--classifier_ot_weight=0.1",),
-    "ot_1": ("--classifier_ot_weight=1",),
-    "ot_1_adversarial": ("--classifier_ot_weight=1", "--classifier_ot_branch=adversarial"),
-    "adam": ("--generator_optimizer=adam", "--generator_learning_rate=1e-3"),
-    "diversity_epsilon": ("--diversity_scale=epsilon",),
-    "channel_l2": ("--gradient_normalization=channel_l2",),
-    "batch_max": ("--gradient_normalization=batch_max",),
-    "literal_inputs": ("--generator_inputs=literal",),
+    "from_standard": ("--init_from={runs}/standard_seed{seed}",),
 }
 _COLUMNS = (
     "variant",
@@ -102,10 +89,13 @@ _COLUMNS = (
     "clean",
     "PGD-20",
     "C&W-20",
-    "sign OT",
+    "moved",
     "generator OT",
+    "sign OT",
+    "diversity share",
+    "latent share",
     "mean abs δ / ε",
-    "r",
+    "logits' offset",
     "minutes",
 )
 
@@ -143,10 +133,13 @@ def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]
         *(
             f"{last[name]:.{digits}f}" if name in last else ""
             for name, digits in (
-                ("validation_sign_step_ot", 4),
+                ("generator_displacement", 3),
                 ("validation_generator_ot", 4),
+                ("validation_replaced_sign_ot", 4),
+                ("diversity_share", 3),
+                ("validation_latent_share", 3),
                 ("validation_perturbation_size", 2),
-                ("validation_diversity", 5),
+                ("validation_logit_offset", 2),
             )
         ),
         f"{experiments.training_minutes(run_dir):.1f}",

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
@@ -30,7 +31,10 @@ from fsgan_tf.methods.parts.classifier import (
 )
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.settings import GeneratorSettings, MethodSettings
-from fsgan_tf.networks.fused_normalization import with_fused_normalization
+from fsgan_tf.networks.fused_normalization import (
+    with_batch_statistics,
+    with_fused_normalization,
+)
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -61,6 +65,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     Attributes:
       classifier: images in [0, 1] to logits `[b, K]`; normalisation fused, for calling.
+      classifier_by_batch: the same; with `training=True` it keeps no statistics of the batch.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: bounds every adversarial image of the method.
       settings: of the method, as its file declares them.
@@ -105,6 +110,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         require_logits(classifier)
         self.settings = settings_class(type(self))(**settings)
         self.classifier = with_fused_normalization(classifier)
+        self.classifier_by_batch = with_batch_statistics(classifier)
         self.networks = {"classifier": classifier}
         self.optimizers_by_network: dict[str, keras.optimizers.Optimizer] = {}
         self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
@@ -365,6 +371,7 @@ class LearntAdversary(TrainingMethod):
 
     Attributes:
       generator: normalisation fused, for calling; as it was made in `networks`.
+      generator_by_batch: the same; with `training=True` it keeps no statistics of the batch.
       generator_optimizer: built for its trainable variables.
     """
 
@@ -395,6 +402,21 @@ class LearntAdversary(TrainingMethod):
             generator = self.build_generator(image_shape_of(classifier), num_classes_of(classifier))
         self.networks["generator"] = generator
         self.generator = with_fused_normalization(generator)
+        self.generator_by_batch = with_batch_statistics(generator)
+        self._initial_weights = [weight.numpy() for weight in generator.trainable_variables]
+
+    def generator_displacement(self) -> float:
+        """How far training moved the generator: |weights - initial weights| / |initial weights|.
+
+        In l2 norms over all trainable weights. The initial ones are those it was built with: of
+        the seed, in a training that is resumed too.
+        """
+        moved, initial = 0.0, 0.0
+        weights = self.networks["generator"].trainable_variables
+        for weight, at_first in zip(weights, self._initial_weights, strict=True):
+            moved += np.sum(np.square(weight.numpy() - at_first, dtype=np.float64))
+            initial += np.sum(np.square(at_first, dtype=np.float64))
+        return float(np.sqrt(moved / initial))
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Sets the optimizers, `generator_optimizer` among them; see the base class."""

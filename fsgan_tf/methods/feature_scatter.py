@@ -15,6 +15,7 @@ training mode every tenth step, for logging, are left out.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -81,7 +82,7 @@ class FeatureScatter(TrainingMethod):
         step_size = self.settings.attack_step_size * self.threat_model.epsilon
         for _ in range(self.settings.attack_iterations):
             gradients, cost = scatter_gradient(
-                self.classifier,
+                functools.partial(self.classifier, training=False),
                 clean_logits,
                 current,
                 self.settings.entropic_regularization,

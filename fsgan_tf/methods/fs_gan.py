@@ -11,30 +11,42 @@ brackets; docs/ablation.md has what each choice costs):
 1. The generator ascends L_ot + lambda L_ms, with L_ms the ratio of eq. 5 itself, per example, as
    L2L-DA has it; MSGAN minimises its inverse.
 2. [generator_update] The perturbation is G's output ("replace", the listing) or the start noise
-   plus it, clipped ("accumulate", the prose and every ancestor's code).
+   plus it, clipped ("accumulate", the prose and every ancestor's code). "frozen_sign" is a control:
+   the gradient's sign in place of a generator.
 3. x' is clipped to the ball, then to [0, 1], after the noise and after G.
-4. L_ot is taken on logits (section IV-B and Feature-Scatter's code), not on probabilities (eq. 4).
+4. [ot_on] L_ot is taken on probabilities (eq. 4), or on logits (section IV-B and Feature-Scatter's
+   code): the cosine of logits, and no probability, changes with an offset common to all classes,
+   by which a classifier can make every distance small.
 5. [classifier_latents] z_1 makes the perturbation that both losses see; z_2 serves L_ms alone,
    from the same inputs. With 2 the classifier trains on the images of both, as L2L-DA's does.
 6. The classifier trains on the images made before the generator's update, held constant.
-7. Batch statistics: the classifier's are frozen while it is attacked; its clean and perturbed
-   batches pass separately when it trains. The generator normalises by its batch throughout.
+7. [adversary_statistics] The clean logits, the gradient and the generator's loss come from the
+   classifier as it trains, normalised by the batch; its moving averages stay as they are. In
+   inference mode the generator learns a pattern that normalisation by the batch removes. When the
+   classifier trains, its clean and perturbed batches pass separately. The generator normalises by
+   its batch throughout.
 8. [classifier_ot_weight, classifier_ot_branch] L_ot in the classifier's loss, with gradient
    through both branches or the perturbed one.
-9. [gradient_normalization] G sees the gradient, detached, scaled to a size it can use.
+9. [generator_inputs, gradient_normalization] delta and x' reach G at unit scale, and the gradient,
+   detached, scaled to a size that it can use.
 10. [diversity_scale] L_ms is measured on perturbations in pixel units, or over epsilon.
-11. G sees no labels. At t > 1 the generator is updated at every iteration.
+11. [generator_architecture, latent_use] The paper says UNet, and not where z enters. L2L-DA joins
+    it to the inputs; scaling the last features by gains linear in z makes -z turn the perturbation
+    around, and L_ot, nearly even in the perturbation, loses little by that.
+12. [generator_learning_rate] 7.8e-3 is 1/128: the 1/n of the listing may be in it, which leaves
+    1.0 for a mean loss. At 7.8e-3 the weights hardly move within tens of thousands of images.
+13. [generator_gradient_skip] None; the gradient's sign may be added, weighted, before G's tanh. At
+    2 the tanh is flat there, and neither the generator nor z does anything.
+14. G sees no labels. At t > 1 the generator is updated at every iteration.
 
-Deviations, without which the generator stays near its start and nothing robust comes out:
-[generator_inputs] delta and x' reach it at unit scale, and [generator_gradient_skip] the
-gradient's sign is added, weighted, before its tanh, so that it starts as Feature-Scatter's step
-and learns from there. `--generator_gradient_skip=0 --generator_inputs=literal
---gradient_normalization=channel_l2 --classifier_ot_weight=1` is the listing to the letter.
+`--generator_inputs=literal --gradient_normalization=none` is the listing word for word.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -46,6 +58,7 @@ from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
+from fsgan_tf.networks.generators.double_convolution_unet import double_convolution_unet
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.settings import setting
 
@@ -63,12 +76,15 @@ class Generated(NamedTuple):
       adversarial_images: feasible, `[b, h, w, c]`, from z_1.
       second_images: feasible, `[b, h, w, c]`, from z_2.
       diversity: mean diversity ratio, scalar.
+      diversity_share: that over its mean maximum, of perturbations 2 epsilon apart at every pixel;
+        scalar within [0, 1].
     """
 
     perturbations: tf.Tensor
     adversarial_images: tf.Tensor
     second_images: tf.Tensor
     diversity: tf.Tensor
+    diversity_share: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,13 +95,29 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     diversity_weight: float = shared.diversity_weight(0.05)
     latent_dim: int = shared.latent_dim(10)
     attack_iterations: int = shared.attack_iterations(1)
+    # The paper's 7.8e-3 is 1/128: the 1/n of its listing may be in it. 1.0 on a mean loss then.
+    generator_learning_rate: float = 1.0
     generator_update: str = setting(
         "replace",
-        "The perturbation is the generator's output, or that added to the start noise.",
-        choices=("replace", "accumulate"),
+        "The perturbation is the generator's output, or that added to the start noise; frozen_sign "
+        "is a control: the gradient's sign in place of a generator.",
+        choices=("replace", "accumulate", "frozen_sign"),
+    )
+    generator_architecture: str = setting(
+        "l2l_da",
+        "L2L-DA's shallow UNet, or that of the paper's reference [27], with two 3x3 convolutions "
+        "a level.",
+        choices=("l2l_da", "ronneberger"),
+    )
+    generator_levels: int = setting(2, "Times that ronneberger's UNet halves the images.", lower=1)
+    latent_use: str = setting(
+        "concatenate",
+        "z joins the generator's inputs as L2L-DA has it, scales its last features by gains linear "
+        "in z, or both.",
+        choices=("concatenate", "scale", "both"),
     )
     generator_gradient_skip: float = setting(
-        2.0,
+        0.0,
         "Weight of the gradient's sign added before the generator's tanh; 0 for none.",
         lower=0,
     )
@@ -96,9 +128,21 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     )
     gradient_normalization: str = setting(
         "rms",
-        "Of the gradient given to the generator: unit RMS a sample, unit l2 norm a sample and "
-        "channel (L2L-DA), or the batch's largest entry 1 (L2L).",
-        choices=("rms", "channel_l2", "batch_max"),
+        "Of the gradient given to the generator: as it is, unit RMS a sample, unit l2 norm a "
+        "sample and channel (L2L-DA), the batch's largest entry 1 (L2L), or its sign.",
+        choices=("none", "rms", "channel_l2", "batch_max", "sign"),
+    )
+    adversary_statistics: str = setting(
+        "batch",
+        "What the classifier normalises by while it is attacked: each batch, as when it trains, "
+        "with its moving averages left as they are, or those averages.",
+        choices=("batch", "moving"),
+    )
+    ot_on: str = setting(
+        "probabilities",
+        "What the optimal-transport cost compares: logits (the paper's section IV-B), those less "
+        "their mean, or probabilities (its eq. 4).",
+        choices=("logits", "centered_logits", "probabilities"),
     )
     classifier_latents: int = setting(
         1,
@@ -139,43 +183,63 @@ class FSGAN(LearntAdversary):
     def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
         """A UNet that sees the perturbation, the image, the gradient and a latent vector."""
         del num_classes
-        return unet(
+        build: Callable[..., keras.Model] = unet
+        if self.settings.generator_architecture == "ronneberger":
+            build = functools.partial(
+                double_convolution_unet, levels=self.settings.generator_levels
+            )
+        return build(
             image_shape=image_shape,
             feature_channels=3 * image_shape[-1],
             latent_dim=self.settings.latent_dim,
             width=self.settings.generator_width,
+            latent_use=self.settings.latent_use,
             dtype=self.dtype_policy_name,
         )
 
     @property
+    def frozen(self) -> bool:
+        """Whether the gradient's sign stands in place of the generator, as a control."""
+        return self.settings.generator_update == "frozen_sign"
+
+    @property
     def forward_equivalents(self) -> dict[str, float]:
-        """An iteration: gradient by x', and the generator's loss through the frozen classifier."""
+        """An iteration: gradient by x', and the generator's loss through the classifier."""
         clean, iteration, descent = 1, 2 + 2, 3 * self.settings.classifier_latents
+        # Two latents an image, forward and backward.
+        generator = self.settings.attack_iterations * 2 * 3
+        if self.frozen:
+            iteration, generator = 2 + 1, 0
         if self.settings.classifier_ot_weight:
             descent += 1 if self.settings.classifier_ot_branch == "adversarial" else 3
         return {
             "classifier": clean + self.settings.attack_iterations * iteration + descent,
-            # Two latents an image, forward and backward.
-            "generator": self.settings.attack_iterations * 2 * 3,
+            "generator": generator,
         }
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Algorithm 1, for one batch."""
         images, labels = data["image"], data["label"]
         noise_seed, *latent_seeds = self.step_seeds(1 + self.settings.attack_iterations)
-        clean_logits = self.classifier(images, training=False)
+        clean_logits = self.attacked(images)
         perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         adversarial_images = self.threat_model.project(images + perturbations, images)
         for latent_seed in latent_seeds:
             gradients, start_ot = self.scatter_gradient(clean_logits, adversarial_images)
             with tf.GradientTape() as tape:
                 made = self.generate(
-                    images, perturbations, adversarial_images, gradients, latent_seed, training=True
+                    self.generator,
+                    images,
+                    perturbations,
+                    adversarial_images,
+                    gradients,
+                    latent_seed,
                 )
-                adversarial_logits = self.classifier(made.adversarial_images, training=False)
+                adversarial_logits = self.attacked(made.adversarial_images)
                 generator_ot = self.transport_cost(clean_logits, adversarial_logits)
                 generator_loss = -(generator_ot + self.settings.diversity_weight * made.diversity)
-            self.update(tape, generator_loss, self.generator_optimizer, self.generator)
+            if not self.frozen:
+                self.update(tape, generator_loss, self.generator_optimizer, self.generator)
             perturbations = tf.stop_gradient(made.perturbations)
             adversarial_images = tf.stop_gradient(made.adversarial_images)
         trained_images = [adversarial_images, tf.stop_gradient(made.second_images)]
@@ -222,60 +286,73 @@ class FSGAN(LearntAdversary):
             "accuracy_on_adversarial": accuracy(labels, logits),
         }
 
+    def attacked(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits `[b, K]` of the classifier as its adversary sees it; no statistics are kept."""
+        if self.settings.adversary_statistics == "batch":
+            return self.classifier_by_batch(images, training=True)
+        return self.classifier(images, training=False)
+
     def scatter_gradient(
         self, clean_logits: tf.Tensor, adversarial_images: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradient of L_ot by the perturbed images, `[b, h, w, c]`, and L_ot itself."""
         return scatter_gradient(
-            self.classifier,
+            self.attacked,
             clean_logits,
             adversarial_images,
             self.settings.entropic_regularization,
             self.settings.sinkhorn_solver,
+            self.settings.ot_on,
         )
 
     def generate(
         self,
+        generator: keras.Model,
         images: tf.Tensor,
         perturbations: tf.Tensor,
         adversarial_images: tf.Tensor,
         gradients: tf.Tensor,
         latent_seed: tf.Tensor,
-        training: bool,
     ) -> Generated:
-        """One generator pass over two latents an image.
+        """One generator pass over two latents an image, normalised by the batch.
 
         Args:
+          generator: `self.generator`, which keeps the batch's statistics, or
+            `self.generator_by_batch`, which does not.
           images: clean, float32 `[b, h, w, c]`.
           perturbations: delta so far, `[b, h, w, c]`, pixel units.
           adversarial_images: x' so far, `[b, h, w, c]`.
           gradients: of L_ot by x', `[b, h, w, c]`.
           latent_seed: int32 `[2]`.
-          training: whether the generator normalises by this batch and keeps its statistics.
 
         Returns:
           The perturbations, their images and their diversity.
         """
-        features = self.generator_features(perturbations, adversarial_images, gradients)
-        residual = self.settings.generator_gradient_skip * tf.sign(gradients)
+        epsilon = self.threat_model.epsilon
         latents = stateless_random.normal(
             [2 * tf.shape(images)[0], self.settings.latent_dim], latent_seed
         )
-        output = self.threat_model.epsilon * self.generator(
-            [_twice(features), latents, _twice(residual)], training=training
-        )
+        if self.frozen:
+            output = _twice(epsilon * tf.sign(gradients))
+        else:
+            features = self.generator_features(perturbations, adversarial_images, gradients)
+            residual = self.settings.generator_gradient_skip * tf.sign(gradients)
+            output = epsilon * generator(
+                [_twice(features), latents, _twice(residual)], training=True
+            )
         if self.settings.generator_update == "accumulate":
-            epsilon = self.threat_model.epsilon
             output = tf.clip_by_value(_twice(perturbations) + output, -epsilon, epsilon)
         first, second = tf.split(output, 2)
-        in_epsilons = self.settings.diversity_scale == "epsilon"
-        unit = self.threat_model.epsilon if in_epsilons else 1.0
-        ratio = diversity(first / unit, second / unit, *tf.split(latents, 2))
+        unit = epsilon if self.settings.diversity_scale == "epsilon" else 1.0
+        latent_pair = tf.split(latents, 2)
+        ratio = diversity(first / unit, second / unit, *latent_pair)
+        whole = tf.fill(tf.shape(first), epsilon / unit)
         return Generated(
             first,
             self.threat_model.project(images + first, images),
             self.threat_model.project(images + second, images),
             tf.reduce_mean(ratio),
+            tf.reduce_mean(ratio) / tf.reduce_mean(diversity(whole, -whole, *latent_pair)),
         )
 
     def generator_features(
@@ -289,50 +366,59 @@ class FSGAN(LearntAdversary):
         return tf.concat([perturbations, adversarial_images, gradients], axis=-1)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The generator's images, in inference mode; labels are not used."""
+        """The generator's images, as the classifier trains on them; labels are not used."""
         del labels
-        return self._adversaries(images, seed)["generator_images"]
+        return self._attack(images, seed)["made"].adversarial_images
 
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
-        """The generator beside Feature-Scatter's sign step, from one start on one batch."""
+        """Whether the generator learns, and whether z matters, for the classifier that trains.
+
+        Every pass normalises by the batch, as the classifier does in training. The sign step that
+        the generator is set beside replaces the start noise, as the generator's output does.
+        """
         del labels
-        seen = self._adversaries(images, seed)
-        sign_ot = self.transport_cost(
-            seen["clean_logits"], self.classifier(seen["sign_images"], training=False)
-        )
-        generator_ot = self.transport_cost(
-            seen["clean_logits"], self.classifier(seen["generator_images"], training=False)
+        seen = self._attack(images, seed)
+        made, signs = seen["made"], tf.sign(seen["gradients"])
+        step = self.threat_model.project(images + self.threat_model.epsilon * signs, images)
+        clean, first, second, replaced_sign = (
+            self.classifier_by_batch(batch, training=True)
+            for batch in (images, made.adversarial_images, made.second_images, step)
         )
         return {
-            "validation_generator_ot": generator_ot,
-            "validation_sign_step_ot": sign_ot,
-            "validation_diversity": seen["ratio"],
-            "validation_perturbation_size": self.relative_size(seen["generator_images"] - images),
+            "validation_generator_ot": self.transport_cost(clean, first),
+            "validation_replaced_sign_ot": self.transport_cost(clean, replaced_sign),
+            "validation_sign_cosine": tf.reduce_mean(_cosine(made.perturbations, signs)),
+            "validation_diversity": made.diversity,
+            "diversity_share": made.diversity_share,
+            "validation_latent_share": _distance(first, second) / _distance(first, clean),
+            "validation_perturbation_size": self.relative_size(made.adversarial_images - images),
+            "validation_logit_offset": tf.reduce_mean(clean),
+            "validation_logit_spread": tf.reduce_mean(tf.math.reduce_std(clean, axis=1)),
         }
 
-    def _adversaries(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _attack(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        """The last `Generated` of the training adversary, and the first gradient by its start."""
         noise_seed, *latent_seeds = stateless_random.split(
             seed, 1 + self.settings.attack_iterations
         )
-        clean_logits = self.classifier(images, training=False)
-        noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
-        perturbations, current = noise, self.threat_model.project(images + noise, images)
-        sign_images = None
+        clean_logits = self.attacked(images)
+        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
+        adversarial_images = self.threat_model.project(images + perturbations, images)
+        first_gradients = None
         for latent_seed in latent_seeds:
-            gradients, _ = self.scatter_gradient(clean_logits, current)
-            if sign_images is None:
-                step = self.threat_model.epsilon * tf.sign(gradients)
-                sign_images = self.threat_model.project(current + step, images)
+            gradients, _ = self.scatter_gradient(clean_logits, adversarial_images)
+            if first_gradients is None:
+                first_gradients = gradients
             made = self.generate(
-                images, perturbations, current, gradients, latent_seed, training=False
+                self.generator_by_batch,
+                images,
+                perturbations,
+                adversarial_images,
+                gradients,
+                latent_seed,
             )
-            perturbations, current = made.perturbations, made.adversarial_images
-        return {
-            "clean_logits": clean_logits,
-            "generator_images": current,
-            "sign_images": sign_images,
-            "ratio": made.diversity,
-        }
+            perturbations, adversarial_images = made.perturbations, made.adversarial_images
+        return {"made": made, "gradients": first_gradients}
 
     def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
         """L_ot of two `[b, K]` batches of logits; scalar."""
@@ -341,11 +427,24 @@ class FSGAN(LearntAdversary):
             adversarial_logits,
             self.settings.entropic_regularization,
             self.settings.sinkhorn_solver,
+            self.settings.ot_on,
         )
 
 
 def _twice(x: tf.Tensor) -> tf.Tensor:
     return tf.concat([x, x], axis=0)
+
+
+def _distance(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Mean l2 distance of two `[b, K]` batches, row by row."""
+    return tf.reduce_mean(tf.norm(logits - others, axis=1))
+
+
+def _cosine(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """`[b]` cosines of two `[b, h, w, c]` batches; 0 where one is zero."""
+    product = tf.reduce_sum(images * others, axis=[1, 2, 3])
+    norms = (tf.norm(tf.reshape(x, [tf.shape(x)[0], -1]), axis=1) for x in (images, others))
+    return tf.math.divide_no_nan(product, functools.reduce(tf.multiply, norms))
 
 
 METHOD = FSGAN

@@ -28,24 +28,84 @@ def with_fused_normalization(network: keras.Model) -> keras.Model:
     return keras.models.clone_model(network, clone_function=_fused)
 
 
+def with_batch_statistics(network: keras.Model) -> keras.Model:
+    """The same network on the same variables, as it is in training, but it keeps no statistics.
+
+    Called with `training=True` it normalises by the batch and leaves every moving average as it is:
+    for the passes of an adversary that attacks the classifier that trains.
+
+    Args:
+      network: functional or sequential.
+
+    Returns:
+      A model that shares every layer of `network` but batch normalisation. For calling alone.
+    """
+    return keras.models.clone_model(network, clone_function=_by_batch)
+
+
 def _fused(layer: layers.Layer) -> layers.Layer:
+    return FusedBatchNormalization(layer) if _has_fused_operation(layer) else layer
+
+
+def _by_batch(layer: layers.Layer) -> layers.Layer:
+    if _has_fused_operation(layer):
+        return FusedBatchNormalization(layer, keep_statistics=False)
+    if isinstance(layer, layers.BatchNormalization) and layer.built:
+        return _StatelessBatchNormalization(layer)
+    return layer
+
+
+def _has_fused_operation(layer: layers.Layer) -> bool:
     if not isinstance(layer, layers.BatchNormalization) or not layer.built:
-        return layer
+        return False
     of_images = layer.input_spec.ndim == 4 and set(layer.input_spec.axes) <= {-1, 3}
     # There is no fused operation for float64.
-    return FusedBatchNormalization(layer) if of_images and layer.dtype != "float64" else layer
+    return of_images and layer.dtype != "float64"
+
+
+class _StatelessBatchNormalization(layers.Layer):
+    """Another layer's batch normalisation of any shape; its moving averages stay."""
+
+    def __init__(self, normalization: layers.BatchNormalization):
+        super().__init__(name=normalization.name, dtype=normalization.dtype_policy)
+        self.normalization = normalization
+
+    def call(self, x: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
+        layer = self.normalization
+        if not training:
+            return layer(x, training=False, mask=mask)
+        axis = layer.axis % len(x.shape)
+        others = [index for index in range(len(x.shape)) if index != axis]
+        wide = x if layer.dtype == "float64" else keras.ops.cast(x, "float32")
+        mean, variance = keras.ops.moments(wide, others)
+        normalized = keras.ops.batch_normalization(
+            wide,
+            mean,
+            variance,
+            axis,
+            offset=layer.beta if layer.center else None,
+            scale=layer.gamma if layer.scale else None,
+            epsilon=layer.epsilon,
+        )
+        return keras.ops.cast(normalized, x.dtype)
 
 
 class FusedBatchNormalization(layers.Layer):
     """Another layer's batch normalisation over the channels of `[b, h, w, c]`, fused."""
 
-    def __init__(self, normalization: layers.BatchNormalization):
-        """Takes the layer whose variables and settings are used."""
+    def __init__(self, normalization: layers.BatchNormalization, keep_statistics: bool = True):
+        """Takes the layer whose variables and settings are used.
+
+        Args:
+          normalization: that layer.
+          keep_statistics: whether a training pass updates its moving averages.
+        """
         super().__init__(name=normalization.name, dtype=normalization.dtype_policy)
         self.normalization = normalization
+        self.keep_statistics = keep_statistics
 
     def call(self, x: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
-        """Normalises by the batch and keeps its statistics, or by the moving averages.
+        """Normalises by the batch and may keep its statistics, or by the moving averages.
 
         Args:
           x: `[b, h, w, c]`.
@@ -67,8 +127,9 @@ class FusedBatchNormalization(layers.Layer):
         fused = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=scale, offset=offset, mean=unused, variance=unused, epsilon=layer.epsilon
         )
-        for average, of_batch in ((mean, fused.batch_mean), (variance, fused.batch_variance)):
-            average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
+        if self.keep_statistics:
+            for average, of_batch in ((mean, fused.batch_mean), (variance, fused.batch_variance)):
+                average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
         return fused.y
 
 

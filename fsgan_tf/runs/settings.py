@@ -29,7 +29,7 @@ class TrainingSettings(settings.Settings):
         "start from one trained with --method=standard.",
     )
     epsilon: float = setting(
-        0.05,
+        13 / 255,
         "Radius of the l_inf ball, in pixels of [0,1], such as 8/255.",
         above=0,
         upper=1,

@@ -26,6 +26,12 @@ _ATTACKED_EXAMPLES = 256
 _PICTURED_EXAMPLES = 8
 _DIAGNOSED_BATCHES = 4
 _ENLARGEMENT = 3
+# Below or above these a generator's figures are warned of. A trained one moves by tens of percent.
+_LEAST_DISPLACEMENT = 0.03
+_MOST_SIGN_COSINE = 0.99
+_LEAST_OT_RATIO = 0.8
+_LEAST_LATENT_SHARE = 0.05
+_LEAST_DIVERSITY_SHARE = 0.01
 # Not shown as hyper-parameters: where things are.
 _NO_HPARAMS = ("run_dir", "data_dir", "dry_run")
 
@@ -101,6 +107,7 @@ class Watcher(keras.callbacks.Callback):
             "step": step,
             **{name: float(value) for name, value in (logs or {}).items()},
             **self._validate(),
+            **self._displacement(),
             "images_per_second": self._steps * self._images_per_step / trained_seconds,
             **{
                 f"learning_rate_{network}": float(optimizer.learning_rate.numpy())
@@ -142,6 +149,11 @@ class Watcher(keras.callbacks.Callback):
             for name, value in self._diagnose(images, labels, self._seed).items():
                 collected.setdefault(name, []).append(float(value))
         return {name: float(np.mean(values)) for name, values in collected.items()}
+
+    def _displacement(self) -> dict[str, float]:
+        if "generator" not in self._method.networks:
+            return {}
+        return {"generator_displacement": self._method.generator_displacement()}
 
     def _line(self, row: Row) -> str:
         left = np.mean(self._seconds_per_epoch) * (self._epochs - row["epoch"] - 1)
@@ -193,14 +205,7 @@ def warnings_of(earlier: list[Row], row: Row) -> list[str]:
     Returns:
       One line each, telling what is seen and what it means.
     """
-    lines = []
-    if "validation_generator_ot" in row:
-        reached, sign_step = row["validation_generator_ot"], row["validation_sign_step_ot"]
-        if reached < 0.5 * sign_step:
-            lines.append(
-                f"the generator reaches an OT distance of {reached:.4f}, below half of a sign "
-                f"step's {sign_step:.4f}: its images are no adversary, and robustness will not come"
-            )
+    lines = _warnings_of_the_generator(row)
     one_step, multi_step = row["one_step_accuracy"], row["robust_accuracy"]
     best = max(earlier, key=lambda seen: seen["robust_accuracy"], default=None)
     fell = (
@@ -218,6 +223,40 @@ def warnings_of(earlier: list[Row], row: Row) -> list[str]:
     return lines
 
 
+def _warnings_of_the_generator(row: Row) -> list[str]:
+    """Of FS-GAN's: whether it learns, attacks, and makes of z what the paper says."""
+    lines = []
+    moved, cosine = row.get("generator_displacement"), row.get("validation_sign_cosine", 0.0)
+    if moved is not None and moved < _LEAST_DISPLACEMENT:
+        lines.append(
+            f"the generator is inert: its weights have moved by {moved:.2%} of their initial norm"
+        )
+    if cosine > _MOST_SIGN_COSINE:
+        lines.append(
+            f"the generator is inert: its output is the gradient's sign (cosine {cosine:.4f})"
+        )
+    if "validation_generator_ot" in row:
+        reached, sign = row["validation_generator_ot"], row["validation_replaced_sign_ot"]
+        if reached < _LEAST_OT_RATIO * sign:
+            lines.append(
+                f"the generator reaches an OT distance of {reached:.4f}, below {_LEAST_OT_RATIO} "
+                f"of a sign step's {sign:.4f} in its place: its images are a weaker adversary"
+            )
+        share, spread = row["validation_latent_share"], row["diversity_share"]
+        if share < _LEAST_LATENT_SHARE or spread < _LEAST_DIVERSITY_SHARE:
+            lines.append(
+                f"no diversity: z alone moves the logits by {share:.1%} of what the perturbation "
+                f"does, and perturbations by {spread:.1%} of what they can differ"
+            )
+        offset, deviation = row["validation_logit_offset"], row["validation_logit_spread"]
+        if abs(offset) > deviation:
+            lines.append(
+                f"the logits have a common offset of {offset:.2f} beside a deviation of "
+                f"{deviation:.2f}: an OT distance of logits is small for any images then"
+            )
+    return lines
+
+
 def _write_scalars(scalars: Row) -> None:
     for name, value in scalars.items():
         if name not in ("epoch", "step"):
@@ -232,7 +271,7 @@ def _tag(name: str) -> str:
     """TensorBoard groups by what stands before the slash."""
     if name.startswith("learning_rate"):
         return name.replace("learning_rate_", "learning_rate/")
-    if name.startswith(("validation", "clean", "one_step", "robust")):
+    if name.startswith(("validation", "clean", "one_step", "robust", "diversity_share")):
         return "validation/" + name.removeprefix("validation_")
     return name if name.startswith("test/") or name == "images_per_second" else f"train/{name}"
 

@@ -59,7 +59,8 @@ def test_metrics_hold_an_object_an_epoch(run):
     expected = {
         "loss", "cross_entropy", "classifier_ot", "generator_ot", "diversity",
         "perturbation_size", "clean_accuracy", "one_step_accuracy", "robust_accuracy",
-        "validation_generator_ot", "validation_sign_step_ot", "images_per_second",
+        "validation_generator_ot", "validation_replaced_sign_ot", "generator_displacement",
+        "diversity_share", "validation_latent_share", "images_per_second",
         "learning_rate_classifier", "learning_rate_generator",
     }  # fmt: skip
     for row in rows:
@@ -72,7 +73,8 @@ def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
     tags = events.Tags()["tensors"]
     for tag in (
         "train/loss", "train/generator_ot", "train/diversity", "validation/clean_accuracy",
-        "validation/robust_accuracy", "validation/sign_step_ot", "learning_rate/generator",
+        "validation/robust_accuracy", "validation/replaced_sign_ot", "learning_rate/generator",
+        "train/generator_displacement", "validation/diversity_share", "validation/latent_share",
         "images_per_second", "clean_adversarial_perturbation", "flags", "test/worst_case_accuracy",
     ):  # fmt: skip
         assert tag in tags, tags

@@ -84,8 +84,10 @@ CLASSIFIER_PASSES = {
     "feature_scatter": [(EVAL, 1)] * 2 + [(TRAIN, 1)],
     "l2l": [(TRAIN, 1)] * 2 + [(EVAL, 1)] * 2,
     "l2l_da": [(EVAL, 1)] + [(EVAL, 2)] * 10 + [(TRAIN, 3)],
-    "fs_gan": [(EVAL, 1)] * 3 + [(TRAIN, 1)] * 2,
+    "fs_gan": [(TRAIN, 1)] * 2,
 }
+# Those that normalise by the batch and keep no statistics.
+PASSES_BY_BATCH = {"fs_gan": [(TRAIN, 1)] * 3}
 GENERATOR_PASSES = {
     "l2l": [(EVAL, 1), (TRAIN, 1)],
     "l2l_da": [(TRAIN, 2)] * 10,
@@ -122,11 +124,13 @@ def test_a_step_moves_every_variable_once_and_its_losses_are_finite(name):
 def test_a_step_makes_its_authors_passes_in_their_modes(name, monkeypatch):
     method = build_whole(name)
     passes = _record_passes(method.classifier, monkeypatch)
+    by_batch = _record_passes(method.classifier_by_batch, monkeypatch)
     generated = []
     if "generator" in method.networks:
         generated = _record_passes(method.generator, monkeypatch)
     run_steps(method, dataset(1), 1)
     assert _modes(passes) == CLASSIFIER_PASSES[name]
+    assert _modes(by_batch) == PASSES_BY_BATCH.get(name, [])
     assert _modes(generated) == GENERATOR_PASSES.get(name, [])
 
 

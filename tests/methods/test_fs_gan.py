@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.training.monitor import warnings_of
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
@@ -15,9 +16,13 @@ def _inputs(method):
     images = batch()["image"]
     noise = method.threat_model.random_perturbation(tf.shape(images), SEED)
     start = method.threat_model.project(images + noise, images)
-    clean_logits = method.classifier(images, training=False)
-    gradients, cost = method.scatter_gradient(clean_logits, start)
+    gradients, cost = method.scatter_gradient(method.attacked(images), start)
     return images, noise, start, gradients, cost
+
+
+def _generate(method, inputs):
+    images, noise, start, gradients, _ = inputs
+    return method.generate(method.generator_by_batch, images, noise, start, gradients, SEED)
 
 
 def test_the_generator_learns_to_scatter():
@@ -48,8 +53,7 @@ def test_diversity_weight_spreads_the_perturbations():
             diversity_weight=weight,
         )
         fit(method, dataset(1).repeat(), 30)
-        images, noise, start, gradients, _ = _inputs(method)
-        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        made = _generate(method, _inputs(method))
         ratios.append(float(made.diversity))
     assert ratios[1] > 2 * ratios[0]
 
@@ -62,14 +66,14 @@ def test_a_saturated_skip_is_feature_scatters_step():
     x = images.numpy()
     step = noise.numpy() + epsilon * np.sign(gradients.numpy())
     expected = np.clip(x + np.clip(step, -epsilon, epsilon), 0, 1)
-    made = method.generate(images, noise, start, gradients, SEED, training=False)
+    made = _generate(method, (images, noise, start, gradients, None))
     np.testing.assert_allclose(made.adversarial_images, expected, atol=1e-6)
 
 
 def test_replaced_perturbations_forget_the_start_noise():
     method = build(generator_update="replace", generator_gradient_skip=1e4)
     images, noise, start, gradients, _ = _inputs(method)
-    made = method.generate(images, noise, start, gradients, SEED, training=False)
+    made = _generate(method, (images, noise, start, gradients, None))
     expected = method.threat_model.epsilon * np.sign(gradients.numpy())
     np.testing.assert_allclose(made.perturbations, expected, atol=1e-6)
 
@@ -77,14 +81,14 @@ def test_replaced_perturbations_forget_the_start_noise():
 def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
     method = build(generator_update="replace", generator_gradient_skip=0)
     images, noise, start, gradients, _ = _inputs(method)
-    made = method.generate(images, noise, start, gradients, SEED, False)
+    made = _generate(method, (images, noise, start, gradients, None))
     latents = tf.split(stateless_random.normal([2 * BATCH_SIZE, 3], SEED), 2)
     features = method.generator_features(noise, start, gradients)
     zeros = tf.zeros_like(images)
     epsilon = method.threat_model.epsilon
-    deltas = [
-        epsilon * method.generator([features, z, zeros], training=False).numpy() for z in latents
-    ]
+    inputs = [tf.tile(features, [2, 1, 1, 1]), tf.concat(latents, 0), tf.concat([zeros] * 2, 0)]
+    output = epsilon * method.generator_by_batch(inputs, training=True)
+    deltas = [delta.numpy() for delta in tf.split(output, 2)]
     np.testing.assert_allclose(made.perturbations, deltas[0], atol=1e-7)
     for found, delta in zip((made.adversarial_images, made.second_images), deltas, strict=True):
         np.testing.assert_allclose(found, np.clip(images + delta, 0, 1), atol=1e-6)
@@ -97,8 +101,7 @@ def test_diversity_scale_divides_by_epsilon():
     ratios = {}
     for scale in ("pixel", "epsilon"):
         method = build(diversity_scale=scale)
-        images, noise, start, gradients, _ = _inputs(method)
-        made = method.generate(images, noise, start, gradients, SEED, training=False)
+        made = _generate(method, _inputs(method))
         ratios[scale] = float(made.diversity)
     assert ratios["epsilon"] == pytest.approx(
         ratios["pixel"] / build().threat_model.epsilon, rel=1e-4
@@ -111,7 +114,7 @@ def test_generator_inputs_have_unit_scale_or_stay_literal():
     delta = random.uniform(-0.05, 0.05, images.shape).astype(np.float32)
     gradients = (random.normal(size=images.shape) * 1e-4).astype(np.float32)
     unit = build().generator_features(delta, images, gradients).numpy()
-    np.testing.assert_allclose(unit[..., :3], delta / 0.05, rtol=1e-5)
+    np.testing.assert_allclose(unit[..., :3], delta / (13 / 255), rtol=1e-5)
     np.testing.assert_allclose(unit[..., 3:6], (images - 0.5) * 4, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose((unit[..., 6:] ** 2).mean(axis=(1, 2, 3)), 1, rtol=1e-4)
     literal = build(generator_inputs="literal").generator_features(delta, images, gradients)
@@ -122,11 +125,11 @@ def test_generator_inputs_have_unit_scale_or_stay_literal():
 def test_scatter_gradient_is_the_directional_derivative():
     method = build()
     images, _, start, gradients, cost = _inputs(method)
-    clean_logits = method.classifier(images, training=False)
+    clean_logits = method.attacked(images)
     direction = tf.sign(gradients) * 1e-4
 
     def value(x):
-        return float(method.transport_cost(clean_logits, method.classifier(x, training=False)))
+        return float(method.transport_cost(clean_logits, method.attacked(x)))
 
     slope = (value(start + direction) - value(start - direction)) / 2
     assert float(cost) == pytest.approx(value(start), rel=1e-4)
@@ -198,3 +201,124 @@ def test_more_iterations_update_the_generator_more_often():
     run(method, dataset(1), 1)
     assert method.generator_optimizer.iterations.numpy() == 3
     assert method.classifier_optimizer.iterations.numpy() == 1
+
+
+def _diagnosed(method):
+    data = batch()
+    return {
+        name: float(value)
+        for name, value in method.diagnose(data["image"], data["label"], SEED).items()
+    }
+
+
+def _softmax(logits):
+    powers = np.exp(np.float64(logits) - np.max(logits, axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("statistics", ["batch", "moving"])
+def test_measures_are_their_formulas_in_the_training_classifiers_mode(statistics):
+    method = build(adversary_statistics=statistics)
+    images = batch()["image"]
+    found = _diagnosed(method)
+    seen = method._attack(images, SEED)
+    made, epsilon = seen["made"], method.threat_model.epsilon
+    x, first, second = (
+        np.float64(y) for y in (images, made.adversarial_images, made.second_images)
+    )
+    stepped = np.clip(x + epsilon * np.sign(seen["gradients"]), 0, 1)
+    # A training pass of the network itself: batch statistics by Keras' own layer.
+    network = method.networks["classifier"]
+    clean, z1, z2, sign = (
+        network(np.float32(y), training=True).numpy() for y in (x, first, second, stepped)
+    )
+
+    def distance(a, b):
+        return np.linalg.norm(a - b, axis=1).mean()
+
+    assert found["validation_latent_share"] == pytest.approx(
+        distance(z1, z2) / distance(z1, clean), rel=1e-3
+    )
+    for name, reached in (("generator", z1), ("replaced_sign", sign)):
+        expected = float(method.transport_cost(clean, reached))
+        assert found[f"validation_{name}_ot"] == pytest.approx(expected, rel=1e-3)
+    assert found["validation_logit_offset"] == pytest.approx(clean.mean(), rel=1e-3)
+    assert found["validation_logit_spread"] == pytest.approx(clean.std(axis=1).mean(), rel=1e-3)
+    flat = np.float64(made.perturbations).reshape(BATCH_SIZE, -1)
+    signs = np.sign(np.float64(seen["gradients"])).reshape(BATCH_SIZE, -1)
+    cosines = (flat * signs).sum(1) / np.linalg.norm(flat, axis=1) / np.linalg.norm(signs, axis=1)
+    assert found["validation_sign_cosine"] == pytest.approx(cosines.mean(), rel=1e-3)
+
+
+def test_diversity_share_is_one_for_opposite_corners():
+    """And the same in either unit of the ratio."""
+    for scale in ("pixel", "epsilon"):
+        method = build(diversity_scale=scale)
+        signs = tf.sign(tf.random.stateless_normal([BATCH_SIZE, *IMAGE_SHAPE], SEED))
+        generator = _Fixed(tf.concat([signs, -signs], axis=0))
+        images, noise, start, gradients, _ = _inputs(method)
+        made = method.generate(generator, images, noise, start, gradients, SEED)
+        assert float(made.diversity_share) == pytest.approx(1, rel=1e-5)
+
+
+class _Fixed:
+    def __init__(self, output):
+        self.output = output
+
+    def __call__(self, inputs, training):
+        return self.output
+
+
+def test_ot_is_of_what_it_is_said_to_be_of():
+    """Probabilities and centred logits do not see a common offset; logits do."""
+    random = np.random.default_rng(0)
+    clean, other = random.normal(size=(2, BATCH_SIZE, 5)).astype(np.float32)
+    for ot_on, same in (("probabilities", True), ("centered_logits", True), ("logits", False)):
+        method = build(ot_on=ot_on)
+        plain = float(method.transport_cost(clean, other))
+        shifted = float(method.transport_cost(clean + 3, other + 3))
+        assert (shifted == pytest.approx(plain, rel=1e-4)) == same
+    found = float(build(ot_on="probabilities").transport_cost(clean, other))
+    of_softmax = build(ot_on="logits").transport_cost(_softmax(clean), _softmax(other))
+    assert found == pytest.approx(float(of_softmax), rel=1e-4)
+
+
+def test_attacking_by_batch_statistics_sees_the_training_pass():
+    method = build()
+    images = batch()["image"]
+    attacked = method.attacked(images).numpy()
+    trained = method.classifier(images, training=True).numpy()
+    np.testing.assert_allclose(attacked, trained, atol=1e-6)
+    frozen = build(adversary_statistics="moving").attacked(images).numpy()
+    assert np.abs(frozen - attacked).max() > 1e-2
+
+
+def test_the_frozen_sign_is_a_control_that_is_warned_of():
+    method = build(generator_update="frozen_sign", diversity_weight=0.05)
+    images, noise, start, gradients, _ = _inputs(method)
+    made = _generate(method, (images, noise, start, gradients, None))
+    expected = method.threat_model.epsilon * np.sign(gradients.numpy())
+    np.testing.assert_allclose(made.perturbations, expected, atol=1e-7)
+    run(method, dataset(3), 3)
+    assert method.generator_displacement() == 0
+    row = _diagnosed(method) | {
+        "generator_displacement": method.generator_displacement(),
+        "one_step_accuracy": 0.5,
+        "robust_accuracy": 0.5,
+    }
+    lines = warnings_of([], row)
+    assert sum("inert" in line for line in lines) == 2
+    assert any("no diversity" in line for line in lines)
+
+
+def test_generator_displacement_is_relative_to_the_initial_weights():
+    method = build()
+    weights = method.networks["generator"].trainable_variables
+    before = [np.float64(weight) for weight in weights]
+    run(method, dataset(2), 2)
+    after = [np.float64(weight) for weight in weights]
+    change = np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
+    norm = np.linalg.norm(np.concatenate([a.ravel() for a in before]))
+    expected = np.linalg.norm(change) / norm
+    assert method.generator_displacement() == pytest.approx(expected, rel=1e-5)
+    assert expected > 0

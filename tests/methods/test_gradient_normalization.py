@@ -35,6 +35,12 @@ def test_rms_against_numpy(scale):
     np.testing.assert_allclose(unit_rms(np.float32(gradients)), gradients / rms, rtol=1e-4)
 
 
+def test_none_leaves_the_gradient_and_sign_takes_its_sign():
+    gradients = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32) * 1e-4
+    np.testing.assert_array_equal(NORMALIZATIONS["none"](gradients), gradients)
+    np.testing.assert_array_equal(NORMALIZATIONS["sign"](gradients), np.sign(gradients))
+
+
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_a_gradient_of_zeros_stays_zero(name):
     np.testing.assert_array_equal(NORMALIZATIONS[name](tf.zeros([2, 4, 4, 3])), 0)

@@ -5,7 +5,10 @@ import tensorflow as tf
 from keras import layers
 
 from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
-from fsgan_tf.networks.fused_normalization import with_fused_normalization
+from fsgan_tf.networks.fused_normalization import (
+    with_batch_statistics,
+    with_fused_normalization,
+)
 
 IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)
 
@@ -123,3 +126,49 @@ def test_the_network_saves_without_it(network, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
     np.testing.assert_array_equal(loaded(IMAGES), network(IMAGES))
     assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_by_batch_it_is_the_training_pass_and_its_gradients_and_keeps_no_statistics(
+    network, compiled
+):
+    before = [weight.numpy() for weight in network.weights]
+    view = with_batch_statistics(network)
+    images = tf.constant(IMAGES)
+
+    def gradients(model):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = tf.reduce_mean(model(images, training=True) ** 2)
+        return loss, tape.gradient(loss, [images, *model.trainable_variables])
+
+    loss, found = tf.function(lambda: gradients(view), jit_compile=compiled)()
+    for weight, value in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    expected_loss, expected = gradients(network)
+    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-4)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options"),
+    [
+        ((8, 8, 3), "float64", {}),
+        ((5,), "float32", {"center": False}),
+        ((3, 8, 8), "float32", {"axis": 1, "scale": False}),
+    ],
+)
+def test_by_batch_what_has_no_fused_operation_keeps_no_statistics_either(shape, dtype, options):
+    inputs = keras.Input(shape, dtype=dtype)
+    layer = layers.BatchNormalization(dtype=dtype, **options)
+    network = keras.Model(inputs, layer(inputs))
+    view = with_batch_statistics(network)
+    x = np.random.default_rng(0).normal(2, 3, (6, *shape)).astype(dtype)
+    before = [weight.numpy() for weight in network.weights]
+    by_batch, by_averages = view(x, training=True), view(x, training=False)
+    for weight, value in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    assert by_batch.dtype == dtype
+    np.testing.assert_allclose(by_averages, network(x, training=False), rtol=1e-6)
+    np.testing.assert_allclose(by_batch, network(x, training=True), rtol=1e-4, atol=1e-5)

@@ -43,7 +43,38 @@ def test_standard_training_has_no_adversary_to_overfit():
     assert warnings_of([], {"one_step_accuracy": 0.5, "robust_accuracy": 0.0}) == []
 
 
-@pytest.mark.parametrize(("reached", "warned"), [(0.049, True), (0.051, False)])
-def test_a_generator_below_half_a_sign_step_is_warned_of(reached, warned):
-    row = _row(validation_generator_ot=reached, validation_sign_step_ot=0.1)
-    assert any("generator" in line for line in warnings_of([], row)) == warned
+# A generator that learns, attacks and is diverse, as metrics.jsonl has it.
+ALIVE = {
+    "generator_displacement": 0.4,
+    "validation_generator_ot": 0.1,
+    "validation_replaced_sign_ot": 0.1,
+    "validation_sign_cosine": 0.7,
+    "diversity_share": 0.3,
+    "validation_latent_share": 0.4,
+    "validation_logit_offset": 0.1,
+    "validation_logit_spread": 0.5,
+}
+
+
+def test_a_generator_that_learns_is_not_warned_of():
+    assert warnings_of([], _row(**ALIVE)) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "word"),
+    [
+        ({"generator_displacement": 0.003}, "inert"),
+        ({"validation_sign_cosine": 0.999}, "inert"),
+        ({"validation_generator_ot": 0.079}, "weaker adversary"),
+        ({"validation_latent_share": 0.006}, "no diversity"),
+        ({"diversity_share": 0.004}, "no diversity"),
+        ({"validation_logit_offset": -0.6}, "common offset"),
+    ],
+)
+def test_each_measure_of_the_generator_has_its_warning(measured, word):
+    (line,) = warnings_of([], _row(**ALIVE | measured))
+    assert word in line
+
+
+def test_methods_without_these_measures_are_not_warned_of():
+    assert warnings_of([], _row(generator_displacement=0.2)) == []

@@ -26,4 +26,10 @@ def unit_batch_max(gradients: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(gradients, tf.reduce_max(tf.abs(gradients)))
 
 
-NORMALIZATIONS = {"rms": unit_rms, "channel_l2": unit_channel_l2, "batch_max": unit_batch_max}
+NORMALIZATIONS = {
+    "none": tf.identity,
+    "rms": unit_rms,
+    "channel_l2": unit_channel_l2,
+    "batch_max": unit_batch_max,
+    "sign": tf.sign,
+}

@@ -1,4 +1,4 @@
-"""Entropic optimal transport between the logits of a clean and a perturbed batch.
+"""Entropic optimal transport between the outputs of a clean and a perturbed batch.
 
 Source: Cuturi 2013 (arXiv:1306.0895) for the Sinkhorn iteration; Haichao-Zhang/FeatureScatter at
 77e9140, `ot.py`, for the cosine cost and the stopping rule of the `reference` solver.
@@ -63,11 +63,28 @@ def sinkhorn_plan(
     raise ValueError(f"solver is {solver!r}; it must be 'reference' or 'converged'")
 
 
+def probabilities(logits: tf.Tensor) -> tf.Tensor:
+    """Softmax in float32 of `[n, k]` logits of any float type."""
+    return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+
+def centered(logits: tf.Tensor) -> tf.Tensor:
+    """`[n, k]` logits less their mean over the classes, in float32."""
+    logits = tf.cast(logits, tf.float32)
+    return logits - tf.reduce_mean(logits, axis=1, keepdims=True)
+
+
+# What the cosine compares. A common offset of the logits changes their cosine and not their
+# softmax; probabilities and centred logits do not see it.
+OUTPUTS = {"logits": tf.identity, "centered_logits": centered, "probabilities": probabilities}
+
+
 def transport_cost(
     clean_logits: tf.Tensor,
     adversarial_logits: tf.Tensor,
     entropic_regularization: float = 0.01,
     solver: str = "reference",
+    of: str = "logits",
 ) -> tf.Tensor:
     """Optimal-transport distance D = sum_ij T_ij C_ij of two batches of logits; FS-GAN eq. 3.
 
@@ -76,38 +93,43 @@ def transport_cost(
       adversarial_logits: `[m, k]`.
       entropic_regularization: see `sinkhorn_plan`.
       solver: see `sinkhorn_plan`.
+      of: what of the logits the cost compares, a key of `OUTPUTS`: `logits` as in Feature-Scatter's
+        code and FS-GAN's section IV-B, `probabilities` as in FS-GAN's eq. 4, `centered_logits`.
 
     Returns:
       float32 scalar within [0, 2], already a mean over the batch: the plan sums to 1.
     """
-    cost_matrix = cosine_cost(clean_logits, adversarial_logits)
+    compared = OUTPUTS[of]
+    cost_matrix = cosine_cost(compared(clean_logits), compared(adversarial_logits))
     plan = sinkhorn_plan(cost_matrix, entropic_regularization, solver)
     return tf.reduce_sum(plan * cost_matrix)
 
 
 def scatter_gradient(
-    classifier: Callable[..., tf.Tensor],
+    classifier: Callable[[tf.Tensor], tf.Tensor],
     clean_logits: tf.Tensor,
     images: tf.Tensor,
     entropic_regularization: float = 0.01,
     solver: str = "reference",
+    of: str = "logits",
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gradient of L_ot by perturbed images, of the classifier in inference mode.
+    """Gradient of L_ot by perturbed images.
 
     Args:
-      classifier: images to logits; called with `training=False`.
+      classifier: images to logits, in the mode in which it is attacked.
       clean_logits: `[b, k]`, constant.
       images: perturbed, float32 `[b, h, w, c]`.
       entropic_regularization: see `sinkhorn_plan`.
       solver: see `sinkhorn_plan`.
+      of: see `transport_cost`.
 
     Returns:
       The gradient, float32 `[b, h, w, c]`, and L_ot itself, float32 scalar.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        logits = classifier(images, training=False)
-        cost = transport_cost(clean_logits, logits, entropic_regularization, solver)
+        logits = classifier(images)
+        cost = transport_cost(clean_logits, logits, entropic_regularization, solver, of)
     return tape.gradient(cost, images), cost
 
 

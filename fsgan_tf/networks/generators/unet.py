@@ -1,12 +1,17 @@
-"""The UNet generator of perturbations.
+"""UNet generators of perturbations.
 
-Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
+`unet`: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
 form): z passes a two-layer encoder and joins the input of every down block. At 64 channels and 9
 feature channels, 504,476 parameters with latent dimension 10 and no classes (FS-GAN's), 500,944
 with latent dimension 8 and 10 classes (L2L-DA's).
 
+`double_convolution_unet`: Ronneberger et al. 2015 (arXiv:1505.04597), FS-GAN's reference [27]: two
+3x3 convolutions a level, max pooling, 2x2 up-convolutions, a 1x1 output; batch normalisation after
+each 3x3 convolution and padding to the same size, as it is used today.
+
 Deviations, FS-GAN's alone: no class-conditional normalisation without `num_classes`, since its
-G(z, delta, x', gradient) sees no label; a residual added before the tanh.
+G(z, delta, x', gradient) sees no label; a residual added before the tanh; feature-wise scaling of
+the last features by z (Perez et al. 2018, arXiv:1709.07871, the gain without the shift).
 """
 
 import functools
@@ -27,10 +32,11 @@ def unet(
     latent_dim: int,
     width: int = 64,
     num_classes: int | None = None,
+    latent_use: str = "concatenate",
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
-    """Builds the generator.
+    """Builds L2L-DA's generator.
 
     Args:
       image_shape: `(h, w, c)`; sides that 4 does not divide are padded inside, and cropped again.
@@ -38,6 +44,8 @@ def unet(
       latent_dim: d.
       width: channels of the first block; 64 in the reference.
       num_classes: K of the labels that condition the normalisation; None for no labels.
+      latent_use: `concatenate` as L2L-DA does; `scale`: z scales the last features instead, by
+        gains linear in z, so that -z turns the output's sign; `both`.
       residual: whether the output takes a residual.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -50,40 +58,70 @@ def unet(
     features = keras.Input((height, image_width, feature_channels), name="features")
     latents = keras.Input((latent_dim,), name="latents")
     inputs = [features, latents]
-    z = _encode_latents(latents, latent_dim, dtype)
+    z = None if latent_use == "scale" else encode_latents(latents, latent_dim, dtype)
     normalise: Normalisation = functools.partial(_normalise, dtype=dtype)
     if num_classes is not None:
         inputs.append(keras.Input((), dtype="int32", name="labels"))
         classes = keras.ops.one_hot(inputs[-1], num_classes)
         normalise = functools.partial(_normalise_by_class, classes=classes, dtype=dtype)
 
-    below, right = -height % 4, -image_width % 4
-    x = features
-    if below or right:
-        x = layers.ZeroPadding2D(((0, below), (0, right)), dtype=dtype, name="pad")(features)
+    x = padded(features, 4, dtype)
     down0 = _down(x, z, width, 3, 1, "down0", dtype)
     down1 = _down(down0, z, width, 4, 2, "down1", dtype, normalise)
     down2 = _down(down1, z, 2 * width, 4, 2, "down2", dtype)
     up2 = _up(down2, down1, width, "up2", dtype, normalise)
     up1 = _up(up2, down0, width, "up1", dtype, normalise)
+    if latent_use != "concatenate":
+        up1 = scale(up1, latents, dtype)
     output = layers.Conv2D(channels, 3, padding="same", **_convolution_options("output", dtype))(
         up1
     )
-    if below or right:
-        output = layers.Cropping2D(((0, below), (0, right)), dtype=dtype, name="crop")(output)
+    output = cropped(output, (height, image_width), dtype)
+    return perturbation_model(inputs, output, residual)
+
+
+def padded(x: keras.KerasTensor, multiple: int, dtype: str) -> keras.KerasTensor:
+    """Zeros below and to the right of `[b, h, w, c]`, up to multiples of a number."""
+    below, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    if not (below or right):
+        return x
+    return layers.ZeroPadding2D(((0, below), (0, right)), dtype=dtype, name="pad")(x)
+
+
+def cropped(x: keras.KerasTensor, size: tuple[int, int], dtype: str) -> keras.KerasTensor:
+    """Without what `padded` added to images of this height and width."""
+    below, right = x.shape[1] - size[0], x.shape[2] - size[1]
+    if not (below or right):
+        return x
+    return layers.Cropping2D(((0, below), (0, right)), dtype=dtype, name="crop")(x)
+
+
+def perturbation_model(
+    inputs: list[keras.KerasTensor], output: keras.KerasTensor, residual: bool
+) -> keras.Model:
+    """The model of these inputs to tanh(output + residual), in float32."""
     if residual:
-        inputs.append(keras.Input(image_shape, name="residual"))
+        inputs = [*inputs, keras.Input(output.shape[1:], name="residual")]
         output = layers.Add(dtype="float32", name="add_residual")([output, inputs[-1]])
     perturbation = layers.Activation("tanh", dtype="float32", name="perturbation")(output)
     return keras.Model(inputs, perturbation, name="unet")
 
 
-def _encode_latents(latents: keras.KerasTensor, latent_dim: int, dtype: str) -> keras.KerasTensor:
+def scale(x: keras.KerasTensor, latents: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+    """Every channel of `[b, h, w, c]` times its gain, linear in the `[b, d]` latents."""
+    channels = x.shape[-1]
+    gains = layers.Dense(channels, use_bias=False, dtype=dtype, name="latent_gains")(latents)
+    gains = layers.Reshape((1, 1, channels), dtype=dtype, name="latent_gains_of_pixels")(gains)
+    return layers.Multiply(dtype=dtype, name="scale_by_latents")([x, gains])
+
+
+def encode_latents(latents: keras.KerasTensor, latent_dim: int, dtype: str) -> keras.KerasTensor:
+    """`[b, d]` latents after two layers of ReLU, `[b, d]`."""
     z = layers.Dense(latent_dim, activation="relu", dtype=dtype, name="latent1")(latents)
     return layers.Dense(latent_dim, activation="relu", dtype=dtype, name="latent2")(z)
 
 
-def _tile(z: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
+def tile(z: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
     """`[b, d]` at every pixel; XLA compiles its gradient in a loop, but not RepeatVector's."""
     pixel = keras.ops.reshape(z, (-1, 1, 1, z.shape[-1]))
     return keras.ops.tile(pixel, (1, *size, 1))
@@ -91,7 +129,7 @@ def _tile(z: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
 
 def _down(
     x: keras.KerasTensor,
-    z: keras.KerasTensor,
+    z: keras.KerasTensor | None,
     channels: int,
     size: int,
     stride: int,
@@ -99,7 +137,8 @@ def _down(
     dtype: str,
     normalise: Normalisation | None = None,
 ) -> keras.KerasTensor:
-    x = layers.Concatenate(dtype=dtype, name=f"{name}_join")([x, _tile(z, x.shape[1:3])])
+    if z is not None:
+        x = layers.Concatenate(dtype=dtype, name=f"{name}_join")([x, tile(z, x.shape[1:3])])
     # "same" pads even sizes by one on each side for kernel 4 and stride 2, as the reference does.
     x = layers.Conv2D(
         channels, size, stride, padding="same", **_convolution_options(f"{name}_conv", dtype)

@@ -4,9 +4,16 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.networks.conditional_normalization import conditional_batch_normalization
+from fsgan_tf.networks.generators.double_convolution_unet import double_convolution_unet
 from fsgan_tf.networks.generators.unet import unet
-
-from .numpy_layers import convolve, convolve_transposed, normalise, randomise, relu, weights
+from tests.networks.numpy_layers import (
+    convolve,
+    convolve_transposed,
+    normalise,
+    randomise,
+    relu,
+    weights,
+)
 
 LATENT_DIM = 10
 NUM_CLASSES = 5
@@ -271,3 +278,80 @@ def test_inputs_are_those_it_is_built_with():
     assert names() == ["features", "latents", "residual"]
     assert names(**CONDITIONAL) == ["features", "latents", "labels"]
     assert names(num_classes=2) == ["features", "latents", "labels", "residual"]
+
+
+BUILDERS = pytest.mark.parametrize("build", [unet, double_convolution_unet])
+
+
+def _built(build, **options):
+    model = build(
+        image_shape=(8, 8, 3), feature_channels=9, latent_dim=LATENT_DIM, width=4, **options
+    )
+    randomise(model)
+    return model
+
+
+@BUILDERS
+def test_gains_linear_in_z_turn_the_output_with_it(build):
+    """tanh of features times z's gains, without a bias: odd in z."""
+    model = _built(build, latent_use="scale")
+    if build is double_convolution_unet:
+        model.get_layer("output").bias.assign([0, 0, 0])
+    features, latents, residual = _inputs()
+    nothing = np.zeros_like(residual)
+    output = model([features, latents, nothing], training=False).numpy()
+    turned = model([features, -latents, nothing], training=False).numpy()
+    np.testing.assert_allclose(turned, -output, atol=1e-6)
+    assert np.abs(output).mean() > 0.05
+    assert np.abs(model([features, 0 * latents, nothing], training=False)).max() < 1e-6
+
+
+def test_gains_scale_the_features_before_the_last_convolution():
+    model = _built(unet, latent_use="both")
+    features, latents, residual = _inputs()
+    middle = keras.Model(model.inputs, model.get_layer("up1_skip").output)
+    of_pixels = middle([features, latents, residual], training=False).numpy()
+    (gains,) = model.get_layer("latent_gains").get_weights()
+    scaled = of_pixels * (latents @ gains)[:, None, None]
+    (kernel,) = model.get_layer("output").get_weights()
+    expected = np.tanh(convolve(scaled, kernel, padding=1) + residual)
+    output = model([features, latents, residual], training=False)
+    np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
+@BUILDERS
+@pytest.mark.parametrize("latent_use", ["concatenate", "scale", "both"])
+def test_z_matters_to_its_example_alone_however_it_is_used(build, latent_use):
+    model = _built(build, latent_use=latent_use)
+    features, latents, residual = _inputs()
+    others = latents.copy()
+    others[1] = np.roll(others[1], 3)
+    output = model([features, latents, residual], training=False).numpy()
+    other = model([features, others, residual], training=False).numpy()
+    change = np.abs(other - output).max(axis=(1, 2, 3))
+    assert change[1] > 0.01
+    np.testing.assert_array_equal(change[[0, 2]], 0)
+
+
+def test_the_papers_unet_has_two_convolutions_a_level_and_skips():
+    keras.utils.set_random_seed(0)
+    w, d, f = 16, LATENT_DIM, 9
+    model = double_convolution_unet(
+        image_shape=(32, 32, 3), feature_channels=f, latent_dim=d, width=w, levels=2
+    )
+
+    def two(inputs, outputs):
+        return 9 * (inputs * outputs + outputs**2) + 2 * 2 * outputs
+
+    by_block = {
+        "z encoder": 2 * (d * d + d),
+        "down0": two(f + d, w),
+        "down1": two(w, 2 * w),
+        "bottom": two(2 * w, 4 * w),
+        "up1": 4 * 4 * w * 2 * w + 2 * w + two(4 * w, 2 * w),
+        "up0": 4 * 2 * w * w + w + two(2 * w, w),
+        "output": 3 * w + 3,
+    }
+    count = sum(np.prod(variable.shape) for variable in model.trainable_variables)
+    assert count == sum(by_block.values())
+    assert model.output.shape == (None, 32, 32, 3)
