@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = "PNG, JPEG, WebP or BMP"
-_BY_TENSORFLOW, _BY_PILLOW = ("PNG", "JPEG", "MPO"), ("WEBP", "BMP")
+_BY_TENSORFLOW, _BY_PILLOW = ("PNG", "JPEG"), ("WEBP", "BMP")
 
 # From the stored image to the upright one, by the value of EXIF's orientation; 1 is upright.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
