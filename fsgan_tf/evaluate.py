@@ -13,7 +13,7 @@ from absl import flags
 
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import RunError, UserError, VerdictError
 from fsgan_tf.files import sole_writer
 from fsgan_tf.models import model_flags
 
@@ -46,6 +46,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     Raises:
       UserError: flags, model or data do not fit.
       RunError: the batch does not fit in memory.
+      VerdictError: `--fail_on` refuses the verdict.
     """
     del words
     named = model_flags.named_model(flag_values)
@@ -121,6 +122,16 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)
+    _require_verdict(result, flag_values.fail_on)
+
+
+def _require_verdict(result: "Result", fail_on: str | None) -> None:
+    """Raises VerdictError where `--fail_on` refuses the result."""
+    from fsgan_tf.evaluation import summary
+
+    refused = {"fail": {summary.NO_FIGURE}, "warn": {summary.NO_FIGURE, summary.UPPER_BOUND}}
+    if fail_on and result.verdict in refused[fail_on]:
+        raise VerdictError(f"the verdict is {result.verdict}, which --fail_on={fail_on} refuses")
 
 
 def evaluate_classifier(

@@ -69,6 +69,14 @@ def evaluation_flags() -> flags.FlagValues:
     _define_validation(values, default=None)
     model_flags.define(values)
     _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
+    _enum(
+        values,
+        "fail_on",
+        None,
+        ("fail", "warn"),
+        "End with exit code 3 where a check fails (fail), or where the verdict is not "
+        "`trustworthy` (warn). The results are written all the same.",
+    )
     flags.DEFINE_list(
         "attacks",
         None,

@@ -18,7 +18,7 @@ from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.evaluation import checks, engine
-from fsgan_tf.evaluation.result import Diagnosis
+from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.files import sole_writer
 from fsgan_tf.reporting.report import Manifest
 from fsgan_tf.runs import restored as restored_module
@@ -198,10 +198,47 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(checks, "diagnose", lambda *_, **__: Diagnosis())
 
 
+@pytest.mark.parametrize(
+    ("verdict", "fail_on", "code"),
+    [
+        ("fail", "fail", 3),
+        ("fail", "warn", 3),
+        ("warn", "warn", 3),
+        ("warn", "fail", 0),
+        ("pass", "warn", 0),
+        ("fail", None, 0),
+    ],
+)
+def test_a_verdict_that_is_refused_ends_with_3(
+    run, test_set, monkeypatch, capsys, verdict, fail_on, code
+):
+    found = Diagnosis((Check("a_check", verdict, "What was seen.", "What to do."),))
+    monkeypatch.setattr(checks, "diagnose", lambda *_, **__: found)
+    flags = [f"--fail_on={fail_on}"] if fail_on else []
+    assert _evaluate(f"--run_dir={run}", *flags) == code
+    written = capsys.readouterr()
+    assert "\nverdict: " in written.out
+    assert "report.html" in written.out
+    assert ("error: the verdict is" in written.err) == (code == 3)
+    assert (run / "evaluation" / "results.json").is_file()
+
+
+def test_an_earlier_evaluation_of_the_same_folder_is_kept(run, test_set, unchecked, capsys):
+    assert _evaluate(f"--run_dir={run}") == 0
+    first = (run / "evaluation" / "results.json").read_bytes()
+    assert "earlier" not in capsys.readouterr().out
+    assert _evaluate(f"--run_dir={run}", "--seed=1") == 0
+    assert (
+        f"earlier results are kept in {run / 'evaluation' / 'earlier'}" in capsys.readouterr().out
+    )
+    (kept,) = (run / "evaluation" / "earlier").glob("*/results.json")
+    assert kept.read_bytes() == first
+
+
 def _outcome(folder):
     """results.json without what may differ between two runs of one evaluation."""
     results = _results(folder)
-    del results["command"]
+    del results["command"], results["date"]
     for attack in results["attacks"]:
         del attack["seconds"]
     return results
