@@ -226,7 +226,7 @@ def test_a_verdict_that_is_refused_ends_with_3(
 def test_an_earlier_evaluation_of_the_same_folder_is_kept(run, test_set, unchecked, capsys):
     assert _evaluate(f"--run_dir={run}") == 0
     first = (run / "evaluation" / "results.json").read_bytes()
-    assert "earlier" not in capsys.readouterr().out
+    assert "earlier results" not in capsys.readouterr().out
     assert _evaluate(f"--run_dir={run}", "--seed=1") == 0
     assert (
         f"earlier results are kept in {run / 'evaluation' / 'earlier'}" in capsys.readouterr().out
