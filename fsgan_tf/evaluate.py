@@ -32,7 +32,6 @@ _MODEL_OPTIONS = (
     *model_flags.OPTIONS,
     "deterministic",
 )
-_DATA_OPTIONS = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
 _STATE_FOLDER = ".state"
 
 
@@ -318,13 +317,18 @@ def _examples(
 ) -> "tuple[Split, tuple[str, ...]]":
     from fsgan_tf.data import loading, registry
 
-    # The run's own data may have needed what this data set does not read.
-    readable = registry.options_of(registry.source_of(dataset)) | {"class_names"}
     options = {
         name: _setting(flag_values, classifier, name)
-        for name in _DATA_OPTIONS
-        if name in readable or flag_values[name].present
+        for name in ("image_size", "channels", "class_names", "memory_limit")
     }
+    # Those of other sources are refused if they are given, and left out if the run had them.
+    own = registry.own_fields(registry.source_of(dataset))
+    for name, field in registry.all_own_fields().items():
+        text = flag_values[name].value
+        if text is not None:
+            options[name] = field.parse(text)
+        elif name in own and classifier.settings is not None:
+            options[name] = classifier.settings.values().get(name)
     if flag_values.split == "validation":
         options["validation_examples"] = _setting(
             flag_values, classifier, "validation_examples", "split=validation"

@@ -246,9 +246,9 @@ def _load(configuration: TrainingConfiguration) -> ImageDataset:
 
 
 def _data_options(configuration: TrainingConfiguration) -> dict[str, Any]:
-    names = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
     counts = ("train_examples", "validation_examples")
-    return {name: getattr(configuration.data, name) for name in (*names, *counts)}
+    chosen = {name: getattr(configuration.data, name) for name in counts}
+    return {**configuration.data_options(), **chosen}
 
 
 def _steps_per_epoch(

@@ -34,7 +34,6 @@ import numpy as np
 from absl import flags
 
 from fsgan_tf.cli import quiet, runner
-from fsgan_tf.data.settings import DataSettings
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import TrainingConfiguration
 
@@ -81,7 +80,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     robust = _restore(run_dir, "fs_gan")
     standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
-    dataset = _load(robust.settings.data, flag_values.data_dir)
+    dataset = _load(robust.settings, flag_values.data_dir)
     _require_fit(run_dir, robust, dataset)
     if standard:
         _require_fit(standard_run_dir, standard, dataset)
@@ -139,15 +138,14 @@ def _restore(run_dir: str, method: str) -> RestoredClassifier:
     return restored
 
 
-def _load(values: DataSettings, data_dir: str | None) -> ImageDataset:
+def _load(configuration: TrainingConfiguration, data_dir: str | None) -> ImageDataset:
     from fsgan_tf.data import loading
 
-    return loading.load(
-        values.dataset,
-        data_dir=data_dir or values.data_dir,
-        image_size=values.image_size,
-        validation_examples=values.validation_examples,
-    )
+    options = configuration.data_options()
+    if data_dir:
+        options["data_dir"] = data_dir
+    data = configuration.data
+    return loading.load(data.dataset, validation_examples=data.validation_examples, **options)
 
 
 def _require_fit(run_dir: str, restored: RestoredClassifier, dataset: ImageDataset) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from absl import flags
 
+from fsgan_tf.data import registry
 from fsgan_tf.data.settings import MIN_SIDE
 from fsgan_tf.models import model_flags
 
@@ -174,7 +175,8 @@ def _define_data(values: flags.FlagValues, default: str | None) -> None:
         "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
         "class folders.",
     )
-    _string(values, "data_dir", None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
+    for name, field in registry.all_own_fields().items():
+        _string(values, name, None, field.setting.help)
     flags.DEFINE(
         _SizeParser(),
         "image_size",

@@ -84,7 +84,7 @@ def _save(path, serve, model=None, shape=(None, 8, 8, 1), dtype=tf.float32):
 @pytest.fixture
 def run(monkeypatch, model, tmp_path):
     """A run directory as training would leave it, as far as evaluation looks."""
-    values = training_flags.parse(["--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
+    values = training_flags.parse(["--epsilon=0.1", "--image_size=8"])
     restored = SimpleNamespace(
         model=model, class_names=("a", "b", "c"), settings=values, weights_sha256="12" * 32
     )
@@ -123,6 +123,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
 
 def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
+    argv.append("--data_dir=somewhere")
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
     assert test_set == [("other", None, {"data_dir": "somewhere", "image_size": (8, 8)})]
     results = _results(tmp_path / "out")
@@ -142,7 +143,6 @@ def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
 
     monkeypatch.setattr(loading, "load_split", load_split)
     assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
-    # The digits need no data_dir, which the run has.
     expected = {"validation_examples": 1000, "image_size": (8, 8), "trained_on": True}
     assert calls == [("digits", "validation", expected)]
     assert _results(run / "evaluation")["split"] == "validation"
