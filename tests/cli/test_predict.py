@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 
 import keras
@@ -11,9 +10,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import predict
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner
 from fsgan_tf.models import saving
+from tests.commands import call, python
 
 CLASS_NAMES = ("dark", "light")
 
@@ -54,13 +52,7 @@ def images(tmp_path):
 
 
 def run(*arguments) -> int:
-    return runner.run(
-        predict.main,
-        command_flags.predict_flags(),
-        description="",
-        takes_words=True,
-        argv=[str(argument) for argument in arguments],
-    )
+    return call(predict, *arguments)
 
 
 def test_every_file_gets_its_line(saved_model, images, capsys):
@@ -148,8 +140,7 @@ def test_flags_are_required(saved_model, capsys):
 
 
 def test_the_module_is_a_command_that_takes_files():
-    command = [sys.executable, "-m", "fsgan_tf.predict", "image.png"]
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = python("-m", "fsgan_tf.predict", "image.png")
     assert completed.returncode == 2
     assert "--saved_model is missing" in completed.stderr
 
