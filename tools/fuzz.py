@@ -558,9 +558,9 @@ def _images_in_folders_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _images_predicted_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Image files that `predict` labels."""
-    from fsgan_tf.predict import SavedClassifier, predict_files
+    from fsgan_tf.models.prediction import of_saved_model, predict_files
 
-    classifier = SavedClassifier(_export(folder))
+    classifier = of_saved_model(_export(folder))
 
     def read(content: bytes) -> bool:
         (folder / "image.png").write_bytes(content)

@@ -164,6 +164,9 @@ def predict_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.predict`."""
     values = flags.FlagValues()
     _string(values, "saved_model", None, "SavedModel that labels the images.")
+    _string(values, "run_dir", None, "Run whose newest classifier labels the images.")
+    _integer(values, "top", 1, "Print the K most probable classes of an image.", lower=1)
+    _boolean(values, "json", False, "Print a JSON object a line instead of text.")
     return values
 
 

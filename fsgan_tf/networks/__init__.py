@@ -1,1 +1,5 @@
-"""The networks: functional Keras models of built-in layers alone, so files of them load safely."""
+"""Networks, and the settings of Keras that they need."""
+
+from fsgan_tf.networks import keras_settings
+
+keras_settings.pin()

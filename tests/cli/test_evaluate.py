@@ -113,7 +113,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert results["classifier_sha256"] == "12" * 32
     assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd3", "cw3"]
     assert results["attacks"][1]["parameters"]["step_size"] == 0.025
-    assert len(results["checks"]) == 21
+    assert len(results["checks"]) == 23
     assert results["command"].startswith("python -m fsgan_tf.evaluate")
     printed = capsys.readouterr().out
     assert "worst case" in printed

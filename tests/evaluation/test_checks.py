@@ -119,7 +119,7 @@ def test_an_honest_classifier_passes_all(attacks, standalone, honest, fragile, i
     gathered = _gather(honest, images, labels, attacks, sources=sources, standalone=standalone)
     diagnosis = _diagnose(gathered)
     assert [check for check in diagnosis.checks if check.verdict != "pass"] == []
-    assert len({check.name for check in diagnosis.checks}) == 21
+    assert len({check.name for check in diagnosis.checks}) == 23
     assert diagnosis.epsilon_curve.num_examples == 24
     assert [curve.attack for curve in diagnosis.loss_curves] == ["pgd20", "cw20"]
 

@@ -474,7 +474,7 @@ def test_progress_shows_a_bar_on_a_terminal(
         (lambda x, y: (x[:0], y[:0]), "at least 1"),
         (lambda x, y: (x * 255, y), r"pixels lie in \["),
         (lambda x, y: (x * np.float32(np.nan), y), "pixels lie in"),
-        (lambda x, y: (x.astype(np.float64), y), "float64"),
+        (lambda x, y: (x.astype(np.int64), y), "int64"),
         (lambda x, y: (x, y.astype(np.float32)), "integers"),
         (lambda x, y: (x, y - 1), "integers from 0"),
         (lambda x, y: (x, y + 1), "labels go up to 4"),
