@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.networks.half_precision import with_scaled_gradients
 
 _A_FUNCTION = (
     "give a Keras model, or a function of TensorFlow operations from float32 images [b, h, w, c] "
@@ -47,18 +48,21 @@ def as_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return _pixels(pixels), targets.astype(np.int32)
 
 
-def require_classifier(classifier: Any, image: np.ndarray) -> None:
-    """Calls a classifier once, so that what it lacks is said before TensorFlow traces it.
+def as_classifier(classifier: Any, image: np.ndarray) -> Any:
+    """Calls a function once, so that what it lacks is said before TensorFlow traces it.
 
     Args:
       classifier: what the caller gave.
       image: one, `[1, h, w, c]`, float32 in [0, 1] or uint8.
 
+    Returns:
+      The classifier; a function that answers in float16 with its gradients scaled.
+
     Raises:
       UserError: it is no function, fails, or does not answer by a tensor `[1, k]`.
     """
     if isinstance(classifier, (Sequence, keras.Model)):
-        return
+        return classifier
     if not callable(classifier):
         raise UserError(f"the classifier is a {type(classifier).__name__}; {_A_FUNCTION}")
     if image.dtype == np.uint8:
@@ -79,6 +83,7 @@ def require_classifier(classifier: Any, image: np.ndarray) -> None:
         raise UserError(
             f"the classifier returns shape {tuple(logits.shape)} for one image; {_A_FUNCTION}"
         )
+    return with_scaled_gradients(classifier) if logits.dtype == tf.float16 else classifier
 
 
 def require_answers(unanswered: int, count: int) -> None:

@@ -64,7 +64,7 @@ def evaluate(
       UserError: the images or labels are not as above.
     """
     images, labels = arguments.as_examples(images, labels)
-    arguments.require_classifier(logits_fn, images[:1])
+    logits_fn = arguments.as_classifier(logits_fn, images[:1])
     evaluator = Evaluator(logits_fn, threat_model, min(batch_size, max(len(images), 1)))
     result = evaluator.evaluate(
         images,

@@ -13,6 +13,7 @@ from fsgan_tf.files import files_sha256
 from fsgan_tf.models import heads, inputs, scores, untrusted
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
 
 _MESSAGE_LENGTH = 300
 
@@ -60,6 +61,8 @@ def load_keras_model(
     def call(pixels: tf.Tensor) -> tf.Tensor:
         return plain(pixels, training=False)
 
+    if computes_in_float16(plain):
+        call = with_scaled_gradients(call)
     fed = inputs.adapted(path, images.name, tuple(images.shape), images.dtype, call)
     num_outputs = answer.shape[-1]
     if num_outputs == 1:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks import by_names, evaluate
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation.arguments import as_examples, require_answers, require_classifier
+from fsgan_tf.evaluation.arguments import as_classifier, as_examples, require_answers
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def _model():
 def test_functions_that_are_no_classifier(make, words, images):
     classifier = make()
     with pytest.raises(UserError, match=words) as refusal:
-        require_classifier(classifier, images[:1])
+        as_classifier(classifier, images[:1])
     assert "lambda x: model(x, training=False)" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_keras_model_and_a_function_of_it_are(images):
     model = _model()
-    require_classifier(model, images[:1])
-    require_classifier(lambda x: model(x, training=False), images[:1])
-    require_classifier(tf.function(model), images[:1])
+    as_classifier(model, images[:1])
+    as_classifier(lambda x: model(x, training=False), images[:1])
+    as_classifier(tf.function(model), images[:1])
 
 
 def test_nan_everywhere_stops_the_evaluation(images, labels, threat_model):
