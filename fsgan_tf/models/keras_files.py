@@ -61,9 +61,8 @@ def load_keras_model(
     def call(pixels: tf.Tensor) -> tf.Tensor:
         return plain(pixels, training=False)
 
-    if computes_in_float16(plain):
-        call = with_scaled_gradients(call)
-    fed = inputs.adapted(path, images.name, tuple(images.shape), images.dtype, call)
+    scaled = with_scaled_gradients(call) if computes_in_float16(plain) else call
+    fed = inputs.adapted(path, images.name, tuple(images.shape), images.dtype, scaled)
     num_outputs = answer.shape[-1]
     if num_outputs == 1:
         notes.append(scores.BINARY_NOTE)

@@ -71,9 +71,8 @@ def load_saved_model(
         # Through `loaded`: a signature alone does not keep its variables alive.
         return loaded.signatures[signature](**{input_name: pixels})[output_name]
 
-    if _computes_in_float16(function.graph):
-        call = with_scaled_gradients(call)
-    fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, call)
+    scaled = with_scaled_gradients(call) if _computes_in_float16(function.graph) else call
+    fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, scaled)
     num_outputs = (_shape(answer) or (None,))[-1]
     num_classes = scores.num_classes(num_outputs)
     class_names = _class_names(Path(path))
