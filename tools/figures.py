@@ -169,15 +169,15 @@ def _batch(validation: Split, batch_size: int) -> Split:
 
 def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
     """The generator's weights in the run's newest checkpoint."""
-    from fsgan_tf import train
     from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.training.build import build_method
 
     values = restored.settings
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
     if values.training.precision != "mixed_float16":
         exact = dataclasses.replace(values.training, precision="float32")
         values = dataclasses.replace(values, training=exact)
-    method = train.build_method(values, len(restored.class_names), restored.progress.image_shape)
+    method = build_method(values, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
 

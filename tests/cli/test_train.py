@@ -14,9 +14,10 @@ from fsgan_tf import evaluate, export, predict, train
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
-from fsgan_tf.training.monitor import Watcher
+from fsgan_tf.training.callbacks import RobustAccuracy
 from tests.commands import ROOT, call, training
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
@@ -221,9 +222,9 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
 
 def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     def full(self, row):
-        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics.file))
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.file))
 
-    monkeypatch.setattr(RunDirectory, "append_metrics", full)
+    monkeypatch.setattr(Metrics, "append", full)
     run = RunDirectory(tmp_path / "run")
     assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -290,7 +291,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
 ):
     run = RunDirectory(tmp_path / "run")
     flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
-    validate, save = Watcher._validate, export._require_same_answers
+    validate, save = RobustAccuracy.measure, export._require_same_answers
 
     def interrupted(function, number):
         def call(*arguments):
@@ -300,7 +301,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watcher, "_validate", interrupted(validate, signal.SIGTERM))
+        patch.setattr(RobustAccuracy, "measure", interrupted(validate, signal.SIGTERM))
         assert _train(*flags) == 130
         assert "the same command goes on" in capsys.readouterr().err
         assert [row["epoch"] for row in run.metrics.read()] == [0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsgan_tf.training.monitor import warnings_of
+from fsgan_tf.training.callbacks.warnings import Warnings, warnings_of
 
 
 def _row(one_step=0.8, multi_step=0.7, **more):
@@ -47,3 +47,15 @@ def test_standard_training_has_no_adversary_to_overfit():
 def test_a_generator_below_half_a_sign_step_is_warned_of(reached, warned):
     row = _row(validation_generator_ot=reached, validation_sign_step_ot=0.1)
     assert any("generator" in line for line in warnings_of([], row)) == warned
+
+
+def test_without_held_out_images_nothing_is_judged():
+    assert warnings_of([{"loss": 1.0}], {"loss": 0.5, "accuracy_on_adversarial": 0.9}) == []
+
+
+def test_an_epoch_is_judged_beside_those_before_it(capsys):
+    watcher = Warnings([_row(0.8, 0.7)])
+    watcher.on_epoch_end(1, _row(0.8, 0.65))
+    assert capsys.readouterr().out == ""
+    watcher.on_epoch_end(2, _row(0.8, 0.3))
+    assert "warning: fgsm accuracy holds at 0.800" in capsys.readouterr().out
