@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fsgan_tf import evaluate, export, predict, train
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
+from fsgan_tf.models import saving
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
@@ -291,7 +292,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
 ):
     run = RunDirectory(tmp_path / "run")
     flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
-    validate, save = RobustAccuracy.measure, export._require_same_answers
+    validate, save = RobustAccuracy.measure, saving._require_same_answers
 
     def interrupted(function, number):
         def call(*arguments):
@@ -307,7 +308,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
         assert [row["epoch"] for row in run.metrics.read()] == [0]
         assert run.checkpoints.newest_file().name == "epoch_0001_step_000000.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(export, "_require_same_answers", interrupted(save, signal.SIGTERM))
+        patch.setattr(saving, "_require_same_answers", interrupted(save, signal.SIGTERM))
         assert _train(*flags) == 130
         assert not list(run.path.glob("*saved_model*"))
     assert _train(*flags) == 0
