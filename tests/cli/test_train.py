@@ -164,7 +164,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
 )
 def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
     config = ROOT / "configs" / "cifar10.flags"
-    small = ["--classifier_depth=10", "--classifier_width=1", "--generator_width=8"]
+    small = ["--classifier_depth=10", "--classifier_width=1"]
     assert _train(f"--flagfile={config}", f"--method={method}", *small, "--dry_run") == 0
     error = capsys.readouterr().err
     assert ("note: " in error) == bool(words)
