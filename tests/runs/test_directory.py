@@ -43,13 +43,13 @@ def test_other_flags_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="--momentum was 0.9 and is now 0.5"):
         run.prepare(_values("--epochs=3", "--momentum=0.5"))
     run.prepare(_values("--epochs=4"))
-    assert run.read_flags().epochs == 4
+    assert run.read_configuration().training.epochs == 4
 
 
 def test_flags_file_is_itself_a_flagfile(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.prepare(_values("--epsilon=8/255"))
-    assert _values(f"--flagfile={run.flags_file}").epsilon == 8 / 255
+    assert _values(f"--flagfile={run.flags_file}").training.epsilon == 8 / 255
 
 
 def test_a_run_directory_that_is_a_file_is_a_user_error(tmp_path):
