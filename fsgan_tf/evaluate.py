@@ -130,7 +130,7 @@ def _require_verdict(result: "Result", fail_on: str | None) -> None:
 
     refused = {"fail": {summary.NO_FIGURE}, "warn": {summary.NO_FIGURE, summary.UPPER_BOUND}}
     if fail_on and result.verdict in refused[fail_on]:
-        raise VerdictError(f"the verdict is {result.verdict}, which --fail_on={fail_on} refuses")
+        raise VerdictError(f"the verdict is '{result.verdict}', which --fail_on={fail_on} refuses")
 
 
 def evaluate_classifier(
