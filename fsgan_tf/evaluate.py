@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
     from fsgan_tf.attacks.transfer import Source
     from fsgan_tf.data.loading import Split
-    from fsgan_tf.evaluation.result import Result
+    from fsgan_tf.evaluation.result import Check, Result
     from fsgan_tf.models.classifier import Classifier
     from fsgan_tf.reporting.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
@@ -71,6 +71,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
     sources, source_classifiers = _sources(flag_values.source, placed)
     attacks = _attacks(flag_values, threat_model.epsilon, sources)
+    fit.require_gradients(classifier, path, attacks)
     split, class_names = _examples(flag_values, classifier, dataset)
     image_shape = split.images.shape[1:]
     paths = [path, *(source.path for source in sources)]
@@ -109,6 +110,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
             save_examples=flag_values.save_examples,
             progress=True,
+            known_checks=[classifier.upper_bound] if classifier.upper_bound else (),
         )
     except tf.errors.ResourceExhaustedError as error:
         raise RunError(
@@ -148,6 +150,7 @@ def evaluate_classifier(
     model_options: Mapping[str, Any] | None = None,
     save_examples: bool = False,
     progress: bool = False,
+    known_checks: "Sequence[Check]" = (),
 ) -> "Result":
     """Attacks a classifier, checks the figures and writes results.json and the reports.
 
@@ -169,6 +172,7 @@ def evaluate_classifier(
       model_options: how the classifier is read, where its hash does not tell.
       save_examples: also write the adversarial images.
       progress: show a progress bar.
+      known_checks: what is known of the figure before any attack, to stand first among its checks.
 
     Returns:
       The result.
@@ -214,6 +218,7 @@ def evaluate_classifier(
             state=state,
             progress=progress,
         )
+        result = result.with_checks(known_checks)
         report.write(output_dir, result, manifest)
         if save_examples:
             saved_examples.save(
@@ -247,8 +252,6 @@ def _require_clean_accuracy(
 
     for note in classifier.notes:
         print(f"note: {named.path}: {note}", file=sys.stderr)
-    if classifier.upper_bound:
-        print(f"warning: {named.path}: {classifier.upper_bound}", file=sys.stderr)
     batch_size = flag_values.batch_size
     if named.flag != "run_dir" and flag_values.preprocessing == "checked":
         clean_accuracy.require_trained_preprocessing(

@@ -13,6 +13,7 @@ import tensorflow as tf
 from fsgan_tf import export
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.models import saving
+from fsgan_tf.models.saved_models import load_saved_model
 from tests.commands import call, python
 from tests.images import jpeg, png, random_pixels, unit
 
@@ -256,3 +257,15 @@ def test_an_export_dir_that_cannot_be_written_is_refused(model, tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"is a file|cannot write to"):
         saving.save_classifier(model, CLASS_NAMES, tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "litert"])
+def test_a_path_that_looks_like_a_pattern(model, tmp_path, monkeypatch, kind):
+    folder = tmp_path / "run [1] *?"
+    assert run_command(monkeypatch, model, f"--run_dir={folder}", f"--format={kind}") == 0
+    if kind == "saved_model":
+        classifier = load_saved_model(str(folder / "saved_model"))
+        images = unit(random_pixels(2, *IMAGE_SHAPE))
+        np.testing.assert_allclose(classifier.logits_fn(images), model(images), atol=1e-5)
+    else:
+        assert (folder / "litert" / "classifier.tflite").is_file()
