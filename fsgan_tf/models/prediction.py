@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tensorflow.types.experimental import ConcreteFunction
 
 from fsgan_tf.data.image_decoding import decode_images
+from fsgan_tf.data.image_files import exif_orientation
 from fsgan_tf.errors import UserError
 from fsgan_tf.models.saved_models import load_module
 from fsgan_tf.models.untrusted import check_saved_model
@@ -202,9 +204,16 @@ def _read(path: str) -> bytes | UserError:
             return UserError(f"{name}: the file is empty")
         if status.st_size > _MAX_FILE_BYTES:
             return UserError(f"{name}: larger than {_MAX_FILE_BYTES // 2**20} MiB")
-        return Path(path).read_bytes()
+        contents = Path(path).read_bytes()
     except OSError as error:
         return UserError(f"{name}: {error.strerror}")
+    if exif_orientation(contents) != 1:
+        print(
+            f"warning: {name} is a turned photograph (EXIF orientation), which an exported "
+            "classifier sees as it is stored; turn its pixels before, as photo editors do",
+            file=sys.stderr,
+        )
+    return contents
 
 
 def _require_signature(loaded: tf.Module, source: str) -> None:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from fsgan_tf import predict
 from fsgan_tf.models import prediction, saving
@@ -102,6 +103,18 @@ def test_bad_files_get_a_line_each_and_good_ones_a_label(saved_model, images, ca
         assert line.startswith(f"error: {images / name}: ")
         assert reason in line
     assert last == "error: 6 of 8 files could not be labelled"
+
+
+def test_a_turned_photograph_is_warned_of(saved_model, images, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.full((8, 9, 3), 255, np.uint8)
+    Image.fromarray(pixels).save(images / "turned.jpg", exif=exif)
+    assert run(f"--saved_model={saved_model}", images / "dark.png", images / "turned.jpg") == 0
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 2
+    (line,) = output.err.splitlines()
+    assert line.startswith(f"warning: {images / 'turned.jpg'} is a turned photograph (EXIF")
 
 
 def test_a_folder_stands_for_its_images(saved_model, images, capsys):
