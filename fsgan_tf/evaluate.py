@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf import devices
     from fsgan_tf.attacks import saved_examples
     from fsgan_tf.models import fit, loading
-    from fsgan_tf.reporting import earlier, report
+    from fsgan_tf.reporting import earlier, report, robustbench
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
@@ -85,6 +85,17 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
         )
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
+    manifest = report.Manifest(
+        model=path,
+        dataset=dataset,
+        split=split.name,
+        dataset_sha256=dataset_sha256,
+        class_names=class_names,
+        classifier_sha256=classifier.sha256,
+        command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
+        sources=tuple(map(str, sources)),
+        suite="" if flag_values.attacks else flag_values.suite,
+    )
     try:
         result = evaluate_classifier(
             copies,
@@ -95,17 +106,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             seed=flag_values.seed,
             standalone=flag_values.standalone,
             output_dir=output_dir,
-            manifest=report.Manifest(
-                model=path,
-                dataset=dataset,
-                split=split.name,
-                dataset_sha256=dataset_sha256,
-                class_names=class_names,
-                classifier_sha256=classifier.sha256,
-                command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
-                sources=tuple(map(str, sources)),
-                suite="" if flag_values.attacks else flag_values.suite,
-            ),
+            manifest=manifest,
             sources=sources,
             model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
             save_examples=flag_values.save_examples,
@@ -120,6 +121,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     names = ["results.json", "report.md", "report.html"]
     if flag_values.save_examples:
         names.append(saved_examples.FILE_NAME)
+    if flag_values.format == "robustbench":
+        robustbench.write(output_dir, result, manifest)
+        names.append(robustbench.FILE_NAME)
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)

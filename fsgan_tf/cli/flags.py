@@ -72,6 +72,13 @@ def evaluation_flags() -> flags.FlagValues:
     _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
     _enum(
         values,
+        "format",
+        None,
+        ("robustbench",),
+        "Also write robustbench.json, an entry in RobustBench's form.",
+    )
+    _enum(
+        values,
         "fail_on",
         None,
         ("fail", "warn"),

@@ -223,6 +223,15 @@ def test_a_verdict_that_is_refused_ends_with_3(
     assert (run / "evaluation" / "results.json").is_file()
 
 
+def test_an_entry_for_robustbench(run, test_set, unchecked, capsys):
+    assert _evaluate(f"--run_dir={run}", "--format=robustbench") == 0
+    file = run / "evaluation" / "robustbench.json"
+    assert str(file) in capsys.readouterr().out
+    entry, results = json.loads(file.read_text()), _results(file.parent)
+    assert entry["clean_acc"] == f"{100 * results['clean_accuracy']:.2f}"
+    assert entry["autoattack_acc"] is None
+
+
 def test_an_earlier_evaluation_of_the_same_folder_is_kept(run, test_set, unchecked, capsys):
     assert _evaluate(f"--run_dir={run}") == 0
     first = (run / "evaluation" / "results.json").read_bytes()
