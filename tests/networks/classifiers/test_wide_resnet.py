@@ -4,8 +4,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
-
-from .numpy_layers import convolve, normalise, randomise, relu, weights
+from tests.networks.numpy_layers import convolve, normalise, randomise, relu, weights
 
 
 def _small(depth=10, width=1, **options):

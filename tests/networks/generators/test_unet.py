@@ -5,8 +5,14 @@ import tensorflow as tf
 
 from fsgan_tf.networks.conditional_normalization import conditional_batch_normalization
 from fsgan_tf.networks.generators.unet import unet
-
-from .numpy_layers import convolve, convolve_transposed, normalise, randomise, relu, weights
+from tests.networks.numpy_layers import (
+    convolve,
+    convolve_transposed,
+    normalise,
+    randomise,
+    relu,
+    weights,
+)
 
 LATENT_DIM = 10
 NUM_CLASSES = 5

@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.networks.generators.wide_attacker import wide_attacker
-
-from .numpy_layers import convolve, randomise, relu, weights
+from tests.networks.numpy_layers import convolve, randomise, relu, weights
 
 BLOCKS = ("block1", "block2", "block3", "block4")
 # Channels in and out of each, at 64 channels.
