@@ -39,7 +39,7 @@ format: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format .
 
 docs: $(INSTALLED_DEV)
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 wheel: $(INSTALLED_DEV)
 	rm -rf dist

@@ -14,3 +14,7 @@ class RunError(Exception):
 
 class NonFiniteError(RunError):
     """A loss, a report or a weight is NaN or infinite."""
+
+
+class VerdictError(Exception):
+    """An evaluation ended, and `--fail_on` refuses its verdict. The command ends with code 3."""

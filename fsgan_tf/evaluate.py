@@ -13,7 +13,7 @@ from absl import flags
 
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import RunError, UserError, VerdictError
 from fsgan_tf.files import sole_writer
 from fsgan_tf.models import model_flags
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
     from fsgan_tf.attacks.transfer import Source
     from fsgan_tf.data.loading import Split
-    from fsgan_tf.evaluation.result import Result
+    from fsgan_tf.evaluation.result import Check, Result
     from fsgan_tf.models.classifier import Classifier
     from fsgan_tf.reporting.report import Manifest
     from fsgan_tf.threat_model import ThreatModel
@@ -32,7 +32,6 @@ _MODEL_OPTIONS = (
     *model_flags.OPTIONS,
     "deterministic",
 )
-_DATA_OPTIONS = ("data_dir", "image_size", "channels", "class_names", "memory_limit")
 _STATE_FOLDER = ".state"
 
 
@@ -46,6 +45,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     Raises:
       UserError: flags, model or data do not fit.
       RunError: the batch does not fit in memory.
+      VerdictError: `--fail_on` refuses the verdict.
     """
     del words
     named = model_flags.named_model(flag_values)
@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf import devices
     from fsgan_tf.attacks import saved_examples
     from fsgan_tf.models import fit, loading
-    from fsgan_tf.reporting import earlier, report
+    from fsgan_tf.reporting import earlier, report, robustbench
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
@@ -71,6 +71,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
     sources, source_classifiers = _sources(flag_values.source, placed)
     attacks = _attacks(flag_values, threat_model.epsilon, sources)
+    fit.require_gradients(classifier, path, attacks)
     split, class_names = _examples(flag_values, classifier, dataset)
     image_shape = split.images.shape[1:]
     paths = [path, *(source.path for source in sources)]
@@ -84,6 +85,17 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
         )
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
+    manifest = report.Manifest(
+        model=path,
+        dataset=dataset,
+        split=split.name,
+        dataset_sha256=dataset_sha256,
+        class_names=class_names,
+        classifier_sha256=classifier.sha256,
+        command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
+        sources=tuple(map(str, sources)),
+        suite="" if flag_values.attacks else flag_values.suite,
+    )
     try:
         result = evaluate_classifier(
             copies,
@@ -94,21 +106,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             seed=flag_values.seed,
             standalone=flag_values.standalone,
             output_dir=output_dir,
-            manifest=report.Manifest(
-                model=path,
-                dataset=dataset,
-                split=split.name,
-                dataset_sha256=dataset_sha256,
-                class_names=class_names,
-                classifier_sha256=classifier.sha256,
-                command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
-                sources=tuple(map(str, sources)),
-                suite="" if flag_values.attacks else flag_values.suite,
-            ),
+            manifest=manifest,
             sources=sources,
             model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
             save_examples=flag_values.save_examples,
             progress=True,
+            known_checks=[classifier.upper_bound] if classifier.upper_bound else (),
         )
     except tf.errors.ResourceExhaustedError as error:
         raise RunError(
@@ -118,9 +121,22 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     names = ["results.json", "report.md", "report.html"]
     if flag_values.save_examples:
         names.append(saved_examples.FILE_NAME)
+    if flag_values.format == "robustbench":
+        robustbench.write(output_dir, result, manifest)
+        names.append(robustbench.FILE_NAME)
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)
+    _require_verdict(result, flag_values.fail_on)
+
+
+def _require_verdict(result: "Result", fail_on: str | None) -> None:
+    """Raises VerdictError where `--fail_on` refuses the result."""
+    from fsgan_tf.evaluation import summary
+
+    refused = {"fail": {summary.NO_FIGURE}, "warn": {summary.NO_FIGURE, summary.UPPER_BOUND}}
+    if fail_on and result.verdict in refused[fail_on]:
+        raise VerdictError(f"the verdict is '{result.verdict}', which --fail_on={fail_on} refuses")
 
 
 def evaluate_classifier(
@@ -138,6 +154,7 @@ def evaluate_classifier(
     model_options: Mapping[str, Any] | None = None,
     save_examples: bool = False,
     progress: bool = False,
+    known_checks: "Sequence[Check]" = (),
 ) -> "Result":
     """Attacks a classifier, checks the figures and writes results.json and the reports.
 
@@ -159,6 +176,7 @@ def evaluate_classifier(
       model_options: how the classifier is read, where its hash does not tell.
       save_examples: also write the adversarial images.
       progress: show a progress bar.
+      known_checks: what is known of the figure before any attack, to stand first among its checks.
 
     Returns:
       The result.
@@ -204,6 +222,7 @@ def evaluate_classifier(
             state=state,
             progress=progress,
         )
+        result = result.with_checks(known_checks)
         report.write(output_dir, result, manifest)
         if save_examples:
             saved_examples.save(
@@ -237,8 +256,6 @@ def _require_clean_accuracy(
 
     for note in classifier.notes:
         print(f"note: {named.path}: {note}", file=sys.stderr)
-    if classifier.upper_bound:
-        print(f"warning: {named.path}: {classifier.upper_bound}", file=sys.stderr)
     batch_size = flag_values.batch_size
     if named.flag != "run_dir" and flag_values.preprocessing == "checked":
         clean_accuracy.require_trained_preprocessing(
@@ -307,13 +324,18 @@ def _examples(
 ) -> "tuple[Split, tuple[str, ...]]":
     from fsgan_tf.data import loading, registry
 
-    # The run's own data may have needed what this data set does not read.
-    readable = registry.options_of(registry.source_of(dataset)) | {"class_names"}
     options = {
         name: _setting(flag_values, classifier, name)
-        for name in _DATA_OPTIONS
-        if name in readable or flag_values[name].present
+        for name in ("image_size", "channels", "class_names", "memory_limit")
     }
+    # Those of other sources are refused if they are given, and left out if the run had them.
+    own = registry.own_fields(registry.source_of(dataset))
+    for name, field in registry.all_own_fields().items():
+        text = flag_values[name].value
+        if text is not None:
+            options[name] = field.parse(text)
+        elif name in own and classifier.settings is not None:
+            options[name] = classifier.settings.values().get(name)
     if flag_values.split == "validation":
         options["validation_examples"] = _setting(
             flag_values, classifier, "validation_examples", "split=validation"

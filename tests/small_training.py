@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf import train
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.base import Batch, TrainingMethod
+from fsgan_tf.training.build import build_method
 
 IMAGE_SHAPE = (16, 16, 3)
 NUM_CLASSES = 5
@@ -18,7 +18,7 @@ def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     """A method of tiny networks."""
     flags = {"precision": "float32", "generator_width": 4, "latent_dim": 3, **flags}
     words = [f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())]
-    return train.build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
+    return build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:

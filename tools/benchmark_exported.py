@@ -80,11 +80,11 @@ def _export_one(
     import keras
     import tensorflow as tf
 
-    from fsgan_tf import train
+    from fsgan_tf.training.build import build_method
 
     tf.config.experimental.enable_tensor_float_32_execution(values.tensor_float_32)
     keras.utils.set_random_seed(training_flags.training.seed)
-    method = train.build_method(training_flags, _CLASSES, _IMAGE_SHAPE)
+    method = build_method(training_flags, _CLASSES, _IMAGE_SHAPE)
     exported_step.export(method, training_flags, values.reference_steps, folder)
 
 

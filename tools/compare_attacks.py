@@ -170,11 +170,10 @@ def _task(flag_values: flags.FlagValues) -> Task:
             f"{saved_model} is missing; python -m fsgan_tf.export --run_dir={flag_values.run_dir}"
         )
     values = restored.settings
-    test, _ = loading.load_test(
-        values.data.dataset,
-        data_dir=flag_values.data_dir or values.data.data_dir,
-        image_size=values.data.image_size,
-    )
+    options = values.data_options()
+    if flag_values.data_dir:
+        options["data_dir"] = flag_values.data_dir
+    test, _ = loading.load_test(values.data.dataset, **options)
     split = test.first(flag_values.num_examples)
     return Task(
         restored,

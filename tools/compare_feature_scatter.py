@@ -223,7 +223,8 @@ def _print_table(steps: dict[str, tuple[Step, Step]]) -> list[str]:
 
 def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
     """Ours as the configuration has it, its weights and batch statistics random."""
-    from fsgan_tf import devices, train
+    from fsgan_tf import devices
+    from fsgan_tf.training.build import build_method
 
     training = training_flags.parse(
         [
@@ -236,7 +237,7 @@ def _method(values: flags.FlagValues, dtype: str) -> "FeatureScatter":
     )
     # No training is worth float64, so --precision does not offer it.
     with mock.patch.object(devices, "resolve_precision", return_value=dtype):
-        method = train.build_method(training, _CLASSES, (32, 32, 3))
+        method = build_method(training, _CLASSES, (32, 32, 3))
     _randomise_normalisation(method.classifier, values.seed)
     return method
 

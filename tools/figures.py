@@ -34,7 +34,6 @@ import numpy as np
 from absl import flags
 
 from fsgan_tf.cli import quiet, runner
-from fsgan_tf.data.settings import DataSettings
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import TrainingConfiguration
 
@@ -81,7 +80,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     robust = _restore(run_dir, "fs_gan")
     standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
-    dataset = _load(robust.settings.data, flag_values.data_dir)
+    dataset = _load(robust.settings, flag_values.data_dir)
     _require_fit(run_dir, robust, dataset)
     if standard:
         _require_fit(standard_run_dir, standard, dataset)
@@ -139,15 +138,14 @@ def _restore(run_dir: str, method: str) -> RestoredClassifier:
     return restored
 
 
-def _load(values: DataSettings, data_dir: str | None) -> ImageDataset:
+def _load(configuration: TrainingConfiguration, data_dir: str | None) -> ImageDataset:
     from fsgan_tf.data import loading
 
-    return loading.load(
-        values.dataset,
-        data_dir=data_dir or values.data_dir,
-        image_size=values.image_size,
-        validation_examples=values.validation_examples,
-    )
+    options = configuration.data_options()
+    if data_dir:
+        options["data_dir"] = data_dir
+    data = configuration.data
+    return loading.load(data.dataset, validation_examples=data.validation_examples, **options)
 
 
 def _require_fit(run_dir: str, restored: RestoredClassifier, dataset: ImageDataset) -> None:
@@ -171,15 +169,15 @@ def _batch(validation: Split, batch_size: int) -> Split:
 
 def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
     """The generator's weights in the run's newest checkpoint."""
-    from fsgan_tf import train
     from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.training.build import build_method
 
     values = restored.settings
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
     if values.training.precision != "mixed_float16":
         exact = dataclasses.replace(values.training, precision="float32")
         values = dataclasses.replace(values, training=exact)
-    method = train.build_method(values, len(restored.class_names), restored.progress.image_shape)
+    method = build_method(values, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
 

@@ -406,9 +406,9 @@ _RESULTS: dict[str, Any] = {
 
 def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
     """results.json, as trainings and series of runs read it."""
-    from fsgan_tf import train
     from fsgan_tf.data.split import Split
     from fsgan_tf.runs.directory import RunDirectory
+    from fsgan_tf.training import finish
 
     test = Split(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, np.int32), "test")
     run = RunDirectory(folder)
@@ -418,7 +418,7 @@ def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
 
     def read(content: bytes) -> bool:
         file.write_bytes(content)
-        train._is_finished(run, "0123", test)
+        finish.is_finished(run, "0123", test)
         experiments._holds(file, ["fgsm"])
         experiments.accuracies(results_file.read(file))
         return True
@@ -429,7 +429,7 @@ def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
 def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
     """metrics.jsonl, as a training that goes on, its warnings and series of runs read it."""
     from fsgan_tf.runs.directory import RunDirectory
-    from fsgan_tf.training import monitor
+    from fsgan_tf.training.callbacks.warnings import warnings_of
 
     run = RunDirectory(folder)
     run.flags_file.write_text("--batch_size=50\n")
@@ -443,7 +443,7 @@ def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
     def read(content: bytes) -> bool:
         run.metrics.file.write_bytes(content)
         found = run.metrics.read()
-        monitor.warnings_of(found, rows[0])
+        warnings_of(found, rows[0])
         experiments.training_minutes(folder)
         run.metrics.keep_before(2)
         return len(run.metrics.read()) <= len(found)
@@ -558,9 +558,9 @@ def _images_in_folders_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _images_predicted_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Image files that `predict` labels."""
-    from fsgan_tf.predict import SavedClassifier, predict_files
+    from fsgan_tf.models.prediction import of_saved_model, predict_files
 
-    classifier = SavedClassifier(_export(folder))
+    classifier = of_saved_model(_export(folder))
 
     def read(content: bytes) -> bool:
         (folder / "image.png").write_bytes(content)

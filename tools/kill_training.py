@@ -46,13 +46,14 @@ TINY = (
 # Functions that tell a phase, as MODULE.FUNCTION, the innermost first.
 _PHASES = {
     "checkpoints.save": "checkpoint",
-    "monitor._write_epoch": "TensorBoard",
+    "tensorboard_log.write": "TensorBoard",
     "metrics.append": "metrics",
-    "monitor._validate": "validation",
-    "export.save_classifier": "export",
+    "robust_accuracy.measure": "validation",
+    "diagnoses.measure": "validation",
+    "saving.save_classifier": "export",
     "evaluate.evaluate_classifier": "evaluation",
-    "train._finish": "after training",
-    "train._fit": "training",
+    "finish.finish": "after training",
+    "loop.train": "training",
 }
 _RUN = """
 import faulthandler, runpy, signal, sys

@@ -43,16 +43,16 @@ TESTS = {
     "methods/parts/optimizers.py": ["methods/test_optimizers.py"],
     "methods/parts/optimal_transport.py": ["methods/test_optimal_transport.py"],
     "threat_model.py": ["test_threat_model.py"],
-    "methods/feature_scatter.py": ["methods/test_feature_scatter.py", "methods/test_contract.py"],
-    "methods/fs_gan.py": ["methods/test_fs_gan.py", "methods/test_contract.py"],
-    "methods/l2l.py": ["methods/test_l2l.py", "methods/test_contract.py"],
-    "methods/l2l_da.py": ["methods/test_l2l_da.py", "methods/test_contract.py"],
-    "methods/pgd_at.py": ["methods/test_pgd_at.py", "methods/test_contract.py"],
+    "methods/feature_scatter.py": ["methods/test_feature_scatter.py"],
+    "methods/fs_gan.py": ["methods/test_fs_gan.py"],
+    "methods/l2l.py": ["methods/test_l2l.py"],
+    "methods/l2l_da.py": ["methods/test_l2l_da.py"],
+    "methods/pgd_at.py": ["methods/test_pgd_at.py"],
     "methods/standard.py": ["methods/test_contract.py"],
 }
 # Imported once, before the forks; none of them starts TensorFlow's threads.
 _PRELOADED = ("tensorflow", "keras", "keras_cv", "scipy.optimize", "sklearn.datasets", "pytest")
-_ALL_PASSED, _SOME_FAILED, _INTERRUPTED = 0, 1, 2
+_ALL_PASSED = 0
 _LEAST_SECONDS = 60.0
 _SWAPPED_OPERATORS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
@@ -81,8 +81,11 @@ class Mutant:
 def mutants(source: str) -> list[Mutant]:
     """Every mutant of a module, in the order of its lines."""
     tree = ast.parse(source)
+    words = {id(part) for node in ast.walk(tree) for part in _annotations(node)}
     found = []
     for place, node in enumerate(ast.walk(tree)):
+        if id(node) in words:
+            continue
         for choice, _ in enumerate(_changes(node)):
             changed = copy.deepcopy(tree)
             twin = next(node for at, node in enumerate(ast.walk(changed)) if at == place)
@@ -91,6 +94,13 @@ def mutants(source: str) -> list[Mutant]:
             text = ast.unparse(ast.fix_missing_locations(changed))
             found.append(Mutant(getattr(node, "lineno", 0), f"{before}  ->  {after}", text))
     return sorted(found, key=lambda mutant: mutant.line)
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+    """What says a type, and does nothing."""
+    for name in ("annotation", "returns"):
+        if getattr(node, name, None) is not None:
+            yield from ast.walk(getattr(node, name))
 
 
 def _changes(node: ast.AST) -> Iterator[Callable[[], str]]:
@@ -249,10 +259,7 @@ def _check(file: str, sample: float) -> tuple[int, list[Mutant]]:
         chosen = sorted(random.Random(0).sample(chosen, count), key=lambda one: one.line)
     survivors = []
     for mutant in chosen:
-        code = run_tests(file, mutant.source, deadline)
-        if code not in (_ALL_PASSED, _SOME_FAILED, _INTERRUPTED, None):
-            raise RunError(f"pytest ended with exit code {code} on {file}: {mutant.change}")
-        if code == _ALL_PASSED:
+        if run_tests(file, mutant.source, deadline) == _ALL_PASSED:
             survivors.append(mutant)
             print(f"survived: {file}:{mutant.line}: {mutant.change}", flush=True)
     return len(chosen), survivors

@@ -76,8 +76,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     run = RunDirectory(flag_values.run_dir)
     classifier = restore_classifier(run.path)
-    data = classifier.settings.data
-    test, _ = loading.load_test(data.dataset, data_dir=data.data_dir, image_size=data.image_size)
+    settings = classifier.settings
+    test, _ = loading.load_test(settings.data.dataset, **settings.data_options())
     check_saved_model(run.saved_model)
     signatures = tf.saved_model.load(str(run.saved_model)).signatures
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.batches import for_any_batch_size
 from fsgan_tf.networks.fused_normalization import with_fused_normalization
+from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
 
 LogitsFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -69,7 +70,8 @@ def _inference(model: keras.Model) -> LogitsFn:
     # Functional and sequential ones; a subclass may do more than its layers.
     if type(model).__module__.startswith("keras.src.models."):
         model = with_fused_normalization(model)
-    return functools.partial(model, training=False)
+    logits_fn = functools.partial(model, training=False)
+    return with_scaled_gradients(logits_fn) if computes_in_float16(model) else logits_fn
 
 
 def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from absl import flags
 
+from fsgan_tf.data import registry
 from fsgan_tf.data.settings import MIN_SIDE
 from fsgan_tf.models import model_flags
 
@@ -69,6 +70,21 @@ def evaluation_flags() -> flags.FlagValues:
     _define_validation(values, default=None)
     model_flags.define(values)
     _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
+    _enum(
+        values,
+        "format",
+        None,
+        ("robustbench",),
+        "Also write robustbench.json, an entry in RobustBench's form.",
+    )
+    _enum(
+        values,
+        "fail_on",
+        None,
+        ("fail", "warn"),
+        "End with exit code 3 where a check fails (fail), or where the verdict is not "
+        "`trustworthy` (warn). The results are written all the same.",
+    )
     flags.DEFINE_list(
         "attacks",
         None,
@@ -155,6 +171,9 @@ def predict_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.predict`."""
     values = flags.FlagValues()
     _string(values, "saved_model", None, "SavedModel that labels the images.")
+    _string(values, "run_dir", None, "Run whose newest classifier labels the images.")
+    _integer(values, "top", 1, "Print the K most probable classes of an image.", lower=1)
+    _boolean(values, "json", False, "Print a JSON object a line instead of text.")
     return values
 
 
@@ -166,7 +185,8 @@ def _define_data(values: flags.FlagValues, default: str | None) -> None:
         "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
         "class folders.",
     )
-    _string(values, "data_dir", None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
+    for name, field in registry.all_own_fields().items():
+        _string(values, name, None, field.setting.help)
     flags.DEFINE(
         _SizeParser(),
         "image_size",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
-from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.errors import RunError, UserError, VerdictError
 
 Main = Callable[[flags.FlagValues, list[str]], None]
 
@@ -47,14 +47,15 @@ def run(
       help_text: the flags as `--help` prints them, of the command line; absl's list by default.
 
     Returns:
-      0 on success, 2 for bad input, 1 for a failure at run time, 130 after Ctrl-C or SIGTERM.
+      0 on success, 2 for bad input, 1 for a failure at run time, 3 for a verdict that `--fail_on`
+      refuses, 130 after Ctrl-C or SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
-        told = help_text(argv) if help_text else flag_values.get_help()
-        print(f"{description}\n\nFlags:\n{told}")
-        return 0
     try:
+        if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+            told = help_text(argv) if help_text else flag_values.get_help()
+            print(f"{description}\n\nFlags:\n{told}", flush=True)
+            return 0
         words = _parse(flag_values, argv)
         if words and not takes_words:
             raise UserError(
@@ -67,6 +68,8 @@ def run(
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, 1)
+    except VerdictError as error:
+        return _fail(error, 3)
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python must not flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

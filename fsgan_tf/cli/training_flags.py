@@ -159,7 +159,7 @@ def _described(described: list[tuple[str, Field]]) -> str:
 def _unread(name: str, configured: TrainingConfiguration) -> str:
     reading = readers()[name]
     kind = reading[0].partition(" ")[0]
-    chosen = {"network": "architecture"}.get(kind, kind)
-    ours = getattr(configured.training, chosen, "")
+    chosen = {"network": "architecture", "data": "dataset"}.get(kind, kind)
+    ours = configured.values().get(chosen, "")
     theirs = ", ".join(group.partition(" ")[2] for group in reading)
     return f"--{name} is not read by --{chosen}={ours}, only by {theirs}; leave it out"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = "PNG, JPEG, WebP or BMP"
-_BY_TENSORFLOW, _BY_PILLOW = ("PNG", "JPEG", "MPO"), ("WEBP", "BMP")
+_BY_TENSORFLOW, _BY_PILLOW = ("PNG", "JPEG"), ("WEBP", "BMP")
 
 # From the stored image to the upright one, by the value of EXIF's orientation; 1 is upright.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -126,9 +126,10 @@ def _require_still(image: Image.Image, path: Path) -> None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # As in a header.
         return 1
+    return orientation if orientation in _TURNS else 1
 
 
 def _decode_by_pillow(image: Image.Image, channels: int) -> np.ndarray | None:

@@ -187,9 +187,8 @@ def training_size(
 
     Nothing is read for the paper's data sets. Arguments and errors are those of `load`.
     """
-    source = registry.source_of(name)
-    known = source.known_size(name, registry.settings_for(source, options))
-    if known is None or class_names:
+    known = registry.source_of(name).known_size(name)
+    if known is None or class_names or options.get("image_size"):
         dataset = load(
             name,
             train_examples=train_examples,
@@ -215,14 +214,13 @@ class _Opened:
     """A source of images, with the labels in the order that the user wants."""
 
     def __init__(self, name: str, class_names: str | None, options: dict[str, Any]):
-        source_class = registry.source_of(name)
         self.name = name
-        self.source: Source = source_class(name, registry.settings_for(source_class, options))
+        self.source: Source = registry.open_source(name, options)
         self.class_names = self.source.class_names
         if class_names is not None:
             self.class_names = class_order.read_class_names(class_names)
             class_order.require_names(self.source.class_names, self.class_names, name)
-        elif source_class.sorts_classes:
+        elif self.source.sorts_classes:
             class_order.warn_of_numeric_order(self.class_names, name)
         if not all(map(str.isprintable, self.class_names)):
             # They are written a line each, and shown on terminals.

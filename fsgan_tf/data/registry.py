@@ -1,27 +1,28 @@
 """Finds the source that a data set's name belongs to, by scanning `fsgan_tf.data.sources`."""
 
-import dataclasses
 import importlib
-import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
+from fsgan_tf import settings
 from fsgan_tf.data import sources
-from fsgan_tf.data.settings import SourceSettings
+from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source
 from fsgan_tf.errors import UserError
+from fsgan_tf.settings import Field, fields_of
 
 
 def source_classes() -> list[type[Source]]:
     """Every source, in the order in which they are asked for a name."""
     found = []
-    for module in pkgutil.iter_modules(sources.__path__):
-        members = vars(importlib.import_module(f"{sources.__name__}.{module.name}")).values()
+    for file in settings.files_of(sources.__name__):
+        module = importlib.import_module(f"{sources.__name__}.{file}")
         found += [
             member
-            for member in members
+            for member in vars(module).values()
             if isinstance(member, type)
             and issubclass(member, Source)
-            and member.__module__ == f"{sources.__name__}.{module.name}"
+            and member.__module__ == module.__name__
         ]
     return sorted(found, key=lambda source: (source.precedence, source.__module__))
 
@@ -44,23 +45,39 @@ def names_help() -> str:
     return f"{', '.join(phrases)} or {last}"
 
 
-def settings_for(source: type[Source], options: dict[str, Any]) -> SourceSettings:
-    """The settings of a source from options, of which others may be None.
+def own_fields(source: type[Source]) -> dict[str, Field]:
+    """The settings that a source has beside those of every source."""
+    return {field.name: field for field in fields_of(source.Settings)}
+
+
+def all_own_fields() -> dict[str, Field]:
+    """The settings that any source has of its own."""
+    return {
+        name: field for source in source_classes() for name, field in own_fields(source).items()
+    }
+
+
+def open_source(name: str, options: Mapping[str, Any]) -> Source:
+    """Opens the data set of this name.
+
+    Args:
+      name: of the data set.
+      options: settings of every source and of its own, by name; None where one is not given.
 
     Raises:
-      UserError: an option is given that this source does not read.
+      UserError: an option that this source does not read, or data that are missing or unfit.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in sorted(given.keys() - options_of(source)):
-        readers = [other.help for other in source_classes() if name in options_of(other)]
+    source = source_of(name)
+    given = {option: value for option, value in options.items() if value is not None}
+    own = {option: given.pop(option) for option in own_fields(source) if option in given}
+    for option in sorted(given.keys() - {field.name for field in fields_of(ImageSettings)}):
+        readers = [other.help for other in source_classes() if option in own_fields(other)]
         raise UserError(
-            f"--{name} is read for {' and '.join(readers)} only; leave it out for this --dataset"
-            if readers
-            else f"no data set reads --{name}"
+            f"{option} is not read for {name}, only for {' and '.join(readers) or 'no data'}; "
+            "leave it out"
         )
-    return source.Settings(**given)
-
-
-def options_of(source: type[Source]) -> frozenset[str]:
-    """What a source reads beside the data set's name."""
-    return frozenset(field.name for field in dataclasses.fields(source.Settings))
+    try:
+        images, of_its_own = ImageSettings(**given), source.Settings(**own)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return source(name, images, of_its_own)

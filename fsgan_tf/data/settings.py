@@ -8,22 +8,6 @@ from fsgan_tf.settings import setting
 MIN_SIDE = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class SourceSettings:
-    """What every source of images reads; each may add its own.
-
-    Attributes:
-      image_size: height and width to resize to; the source's own by default.
-      channels: 1 for grey, 3 for colour; the source's own by default.
-      memory_limit: GiB that the images of a training may take; above it they are read from disk
-        as they are needed. Half of the free memory by default.
-    """
-
-    image_size: tuple[int, int] | None = None
-    channels: int | None = None
-    memory_limit: float | None = None
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width of a text: `32` for both, or `64,96`.
 
@@ -41,17 +25,9 @@ def _too_small(size: tuple[int, int]) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings(settings.Settings):
-    """Data set, sizes and augmentation."""
+class ImageSettings(settings.Settings):
+    """What every source of images is asked for."""
 
-    dataset: str = setting(
-        "digits",
-        "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
-        "class folders.",
-    )
-    data_dir: str | None = setting(
-        None, "Folder of TFDS data; ~/tensorflow_datasets where it is not given."
-    )
     image_size: tuple[int, int] | None = setting(
         None,
         "Resize images to this height and width (32), or to a height and a width (64,96); the "
@@ -65,17 +41,28 @@ class DataSettings(settings.Settings):
         "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
         check=lambda count: None if count in (1, 3) else "must be 1 (grey) or 3 (colour)",
     )
-    class_names: str | None = setting(
-        None,
-        "File of one class name a line, in the order of the labels; classes that the data does not "
-        "have may be among them.",
-    )
     memory_limit: float | None = setting(
         None,
         "GiB that training images may take; above it they are read from disk as they are needed. "
         "Half of the free memory where it is not given.",
         above=0,
         fraction=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings(ImageSettings):
+    """Data set, sizes and augmentation."""
+
+    dataset: str = setting(
+        "digits",
+        "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
+        "class folders.",
+    )
+    class_names: str | None = setting(
+        None,
+        "File of one class name a line, in the order of the labels; classes that the data does not "
+        "have may be among them.",
     )
     train_examples: int | None = setting(
         None, "Train on the first N examples of the training set only.", lower=2

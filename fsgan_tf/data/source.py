@@ -1,14 +1,15 @@
 """What a source of images is: one file of `fsgan_tf.data.sources`, with its settings in it.
 
-The registry finds the file. It may import neither TensorFlow nor anything else that is slow at its
-top, since `--help` reads the settings.
+The registry finds the file, and flags are made from its settings. At its top it may import neither
+TensorFlow nor anything else that is slow, since `--help` imports it.
 """
 
 import abc
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from fsgan_tf.data.settings import SourceSettings
+from fsgan_tf import settings
+from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.split import Split
 
 
@@ -46,7 +47,7 @@ class Source(abc.ABC):
       precedence: of the sources that own a name, the one of the lowest precedence has it: 0 for
         exact names, 1 for what is on disk, 2 for any name.
       sorts_classes: whether labels follow the sorted names for want of another order.
-      Settings: what it reads beside the data set's name.
+      Settings: its own, beside `ImageSettings`.
       class_names: one name a label.
       splits: which split to read for what.
     """
@@ -54,7 +55,7 @@ class Source(abc.ABC):
     help: ClassVar[str]
     precedence: ClassVar[int] = 0
     sorts_classes: ClassVar[bool] = False
-    Settings: ClassVar[type[SourceSettings]] = SourceSettings
+    Settings: ClassVar[type[settings.Settings]] = settings.Settings
     class_names: tuple[str, ...]
     splits: SplitNames
 
@@ -64,14 +65,19 @@ class Source(abc.ABC):
         """Whether this name of a data set belongs to this source."""
 
     @classmethod
-    def known_size(cls, name: str, settings: SourceSettings) -> KnownSize | None:
+    def known_size(cls, name: str) -> KnownSize | None:
         """The size of a data set that need not be read for it; None for others."""
-        del name, settings
+        del name
         return None
 
     @abc.abstractmethod
-    def __init__(self, name: str, settings: SourceSettings):
+    def __init__(self, name: str, images: ImageSettings, own: Any):
         """Opens the data set of this name; reads no image.
+
+        Args:
+          name: of the data set, which is this source's.
+          images: what is asked of every source.
+          own: an object of `Settings`.
 
         Raises:
           UserError: it is missing, damaged or unfit.

@@ -16,7 +16,7 @@ from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, i
 from fsgan_tf.attacks.batches import padded
 from fsgan_tf.attacks.transfer import Source
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation import checks
+from fsgan_tf.evaluation import arguments, checks
 from fsgan_tf.evaluation.outcome import FirstFound, Outcome, Task
 from fsgan_tf.evaluation.progress import Progress
 from fsgan_tf.evaluation.result import AttackResult, Result
@@ -44,8 +44,9 @@ def evaluate(
       logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, for any b,
         differentiable and in inference mode; or a Keras model; or copies of one classifier, each on
         a device of its own, which share the batches.
-      images: `[n, h, w, c]`, float32 in [0, 1] or uint8 in [0, 255].
-      labels: integer `[n]`.
+      images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
+        nested lists.
+      labels: integers `[n]`, likewise.
       threat_model: what a perturbation may be.
       attacks: from `catalogue.suite` or `catalogue.by_names`.
       batch_size: images attacked together.
@@ -62,6 +63,8 @@ def evaluate(
     Raises:
       UserError: the images or labels are not as above.
     """
+    images, labels = arguments.as_examples(images, labels)
+    logits_fn = arguments.as_classifier(logits_fn, images[:1])
     evaluator = Evaluator(logits_fn, threat_model, min(batch_size, max(len(images), 1)))
     result = evaluator.evaluate(
         images,
@@ -116,7 +119,7 @@ class Evaluator:
         What happens to an example depends on the seed, the attack's name and the example's index,
         never on the batch size, on which other examples still stand, or on the number of devices.
         """
-        labels = _validated(images, labels)
+        images, labels = arguments.as_examples(images, labels)
 
         def run(task: Task, classifier: AttackedClassifier) -> Outcome:
             outcome = state.read(task, images.shape[1:]) if state else None
@@ -169,12 +172,14 @@ class Evaluator:
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
-        correct = np.zeros(len(labels), bool)
+        correct, unanswered = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
         for batch in self.batches(np.arange(len(labels))):
             pixels, targets = self.take(images, labels, batch)
             logits = self.classifier.logits(pixels)
             self._require_known_labels(logits, labels)
             correct[batch] = ~is_misclassified(logits, targets).numpy()
+            unanswered[batch] = np.isnan(logits).any(axis=1)
+        arguments.require_answers(int(unanswered.sum()), len(labels))
         return correct
 
     def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
@@ -289,21 +294,3 @@ def _random_key(seed: int, attack_name: str, restart: int) -> int:
     """
     entropy = (seed, zlib.crc32(attack_name.encode()), restart)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _validated(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the labels as int32, or says what is wrong with the examples."""
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(images):
-        raise UserError(
-            f"images of shape {images.shape} and labels of shape {labels.shape} do not fit; give "
-            "[n, h, w, c] and [n], n at least 1"
-        )
-    if images.dtype not in (np.uint8, np.float32):
-        raise UserError(f"images are {images.dtype}; give uint8, or float32 in [0, 1]")
-    if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):
-        raise UserError(
-            f"pixels lie in [{images.min():g}, {images.max():g}]; give float32 in [0, 1], or uint8"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UserError("labels must be integers from 0")
-    return labels.astype(np.int32)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,11 @@ class Result:
         from fsgan_tf.reporting import report
 
         return report.write(folder, self, report.Manifest(model=model, dataset=dataset))
+
+    def with_checks(self, checks: Sequence[Check]) -> "Result":
+        """The same result with other checks before its own."""
+        diagnosis = dataclasses.replace(self.diagnosis, checks=(*checks, *self.diagnosis.checks))
+        return dataclasses.replace(self, diagnosis=diagnosis)
 
     @property
     def verdict(self) -> str:

@@ -80,9 +80,9 @@ def table(result: "Result") -> str:
 
 
 def _words(checks: "Sequence[Check]") -> str:
-    """The first check's own words, and how many others agree with it."""
+    """The first check's own words, and how many others have the same verdict."""
     first = f"{checks[0].detail} {checks[0].advice}".rstrip()
     if len(checks) == 1:
         return first
-    others = len(checks) - 1
-    return f"{first} ({others} more {'check says' if others == 1 else 'checks say'} so too.)"
+    others, did = len(checks) - 1, "failed" if checks[0].verdict == "fail" else "warned"
+    return f"{first} ({others} more {'check' if others == 1 else 'checks'} {did}.)"

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
+from fsgan_tf.evaluation.result import Check
 from fsgan_tf.models.preprocessing import AS_IS, Preprocessing
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Classifier:
       settings: what it was trained with, where it comes from a run.
       class_names: k names in the order of the logits; None if it does not say.
       notes: a sentence on each thing that was adapted, for the user to read.
-      upper_bound: why a robust accuracy measured through its logits may be too high; None where
-        attacks see all that they need.
+      upper_bound: a check that warns why a robust accuracy measured through its logits may be too
+        high; None where attacks see all that they need.
       differentiable: whether gradients flow through it; without them only attacks that need none
         mean anything.
     """
@@ -47,7 +48,7 @@ class Classifier:
     settings: "TrainingConfiguration | None" = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
-    upper_bound: str | None = None
+    upper_bound: Check | None = None
     differentiable: bool = True
 
     @property

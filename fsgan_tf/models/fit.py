@@ -1,9 +1,14 @@
 """Whether a classifier fits the data that it is to be measured on."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.spsa import SPSA
+from fsgan_tf.attacks.square import Square
+from fsgan_tf.attacks.transfer import Transfer
 from fsgan_tf.errors import UserError
 from fsgan_tf.models.classifier import Classifier
 
@@ -52,6 +57,20 @@ def require_fit(
             f"{source} answers 2 images of {dataset} by scores of shape {answered}; it must be "
             f"(2, {num_classes})"
         )
+
+
+def require_gradients(classifier: Classifier, source: str, attacks: Sequence[Attack]) -> None:
+    """Raises `UserError` where attacks need gradients that the classifier does not have."""
+    needy = [attack.name for attack in attacks if _needs_gradients(attack)]
+    if needy and not classifier.differentiable:
+        raise UserError(
+            f"{source} has no gradients, which {', '.join(needy)} need; give attacks that need "
+            "none: --attacks=square,spsa100, or transfer_pgd20 with --source"
+        )
+
+
+def _needs_gradients(attack: Attack) -> bool:
+    return not isinstance(attack, (Square, SPSA, Transfer))
 
 
 def _takes(expected: tuple[int | None, ...], actual: tuple[int, ...]) -> bool:

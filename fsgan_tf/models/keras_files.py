@@ -13,6 +13,7 @@ from fsgan_tf.files import files_sha256
 from fsgan_tf.models import heads, inputs, scores, untrusted
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
 
 _MESSAGE_LENGTH = 300
 
@@ -44,11 +45,45 @@ def load_keras_model(
       UserError: the file cannot be loaded, or its model is no classifier of images.
     """
     untrusted.check_keras_file(path)
-    model = _read(path)
+    return keras_classifier(
+        _read(path),
+        path,
+        preprocessing=preprocessing,
+        output=output,
+        output_name=output_name,
+        files_sha256=files_sha256([Path(path)]),
+    )
+
+
+def keras_classifier(
+    model: keras.Model,
+    source: str = "the model",
+    *,
+    preprocessing: Preprocessing | None = None,
+    output: str | None = None,
+    output_name: str | None = None,
+    files_sha256: str | None = None,
+) -> Classifier:
+    """A classifier from a functional or sequential model; see `load_keras_model`.
+
+    Args:
+      model: the model.
+      source: what it is called in messages.
+      preprocessing: as for `load_keras_model`.
+      output: as for `load_keras_model`.
+      output_name: as for `load_keras_model`.
+      files_sha256: hash of its file, if it is from one.
+
+    Returns:
+      The classifier; its `logits_fn` is for `evaluate`.
+
+    Raises:
+      UserError: it is no classifier of images.
+    """
     output = output or "logits"
-    images = _only_input(path, getattr(model, "inputs", None))
-    answer = _output(path, model, output, output_name)
-    scores.require_scores(path, answer.name, tuple(answer.shape), answer.dtype)
+    images = _only_input(source, getattr(model, "inputs", None))
+    answer = _output(source, model, output, output_name)
+    scores.require_scores(source, answer.name, tuple(answer.shape), answer.dtype)
     answer, cut = heads.without_probabilities(answer)
     notes = []
     if cut:
@@ -60,7 +95,8 @@ def load_keras_model(
     def call(pixels: tf.Tensor) -> tf.Tensor:
         return plain(pixels, training=False)
 
-    fed = inputs.adapted(path, images.name, tuple(images.shape), images.dtype, call)
+    scaled = with_scaled_gradients(call) if computes_in_float16(plain) else call
+    fed = inputs.adapted(source, images.name, tuple(images.shape), images.dtype, scaled)
     num_outputs = answer.shape[-1]
     if num_outputs == 1:
         notes.append(scores.BINARY_NOTE)
@@ -69,7 +105,7 @@ def load_keras_model(
         fed.image_shape,
         scores.num_classes(num_outputs),
         preprocessing or default_preprocessing(model.inputs[0].dtype),
-        files_sha256=files_sha256([Path(path)]),
+        files_sha256=files_sha256,
         notes=(*notes, *fed.notes),
         upper_bound=scores.UPPER_BOUND if output == "probabilities" else None,
         differentiable=fed.differentiable,

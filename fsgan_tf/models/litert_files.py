@@ -8,15 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.result import Check
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, litert, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
 
-FORWARD_ONLY = (
-    "a LiteRT file has no gradients: only attacks without gradients can be tried, which fool fewer "
-    "images than those that climb a gradient, so the robust accuracy is an upper bound; attack the "
-    "model that the file was made of"
+FORWARD_ONLY = Check(
+    "gradients_are_seen",
+    "warn",
+    "A LiteRT file has no gradients: only attacks that need none were tried.",
+    "They fool fewer images than those that climb a gradient, so that the robust accuracy is an "
+    "upper bound: attack the model that the file was made of.",
 )
 
 

@@ -15,6 +15,7 @@ from fsgan_tf.models import inputs, scores, untrusted
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.networks.half_precision import with_scaled_gradients
 
 # TensorFlow takes names with these for patterns.
 _PATTERN_CHARACTERS = "[]*?"
@@ -70,7 +71,8 @@ def load_saved_model(
         # Through `loaded`: a signature alone does not keep its variables alive.
         return loaded.signatures[signature](**{input_name: pixels})[output_name]
 
-    fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, call)
+    scaled = with_scaled_gradients(call) if _computes_in_float16(function.graph) else call
+    fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, scaled)
     num_outputs = (_shape(answer) or (None,))[-1]
     num_classes = scores.num_classes(num_outputs)
     class_names = _class_names(Path(path))
@@ -104,6 +106,14 @@ def plain_path(path: str | os.PathLike[str]) -> Iterator[str]:
         link = Path(folder) / "saved_model"
         link.symlink_to(text, target_is_directory=True)
         yield str(link)
+
+
+def _computes_in_float16(graph: tf.Graph) -> bool:
+    """Whether an operation of a signature, or of a function that it calls, gives float16."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    half = tf.float16.as_datatype_enum
+    return any(node.attr["T"].type == half or node.attr["DstT"].type == half for node in nodes)
 
 
 def _input_name(path: str, names: list[str], asked: str | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.result import Check
 from fsgan_tf.models.model_flags import OUTPUTS
 
 # The logarithm of less than this, and its gradient's factor 1/p, would come near float32's limits.
@@ -12,10 +13,13 @@ _LEAST_PROBABILITY = 1e-30
 # The closest that a float32 below 1 comes to it.
 _LEAST_COMPLEMENT = 2.0**-24
 
-UPPER_BOUND = (
-    "the model returns probabilities and its softmax or sigmoid cannot be cut: where it is "
-    "saturated, attacks see no gradient and fool fewer images than they would through the logits, "
-    "so the robust accuracy is an upper bound; export the model with its logits"
+# What it means for a robust accuracy that attacks see the logarithms of probabilities.
+UPPER_BOUND = Check(
+    "logits_are_seen",
+    "warn",
+    "The model returns probabilities, and its softmax or sigmoid cannot be cut off.",
+    "Where it is saturated attacks see no gradient and fool fewer images than through the logits, "
+    "so that the robust accuracy is an upper bound: export the model with its logits.",
 )
 BINARY_NOTE = "its one output is taken for a binary classifier: the logits are (0, output)"
 

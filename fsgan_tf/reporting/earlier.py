@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 
 FOLDER = "earlier"
-_FILES = ("results.json", "report.md", "report.html", "adversarial_examples.npz")
+_FILES = (
+    *("results.json", "report.md", "report.html"),
+    *("adversarial_examples.npz", "robustbench.json"),
+)
 
 
 def keep(output_dir: Path) -> Path | None:

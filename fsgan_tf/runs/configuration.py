@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fsgan_tf import methods
-from fsgan_tf.data.settings import DataSettings
+from fsgan_tf.data import registry
+from fsgan_tf.data.settings import DataSettings, ImageSettings
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.settings import TrainingSettings
@@ -31,12 +32,14 @@ class TrainingConfiguration:
 
     Attributes:
       data: which images.
+      source: the settings of where they come from.
       training: how long, where, with which method and network.
       classifier: the settings of that network.
       method: the settings of that method.
     """
 
     data: DataSettings
+    source: Any
     training: TrainingSettings
     classifier: Any
     method: Any
@@ -57,6 +60,7 @@ class TrainingConfiguration:
             training = dataclasses.replace(training, run_dir=run_dir)
         return cls(
             data=data,
+            source=from_text(registry.source_of(data.dataset).Settings, given),
             training=training,
             classifier=from_text(architecture.settings, given),
             method=from_text(method.settings, given),
@@ -75,6 +79,14 @@ class TrainingConfiguration:
     def run_dir(self) -> str:
         """Folder of the run, never None."""
         return str(self.training.run_dir)
+
+    def data_options(self) -> dict[str, Any]:
+        """What `fsgan_tf.data.loading` reads a data set with, beside its name."""
+        common = [field.name for field in fields_of(ImageSettings)]
+        return {
+            **{name: getattr(self.data, name) for name in (*common, "class_names")},
+            **dataclasses.asdict(self.source),
+        }
 
     def values(self) -> dict[str, Any]:
         """Every setting by the name of its flag."""
@@ -111,7 +123,7 @@ class TrainingConfiguration:
         ]
 
     def _fields(self) -> Iterator[tuple[Settings, Field]]:
-        for part in (self.training, self.data, self.classifier, self.method):
+        for part in (self.training, self.data, self.source, self.classifier, self.method):
             for field in fields_of(type(part)):
                 yield part, field
 
@@ -121,6 +133,10 @@ def groups() -> dict[str, type]:
     return {
         "training": TrainingSettings,
         "data": DataSettings,
+        **{
+            f"data {source.__module__.rpartition('.')[2]}": source.Settings
+            for source in registry.source_classes()
+        },
         **{f"network {name}": classifiers.declared(name).settings for name in classifiers.names()},
         **{f"method {name}": methods.declared(name).settings for name in methods.names()},
     }

@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run: one an epoch, there whole or not at all.
+"""TensorBoard's event files of a run: a few an epoch, each there whole or not at all.
 
 A file's name starts with the step of what it holds, so that TensorBoard reads them in order and a
 run that goes on can tell which belong to epochs that are run again. TensorBoard has no other way
@@ -8,14 +8,16 @@ to take points back that every version of its reader honours.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from fsgan_tf.files import write_atomically
 
-_NAME = re.compile(r"events\.out\.tfevents\.(\d{10})\.(flags|epoch|test)")
+_NAME = re.compile(r"events\.out\.tfevents\.(\d{10})\.(flags|epoch|pictures|test)")
 # Event files are put together in memory, where no full disk can cut them short.
 _MEMORY = "ram://fsgan_tf_events"
 
@@ -31,7 +33,7 @@ class TensorBoardLog:
         """Writes one event file, replacing the one of the same kind and step.
 
         Args:
-          kind: `flags`, `epoch` or `test`; a later one sorts after an earlier one of a step.
+          kind: `flags`, `epoch`, `pictures` or `test`.
           step: of everything in it.
           summaries: calls `tf.summary` functions, which take that step.
 
@@ -62,3 +64,25 @@ class TensorBoardLog:
             name = _NAME.fullmatch(file.name)
             if name and (int(name[1]) > step or name[2] == "test"):
                 file.unlink()
+
+
+def write_scalars(figures: Mapping[str, float]) -> None:
+    """Summaries of an epoch's figures, or of a test's; call it within `TensorBoardLog.write`."""
+    for name, value in figures.items():
+        tf.summary.scalar(_tag(name), value)
+
+
+def write_flags(flags: Mapping[str, Any]) -> None:
+    """The flags as a text and as hyper-parameters; call it within `TensorBoardLog.write`."""
+    tf.summary.text("flags", "\n".join(f"    --{name}={value}" for name, value in flags.items()))
+    plain = (bool, int, float, str)
+    hparams.hparams({n: v if isinstance(v, plain) else str(v) for n, v in flags.items()})
+
+
+def _tag(name: str) -> str:
+    """TensorBoard groups by what stands before the slash."""
+    if name.startswith("learning_rate"):
+        return name.replace("learning_rate_", "learning_rate/")
+    if name.startswith(("validation", "clean", "one_step", "robust", "diversity_share")):
+        return "validation/" + name.removeprefix("validation_")
+    return name if name.startswith("test/") or name == "images_per_second" else f"train/{name}"

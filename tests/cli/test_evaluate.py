@@ -18,7 +18,7 @@ from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.evaluation import checks, engine
-from fsgan_tf.evaluation.result import Diagnosis
+from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.files import sole_writer
 from fsgan_tf.reporting.report import Manifest
 from fsgan_tf.runs import restored as restored_module
@@ -84,7 +84,7 @@ def _save(path, serve, model=None, shape=(None, 8, 8, 1), dtype=tf.float32):
 @pytest.fixture
 def run(monkeypatch, model, tmp_path):
     """A run directory as training would leave it, as far as evaluation looks."""
-    values = training_flags.parse(["--epsilon=0.1", "--data_dir=somewhere", "--image_size=8"])
+    values = training_flags.parse(["--epsilon=0.1", "--image_size=8"])
     restored = SimpleNamespace(
         model=model, class_names=("a", "b", "c"), settings=values, weights_sha256="12" * 32
     )
@@ -113,7 +113,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert results["classifier_sha256"] == "12" * 32
     assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd3", "cw3"]
     assert results["attacks"][1]["parameters"]["step_size"] == 0.025
-    assert len(results["checks"]) == 21
+    assert len(results["checks"]) == 23
     assert results["command"].startswith("python -m fsgan_tf.evaluate")
     printed = capsys.readouterr().out
     assert "worst case" in printed
@@ -123,6 +123,7 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
 
 def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
+    argv.append("--data_dir=somewhere")
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
     assert test_set == [("other", None, {"data_dir": "somewhere", "image_size": (8, 8)})]
     results = _results(tmp_path / "out")
@@ -142,7 +143,6 @@ def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
 
     monkeypatch.setattr(loading, "load_split", load_split)
     assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
-    # The digits need no data_dir, which the run has.
     expected = {"validation_examples": 1000, "image_size": (8, 8), "trained_on": True}
     assert calls == [("digits", "validation", expected)]
     assert _results(run / "evaluation")["split"] == "validation"
@@ -198,10 +198,56 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(checks, "diagnose", lambda *_, **__: Diagnosis())
 
 
+@pytest.mark.parametrize(
+    ("verdict", "fail_on", "code"),
+    [
+        ("fail", "fail", 3),
+        ("fail", "warn", 3),
+        ("warn", "warn", 3),
+        ("warn", "fail", 0),
+        ("pass", "warn", 0),
+        ("fail", None, 0),
+    ],
+)
+def test_a_verdict_that_is_refused_ends_with_3(
+    run, test_set, monkeypatch, capsys, verdict, fail_on, code
+):
+    found = Diagnosis((Check("a_check", verdict, "What was seen.", "What to do."),))
+    monkeypatch.setattr(checks, "diagnose", lambda *_, **__: found)
+    flags = [f"--fail_on={fail_on}"] if fail_on else []
+    assert _evaluate(f"--run_dir={run}", *flags) == code
+    written = capsys.readouterr()
+    assert "\nverdict: " in written.out
+    assert "report.html" in written.out
+    assert ("error: the verdict is" in written.err) == (code == 3)
+    assert (run / "evaluation" / "results.json").is_file()
+
+
+def test_an_entry_for_robustbench(run, test_set, unchecked, capsys):
+    assert _evaluate(f"--run_dir={run}", "--format=robustbench") == 0
+    file = run / "evaluation" / "robustbench.json"
+    assert str(file) in capsys.readouterr().out
+    entry, results = json.loads(file.read_text()), _results(file.parent)
+    assert entry["clean_acc"] == f"{100 * results['clean_accuracy']:.2f}"
+    assert entry["autoattack_acc"] is None
+
+
+def test_an_earlier_evaluation_of_the_same_folder_is_kept(run, test_set, unchecked, capsys):
+    assert _evaluate(f"--run_dir={run}") == 0
+    first = (run / "evaluation" / "results.json").read_bytes()
+    assert "earlier results" not in capsys.readouterr().out
+    assert _evaluate(f"--run_dir={run}", "--seed=1") == 0
+    assert (
+        f"earlier results are kept in {run / 'evaluation' / 'earlier'}" in capsys.readouterr().out
+    )
+    (kept,) = (run / "evaluation" / "earlier").glob("*/results.json")
+    assert kept.read_bytes() == first
+
+
 def _outcome(folder):
     """results.json without what may differ between two runs of one evaluation."""
     results = _results(folder)
-    del results["command"]
+    del results["command"], results["date"]
     for attack in results["attacks"]:
         del attack["seconds"]
     return results

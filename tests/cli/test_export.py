@@ -1,10 +1,7 @@
 """The exported SavedModel and the export command."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -14,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import export
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.models import saving
+from fsgan_tf.models.saved_models import load_saved_model
+from tests.commands import call, python
 from tests.images import jpeg, png, random_pixels, unit
 
 CLASS_NAMES = ("cat", "dög", "ship")
@@ -114,14 +111,9 @@ def test_another_process_reads_it_without_this_package(export_dir, model):
         "assert 'fsgan_tf' not in sys.modules\n"
         "print(json.dumps([names, answer['logits'].numpy().tolist()]))\n"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", program, str(export_dir)],
-        cwd=export_dir,
-        env={**os.environ, "PYTHONPATH": ""},
-        stdout=subprocess.PIPE,
-        check=True,
-    ).stdout
-    names, logits = json.loads(output)
+    done = python("-c", program, export_dir, cwd=export_dir, env={"PYTHONPATH": ""})
+    assert done.returncode == 0, done.stderr
+    names, logits = json.loads(done.stdout)
     assert tuple(names) == CLASS_NAMES
     expected = model(np.full((1, *IMAGE_SHAPE), 0.25, np.float32), training=False)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -212,7 +204,7 @@ def test_a_class_name_for_every_logit_is_required(model, tmp_path):
 def run_command(monkeypatch, model, *arguments: str) -> int:
     classifier = types.SimpleNamespace(model=model, class_names=CLASS_NAMES)
     monkeypatch.setattr("fsgan_tf.runs.restored.restore_classifier", lambda path: classifier)
-    return runner.run(export.main, command_flags.export_flags(), description="", argv=arguments)
+    return call(export, *arguments)
 
 
 def test_command_exports_and_says_how_to_use_it(model, tmp_path, monkeypatch, capsys):
@@ -265,3 +257,15 @@ def test_an_export_dir_that_cannot_be_written_is_refused(model, tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"is a file|cannot write to"):
         saving.save_classifier(model, CLASS_NAMES, tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "litert"])
+def test_a_path_that_looks_like_a_pattern(model, tmp_path, monkeypatch, kind):
+    folder = tmp_path / "run [1] *?"
+    assert run_command(monkeypatch, model, f"--run_dir={folder}", f"--format={kind}") == 0
+    if kind == "saved_model":
+        classifier = load_saved_model(str(folder / "saved_model"))
+        images = unit(random_pixels(2, *IMAGE_SHAPE))
+        np.testing.assert_allclose(classifier.logits_fn(images), model(images), atol=1e-5)
+    else:
+        assert (folder / "litert" / "classifier.tflite").is_file()

@@ -1,19 +1,20 @@
 """The prediction command: real files in, a line each out."""
 
+import json
 import os
 import shutil
-import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from fsgan_tf import predict
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner
-from fsgan_tf.models import saving
+from fsgan_tf.models import prediction, saving
+from tests.commands import call, python
 
 CLASS_NAMES = ("dark", "light")
 
@@ -54,13 +55,7 @@ def images(tmp_path):
 
 
 def run(*arguments) -> int:
-    return runner.run(
-        predict.main,
-        command_flags.predict_flags(),
-        description="",
-        takes_words=True,
-        argv=[str(argument) for argument in arguments],
-    )
+    return call(predict, *arguments)
 
 
 def test_every_file_gets_its_line(saved_model, images, capsys):
@@ -72,26 +67,24 @@ def test_every_file_gets_its_line(saved_model, images, capsys):
 
 
 def test_more_files_than_a_batch_keep_their_order(saved_model, images, capsys):
-    files = [images / name for name in ("dark.png", "dot.png")] * predict._BATCH_SIZE
+    files = [images / name for name in ("dark.png", "dot.png")] * prediction.BATCH_SIZE
     assert run(f"--saved_model={saved_model}", *files) == 0
     labels = [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()]
-    assert labels == ["dark", "light"] * predict._BATCH_SIZE
+    assert labels == ["dark", "light"] * prediction.BATCH_SIZE
 
 
 def test_bad_files_get_a_line_each_and_good_ones_a_label(saved_model, images, capsys, monkeypatch):
     (images / "text.png").write_text("no image at all")
     (images / "empty.png").write_bytes(b"")
-    (images / "folder.png").mkdir()
     photo = (images / "large.jpg").read_bytes()
     (images / "truncated.jpg").write_bytes(photo[: len(photo) // 2])
     (images / "heavy.png").write_bytes(bytes(2**17))
-    monkeypatch.setattr(predict, "_MAX_FILE_BYTES", 2**16)
+    monkeypatch.setattr(prediction, "_MAX_FILE_BYTES", 2**16)
     os.mkfifo(images / "pipe.png")
     reasons = {
         "text.png": "no PNG or JPEG image",
         "missing.png": "No such file",
         "empty.png": "empty",
-        "folder.png": "not a regular file",
         "truncated.jpg": "no PNG or JPEG image",
         "heavy.png": "larger than",
         "pipe.png": "not a regular file",
@@ -109,7 +102,62 @@ def test_bad_files_get_a_line_each_and_good_ones_a_label(saved_model, images, ca
     for line, (name, reason) in zip(lines, reasons.items(), strict=True):
         assert line.startswith(f"error: {images / name}: ")
         assert reason in line
-    assert last == "error: 7 of 9 files could not be labelled"
+    assert last == "error: 6 of 8 files could not be labelled"
+
+
+def test_a_turned_photograph_is_warned_of(saved_model, images, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.full((8, 9, 3), 255, np.uint8)
+    Image.fromarray(pixels).save(images / "turned.jpg", exif=exif)
+    assert run(f"--saved_model={saved_model}", images / "dark.png", images / "turned.jpg") == 0
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 2
+    (line,) = output.err.splitlines()
+    assert line.startswith(f"warning: {images / 'turned.jpg'} is a turned photograph (EXIF")
+
+
+def test_a_folder_stands_for_its_images(saved_model, images, capsys):
+    (images / "below" / ".hidden").mkdir(parents=True)
+    shutil.copy(images / "dark.png", images / "below" / "deep.PNG")
+    shutil.copy(images / "dark.png", images / "below" / ".hidden" / "no.png")
+    (images / "notes.txt").write_text("no image")
+    assert run(f"--saved_model={saved_model}", images / "dot.png", images) == 0
+    named = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    names = ["alpha.png", "below/deep.PNG", "dark.png", "deep.png", "dot.png", "grey.JPEG"]
+    expected = ["dot.png", *names, "large.jpg"]
+    assert named == [str(images / name) for name in expected]
+
+
+def test_a_folder_without_images(saved_model, tmp_path, capsys):
+    assert run(f"--saved_model={saved_model}", tmp_path) == 2
+    assert f"{tmp_path}: the folder holds no file named .png" in capsys.readouterr().err
+
+
+def test_the_most_probable_classes_as_text_and_as_json(saved_model, images, capsys):
+    file = images / "dark.png"
+    assert run(f"--saved_model={saved_model}", "--top=2", file) == 0
+    assert capsys.readouterr().out == f"{file}  dark  0.982  light  0.018\n"
+    assert run(f"--saved_model={saved_model}", "--top=5", "--json", file) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found["image"] == str(file)
+    assert [item["class"] for item in found["predictions"]] == ["dark", "light"]
+    assert sum(item["probability"] for item in found["predictions"]) == pytest.approx(1)
+
+
+def test_a_run_labels_as_its_export_does(images, tmp_path, capsys, monkeypatch):
+    found = types.SimpleNamespace(model=make_classifier(), class_names=CLASS_NAMES)
+    monkeypatch.setattr("fsgan_tf.runs.restored.restore_classifier", lambda path: found)
+    (images / "text.png").write_text("no image at all")
+    files = [images / name for name in ("dark.png", "text.png", "large.jpg")]
+    assert run("--run_dir=runs/mine", *files) == 2
+    assert capsys.readouterr().out.splitlines() == [
+        f"{files[0]}  dark  0.982",
+        f"{files[2]}  light  0.982",
+    ]
+    assert run("--run_dir=runs/mine", "--saved_model=x", *files) == 2
+    assert "not both" in capsys.readouterr().err
 
 
 def test_nothing_but_bad_files(saved_model, capsys):
@@ -148,8 +196,7 @@ def test_flags_are_required(saved_model, capsys):
 
 
 def test_the_module_is_a_command_that_takes_files():
-    command = [sys.executable, "-m", "fsgan_tf.predict", "image.png"]
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = python("-m", "fsgan_tf.predict", "image.png")
     assert completed.returncode == 2
     assert "--saved_model is missing" in completed.stderr
 

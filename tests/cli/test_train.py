@@ -4,10 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,21 +11,21 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf import evaluate, export, predict, train
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
+from fsgan_tf.models import saving
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
-from fsgan_tf.training.monitor import Watcher
+from fsgan_tf.training.callbacks import RobustAccuracy
+from tests.commands import ROOT, call, training
 
-ROOT = Path(__file__).parents[2]
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
 
 
 def _train(*arguments: str) -> int:
-    return runner.run(train.main, training_flags.training_flags(), description="", argv=arguments)
+    return call(train, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -102,36 +98,20 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
 def test_other_commands_take_the_run(run, tmp_path, capsys):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
     arguments.append(f"--output_dir={tmp_path / 'results'}")
-    code = runner.run(
-        evaluate.main, command_flags.evaluation_flags(), description="", argv=arguments
-    )
-    assert code == 0
+    assert call(evaluate, *arguments) == 0
     assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
     arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
-    assert (
-        runner.run(export.main, command_flags.export_flags(), description="", argv=arguments) == 0
-    )
+    assert call(export, *arguments) == 0
     picture = tmp_path / "digit.png"
     picture.write_bytes(tf.io.encode_png(tf.zeros([9, 7, 3], tf.uint8)).numpy())
-    arguments = [f"--saved_model={tmp_path / 'export'}", str(picture)]
-    code = runner.run(
-        predict.main,
-        command_flags.predict_flags(),
-        description="",
-        argv=arguments,
-        takes_words=True,
-    )
-    assert code == 0
+    assert call(predict, f"--saved_model={tmp_path / 'export'}", picture) == 0
     assert "digit.png" in capsys.readouterr().out
 
 
 def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
     arguments.append(f"--output_dir={tmp_path}")
-    code = runner.run(
-        evaluate.main, command_flags.evaluation_flags(), description="", argv=arguments
-    )
-    assert code == 0
+    assert call(evaluate, *arguments) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)
 
@@ -186,7 +166,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
 )
 def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
     config = ROOT / "configs" / "cifar10.flags"
-    small = ["--classifier_depth=10", "--classifier_width=1", "--generator_width=8"]
+    small = ["--classifier_depth=10", "--classifier_width=1"]
     assert _train(f"--flagfile={config}", f"--method={method}", *small, "--dry_run") == 0
     error = capsys.readouterr().err
     assert ("note: " in error) == bool(words)
@@ -245,9 +225,9 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
 
 def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     def full(self, row):
-        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics.file))
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.file))
 
-    monkeypatch.setattr(RunDirectory, "append_metrics", full)
+    monkeypatch.setattr(Metrics, "append", full)
     run = RunDirectory(tmp_path / "run")
     assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -314,7 +294,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
 ):
     run = RunDirectory(tmp_path / "run")
     flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
-    validate, save = Watcher._validate, export._require_same_answers
+    validate, save = RobustAccuracy.measure, saving._require_same_answers
 
     def interrupted(function, number):
         def call(*arguments):
@@ -324,13 +304,13 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watcher, "_validate", interrupted(validate, signal.SIGTERM))
+        patch.setattr(RobustAccuracy, "measure", interrupted(validate, signal.SIGTERM))
         assert _train(*flags) == 130
         assert "the same command goes on" in capsys.readouterr().err
         assert [row["epoch"] for row in run.metrics.read()] == [0]
         assert run.checkpoints.newest_file().name == "epoch_0001_step_000000.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(export, "_require_same_answers", interrupted(save, signal.SIGTERM))
+        patch.setattr(saving, "_require_same_answers", interrupted(save, signal.SIGTERM))
         assert _train(*flags) == 130
         assert not list(run.path.glob("*saved_model*"))
     assert _train(*flags) == 0
@@ -364,19 +344,16 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
     flags = [*TINY, "--method=standard", "--epochs=2", "--train_examples=960", "--eval_examples=0"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
     assert _train(*flags, f"--run_dir={whole.path}") == 0
-    command = [sys.executable, "-m", "fsgan_tf.train", *flags, f"--run_dir={stopped.path}"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    while not stopped.metrics.read():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate()
-    assert process.returncode == 130
-    assert "the same command goes on" in error
-    assert "Traceback" not in error
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    with training(*flags, f"--run_dir={stopped.path}") as first:
+        first.wait_until(stopped.metrics.read)
+        first.process.send_signal(signal.SIGTERM)
+        code, output = first.finish()
+    assert code == 130, output
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    with training(*flags, f"--run_dir={stopped.path}") as second:
+        code, output = second.finish()
+    assert code == 0, output
     assert (
         restore_classifier(stopped.path).weights_sha256
         == restore_classifier(whole.path).weights_sha256

@@ -8,8 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from fsgan_tf import evaluate, train
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner, training_flags
+from tests.commands import call
 from tests.data.test_image_folder import class_folders, split_folders, write_image
 from tests.data.test_tfds_images import GREY, examples, store
 
@@ -120,7 +119,7 @@ def test_faulty_data_is_one_line_and_leaves_no_run(tmp_path, capfd, make, told, 
         "--method=standard",
         mode,
     ]
-    assert _run(train, training_flags.training_flags(), *argv) == 2
+    assert call(train, *argv) == 2
     *warnings, line = capfd.readouterr().err.splitlines()
     assert all(warning.startswith("warning: skipped") for warning in warnings)
     assert line.startswith("error: ")
@@ -134,19 +133,15 @@ def test_a_run_goes_on_with_its_own_classes_only(tmp_path, capfd):
     flags = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--image_size=8"]
     training = [*flags, "--batch_size=4", "--method=standard", "--epochs=1", "--eval_examples=0"]
     training.append("--precision=float32")
-    assert _run(train, training_flags.training_flags(), *training) == 0
+    assert call(train, *training) == 0
     before = _files(tmp_path / "run")
     (folder / "dog").rename(folder / "fox")
     capfd.readouterr()
-    assert _run(train, training_flags.training_flags(), *training) == 2
+    assert call(train, *training) == 2
     assert "of the classes cat, dog" in capfd.readouterr().err
-    assert _run(evaluate, command_flags.evaluation_flags(), f"--run_dir={tmp_path / 'run'}") == 2
+    assert call(evaluate, f"--run_dir={tmp_path / 'run'}") == 2
     assert "class 1 is 'dog' to" in capfd.readouterr().err
     assert _files(tmp_path / "run") == before
-
-
-def _run(command, flag_values, *argv: str) -> int:
-    return runner.run(command.main, flag_values, description="", argv=argv)
 
 
 def _files(folder: Path) -> dict[Path, bytes]:

@@ -15,8 +15,14 @@ from tests.reports import result
         (["pass", "skipped"], "trustworthy", "pass", "no check speaks against the figure."),
         (["pass", "warn"], "upper bound", "warn", "Detail 1. Advice 1."),
         (["warn", "fail"], "not a robustness figure", "fail", "Detail 1. Advice 1."),
-        (["fail"] * 2, "not a robustness figure", "fail", "(1 more check says so too.)"),
-        (["fail"] * 3, "not a robustness figure", "fail", "(2 more checks say so too.)"),
+        (
+            ["fail"] * 2,
+            "not a robustness figure",
+            "fail",
+            "Advice 0. (1 more check failed.)",
+        ),
+        (["fail"] * 3, "not a robustness figure", "fail", "(2 more checks failed.)"),
+        (["warn"] * 3, "upper bound", "warn", "(2 more checks warned.)"),
         ([], "upper bound", "skipped", "No check was run, so nothing says how far"),
     ],
 )

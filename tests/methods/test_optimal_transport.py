@@ -172,6 +172,26 @@ def test_reference_gradient_flows_through_the_plan():
     np.testing.assert_allclose((gradient * direction).numpy().sum(), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("regularization", [0.05, 0.2, 1.0])
+def test_reference_gradient_counts_every_iteration(regularization):
+    """Where a few iterations are all, the first weigh as much as the last."""
+    clean, adversarial = _batches("perturbed", 8, 4, seed=1)
+    direction = np.random.default_rng(2).normal(size=adversarial.shape)
+
+    def distance(adversarial):
+        cost = _cost(clean, adversarial)
+        plans, stop = _port(cost, regularization)
+        return (plans[stop] * cost).sum(), stop
+
+    (above, stop), (below, _) = (distance(adversarial + h * direction) for h in (1e-5, -1e-5))
+    assert stop < 10
+    watched = tf.Variable(adversarial)
+    with tf.GradientTape() as tape:
+        cost = transport_cost(clean, watched, regularization)
+    slope = tf.reduce_sum(tape.gradient(cost, watched) * direction)
+    np.testing.assert_allclose(slope, (above - below) / 2e-5, rtol=1e-3)
+
+
 # The converged solver.
 
 

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.models.keras_files import load_keras_model
+from fsgan_tf.models.keras_files import keras_classifier, load_keras_model
+from fsgan_tf.models.preprocessing import Preprocessing
 
 
 def _keras_models():
@@ -242,3 +243,11 @@ def test_one_output_is_a_binary_classifier(activation, tmp_path, pixels):
     np.testing.assert_allclose(classifier.logits_fn(pixels), expected, atol=1e-5)
     assert classifier.num_classes == 2
     assert any("binary classifier" in note for note in classifier.notes)
+
+
+def test_a_model_in_memory_is_read_as_its_file_is(tmp_path, native, pixels):
+    scaled = keras.layers.Rescaling(1 / 255)(images := keras.Input((4, 4, 3)))
+    model = keras.Model(images, keras.layers.Softmax()(native(scaled)))
+    classifier = keras_classifier(model, preprocessing=Preprocessing("0,255"))
+    np.testing.assert_allclose(classifier.logits_fn(pixels), native(pixels), atol=1e-5)
+    assert classifier.sha256 == ""

@@ -212,8 +212,9 @@ def test_probabilities_make_the_figure_an_upper_bound(tmp_path):
         tmp_path / "m", serving_default=lambda x, scale: {"probabilities": _first_scores(x, scale)}
     )
     bound = load_saved_model(path, output="probabilities").upper_bound
-    assert "cannot be cut" in bound
-    assert "the robust accuracy is an upper bound" in bound
+    assert bound.verdict == "warn"
+    assert "cannot be cut off" in bound.detail
+    assert "the robust accuracy is an upper bound" in bound.advice
 
 
 @pytest.mark.parametrize("name", ["with [brackets]", "a*b?", "[1]"])

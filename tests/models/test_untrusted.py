@@ -16,7 +16,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.models.untrusted import check_keras_archive, check_saved_model
+from fsgan_tf.models.untrusted import (
+    check_keras_archive,
+    check_keras_file,
+    check_keras_hdf5,
+    check_saved_model,
+)
 
 
 def save(path: Path, function) -> Path:
@@ -230,3 +235,53 @@ def test_a_cut_archive_and_another_format_are_one_line(keras_file, tmp_path, cut
     path.write_bytes(keras_file.read_bytes()[:cut])
     assert "no readable .keras file" in refused(check_keras_archive, path)
     assert "save the model as one" in refused(check_keras_archive, path.rename(tmp_path / "x.h5"))
+
+
+@pytest.fixture
+def hdf5(tmp_path):
+    """A file of Keras' own layers."""
+    path = tmp_path / "m.h5"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    return path
+
+
+def test_an_hdf5_file_of_keras_layers_passes(hdf5):
+    check_keras_hdf5(hdf5)
+    check_keras_file(hdf5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class_name": "Lambda"}, "Lambda holds code"),
+        ({"class_name": "Mine", "module": "somewhere"}, "Mine of somewhere is not Keras' own"),
+        ({"registered_name": "mine>Mine"}, "is not Keras' own"),
+    ],
+)
+def test_an_hdf5_file_with_code_is_refused(change, words, hdf5):
+    with h5py.File(hdf5, "r+") as model:
+        config = json.loads(model.attrs["model_config"])
+        config["config"]["layers"][-1] |= change
+        model.attrs["model_config"] = json.dumps(config)
+    assert words in refused(check_keras_hdf5, hdf5)
+
+
+def test_an_hdf5_file_whose_weights_lie_elsewhere_is_refused(hdf5, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.ones(3)
+    with h5py.File(hdf5, "r+") as model:
+        model["model_weights/linked"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+    assert "lie in another file" in refused(check_keras_hdf5, hdf5)
+
+
+def test_an_hdf5_file_that_would_fill_the_memory_is_refused(hdf5):
+    with h5py.File(hdf5, "r+") as model:
+        model.create_dataset("bomb", (2**30,), "float32", compression="gzip", fillvalue=0)
+    assert "would unpack to 4.3 GB" in refused(check_keras_hdf5, hdf5)
+
+
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "m.h5").write_bytes(b"no model")
+    assert "no readable HDF5 file" in refused(check_keras_hdf5, tmp_path / "m.h5")
+    (tmp_path / "m.pt").write_bytes(b"no model")
+    assert "no Keras file by its ending" in refused(check_keras_file, tmp_path / "m.pt")

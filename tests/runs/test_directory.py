@@ -1,6 +1,5 @@
 """The run directory: its lock and its recorded flags."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.directory import RunDirectory
+from tests.commands import Process
 
 
 def _values(*arguments):
@@ -25,13 +25,12 @@ with RunDirectory(sys.argv[1]).lock():
 
 def test_a_second_training_is_refused_until_the_first_is_dead(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    command = [sys.executable, "-c", _HOLD, str(run.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        refusal = pytest.raises(UserError, match=f"process {holder.pid} on .*--run_dir")
+    with Process(sys.executable, "-c", _HOLD, run.path) as holder:
+        holder.wait_until(lambda: "held\n" in holder.output)
+        number = holder.process.pid
+        refusal = pytest.raises(UserError, match=f"process {number} on .*--run_dir")
         with refusal, run.lock():
             pass
-        holder.kill()
     with run.lock():
         pass
     with run.lock():
@@ -44,13 +43,13 @@ def test_other_flags_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="--momentum was 0.9 and is now 0.5"):
         run.prepare(_values("--epochs=3", "--momentum=0.5"))
     run.prepare(_values("--epochs=4"))
-    assert run.read_flags().epochs == 4
+    assert run.read_configuration().training.epochs == 4
 
 
 def test_flags_file_is_itself_a_flagfile(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.prepare(_values("--epsilon=8/255"))
-    assert _values(f"--flagfile={run.flags_file}").epsilon == 8 / 255
+    assert _values(f"--flagfile={run.flags_file}").training.epsilon == 8 / 255
 
 
 def test_a_run_directory_that_is_a_file_is_a_user_error(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import exported_step, training
 from benchmarks.exported_step import Parameter
 
-from fsgan_tf import train
+from fsgan_tf.training.build import build_method
 from tests.commands import call
 from tools import benchmark_exported
 
@@ -46,7 +46,7 @@ def test_an_exported_step_names_its_inputs_and_the_losses_of_tensorflow(tmp_path
 
 def test_the_reference_steps_start_at_the_drawn_values(tmp_path):
     (values,) = training.parse(["standard"], f"{TINY} --precision=float32").values()
-    method = train.build_method(values, 10, (32, 32, 3))
+    method = build_method(values, 10, (32, 32, 3))
     exported_step.export(method, values, 0, tmp_path)
     images, labels, stem = json.loads((tmp_path / "step.json").read_text())["parameters"][:3]
     assert (images["shape"], labels["shape"]) == ([4, 32, 32, 3], [4])

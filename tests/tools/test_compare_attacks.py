@@ -9,13 +9,13 @@ import experiments
 import numpy as np
 import pytest
 
-from fsgan_tf import train
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import training_flags
 from fsgan_tf.models import saving
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import restore_classifier
+from fsgan_tf.training.build import build_method
 from tests import authors_code
 from tests.commands import call
 from tools import compare_attacks as tool
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     """A run that was never trained, of an epsilon that fools nothing."""
     folder = tmp_path_factory.mktemp("run") / "run"
     values = training_flags.parse(["--method=standard", "--precision=float32", "--epsilon=1e-7"])
-    method = train.build_method(values, len(NAMES), SHAPE)
+    method = build_method(values, len(NAMES), SHAPE)
     directory = RunDirectory(folder)
     directory.prepare(values)
     directory.checkpoints.save(method, Progress(1, 0, NAMES, SHAPE))

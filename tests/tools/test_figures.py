@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import train
 from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.methods.feature_scatter import FeatureScatter
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.training.build import build_method
 from tests.commands import call
 from tests.small_training import build
 from tools import figures
@@ -37,7 +37,7 @@ def _build(digits, method, **flags):
     values = training_flags.parse(
         [*(f"--{key}={value}" for key, value in {"method": method, **flags}.items())]
     )
-    return values, train.build_method(values, digits.num_classes, digits.image_shape)
+    return values, build_method(values, digits.num_classes, digits.image_shape)
 
 
 def _save(path, digits, values, method):

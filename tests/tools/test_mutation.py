@@ -40,6 +40,10 @@ def test_every_kind_of_change_is_made():
     }
 
 
+def test_types_are_not_changed():
+    assert _changes("def f(a: int | float) -> bool | None:\n    b: X[1] = a") == set()
+
+
 def test_a_mutant_is_the_module_with_one_change():
     (mutant,) = mutation.mutants("'''Words.'''\n\nx = a - b\n")
     assert (mutant.line, mutant.source) == (3, "'''Words.'''\nx = a + b".replace("'''", '"""'))

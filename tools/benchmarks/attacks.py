@@ -160,12 +160,10 @@ def _load(task: Task) -> _Examples:
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(task.run_dir)
-    values = restored.settings.data
-    test, _ = loading.load_test(
-        values.dataset,
-        data_dir=task.data_dir or values.data_dir,
-        image_size=values.image_size,
-    )
+    options = restored.settings.data_options()
+    if task.data_dir:
+        options["data_dir"] = task.data_dir
+    test, _ = loading.load_test(restored.settings.data.dataset, **options)
     if len(test) < task.num_examples:
         raise UserError(f"--num_examples={task.num_examples}: there are {len(test)} test images")
     examples = test.first(task.num_examples)

@@ -253,9 +253,9 @@ def _dataset_flags(data_dir: str | None) -> list[str]:
 
 
 def _method(values: TrainingConfiguration) -> "TrainingMethod":
-    from fsgan_tf import train
+    from fsgan_tf.training.build import build_method
 
-    return train.build_method(values, _CLASSES, _IMAGE_SHAPE)
+    return build_method(values, _CLASSES, _IMAGE_SHAPE)
 
 
 def _step(method: "TrainingMethod", values: TrainingConfiguration) -> Timed:

@@ -1,9 +1,11 @@
 """The embedded data set: scikit-learn's 1,797 handwritten digits, read without a network."""
 
+from typing import Any
+
 import numpy as np
 
 from fsgan_tf.data.memory import check_memory
-from fsgan_tf.data.settings import SourceSettings
+from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source, SplitNames
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
@@ -28,10 +30,10 @@ class DigitsSource(Source):
         """Whether this name is `digits`."""
         return name == "digits"
 
-    def __init__(self, name: str, settings: SourceSettings):
+    def __init__(self, name: str, images: ImageSettings, own: Any):
         """Opens the digits, 32x32 with 3 channels by default."""
-        del name
-        self._shape = (*(settings.image_size or (32, 32)), settings.channels or 3)
+        del name, own
+        self._shape = (*(images.image_size or (32, 32)), images.channels or 3)
 
     def read(self, split: str) -> Split:
         """Reads `train` or `test`."""

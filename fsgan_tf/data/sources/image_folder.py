@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsgan_tf.data import image_files
 from fsgan_tf.data.memory import check_memory, fits_memory
-from fsgan_tf.data.settings import SourceSettings
+from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source, SplitNames
 from fsgan_tf.data.split import Split, StreamedSplit
 from fsgan_tf.errors import UserError
@@ -53,10 +53,11 @@ class FolderSource(Source):
         """
         return bool(name) and (Path(name).expanduser().is_dir() or name.startswith(("/", ".", "~")))
 
-    def __init__(self, name: str, settings: SourceSettings):
+    def __init__(self, name: str, images: ImageSettings, own: Any):
         """Finds the splits and the classes; 32x32 RGB by default."""
-        self._shape = (*(settings.image_size or _DEFAULT_SIZE), settings.channels or 3)
-        self._memory_limit = settings.memory_limit
+        del own
+        self._shape = (*(images.image_size or _DEFAULT_SIZE), images.channels or 3)
+        self._memory_limit = images.memory_limit
         self._named: set[Path] = set()  # Skipped files of which a warning spoke.
         root = _descend(Path(name).expanduser())
         self._folders = _split_folders(root)

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from absl import logging as absl_logging
 
+from fsgan_tf import settings
 from fsgan_tf.data.memory import check_memory, fits_memory
-from fsgan_tf.data.settings import SourceSettings
+from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import KnownSize, Source, SplitNames
 from fsgan_tf.data.split import Split, StreamedSplit
 from fsgan_tf.data.tfrecords import TfRecords
 from fsgan_tf.errors import UserError
+from fsgan_tf.settings import setting
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,15 +43,13 @@ _KNOWN_SIZES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class TfdsSettings(SourceSettings):
-    """Of a TFDS data set.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TfdsSettings(settings.Settings):
+    """Of a TFDS data set."""
 
-    Attributes:
-      data_dir: folder of TFDS data; `~/tensorflow_datasets` by default.
-    """
-
-    data_dir: str | None = None
+    data_dir: str | None = setting(
+        None, "Folder of TFDS data; ~/tensorflow_datasets where it is not given."
+    )
 
 
 class TfdsSource(Source):
@@ -70,19 +70,19 @@ class TfdsSource(Source):
         return True
 
     @classmethod
-    def known_size(cls, name: str, settings: SourceSettings) -> KnownSize | None:
-        """The size of the paper's data sets, as they are."""
-        return _KNOWN_SIZES.get(name) if settings.image_size is None else None
+    def known_size(cls, name: str) -> KnownSize | None:
+        """The size of the paper's data sets."""
+        return _KNOWN_SIZES.get(name)
 
-    def __init__(self, name: str, settings: TfdsSettings):
+    def __init__(self, name: str, images: ImageSettings, own: TfdsSettings):
         """Opens the data set and prepares it if it is not."""
-        folder = Path(settings.data_dir or _DEFAULT_DIR).expanduser()
+        folder = Path(own.data_dir or _DEFAULT_DIR).expanduser()
         self._name = name
-        self._memory_limit = settings.memory_limit
+        self._memory_limit = images.memory_limit
         self._builder = _builder(name, folder)
         self._image_key, self._label_key = _keys(name, self._builder.info)
         features = self._builder.info.features
-        self._shape = _shape(name, features[self._image_key], settings)
+        self._shape = _shape(name, features[self._image_key], images)
         _prepare(name, self._builder, folder)
         label = features[self._label_key]
         self.class_names = tuple(label.names or map(str, range(label.num_classes)))
@@ -425,17 +425,17 @@ def _keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     )
 
 
-def _shape(name: str, image: tfds.features.Image, settings: SourceSettings) -> tuple[int, int, int]:
+def _shape(name: str, image: tfds.features.Image, images: ImageSettings) -> tuple[int, int, int]:
     height, width, channels = image.shape
     if image.np_dtype != np.uint8 or channels not in (1, 3):
         raise UserError(
             f"{name} has images of {channels} channels of {np.dtype(image.np_dtype).name}; 1 or 3 "
             "channels of uint8 are needed"
         )
-    if settings.channels not in (None, channels):
+    if images.channels not in (None, channels):
         raise UserError(f"{name} has images of {channels} channels; leave out --channels")
-    if settings.image_size:
-        height, width = settings.image_size
+    if images.image_size:
+        height, width = images.image_size
     if height is None or width is None:
         raise UserError(f"{name} has images of many sizes; give one with --image_size=32, say")
     return height, width, channels

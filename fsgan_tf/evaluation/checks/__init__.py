@@ -1,6 +1,6 @@
 """Signs that a robust accuracy should not be believed, each with a verdict and one line of advice.
 
-The 21 checks come from Carlini et al., On Evaluating Adversarial Robustness (arXiv:1902.06705),
+The 23 checks come from Carlini et al., On Evaluating Adversarial Robustness (arXiv:1902.06705),
 AutoAttack's flags (`flags_doc.md` of fra31/auto-attack) and Pintor et al., Indicators of Attack
 Failure (arXiv:2106.09947); each says where it is from.
 
@@ -19,7 +19,15 @@ from tqdm import tqdm
 from fsgan_tf.attacks.attack import Attack
 from fsgan_tf.attacks.transfer import Source
 from fsgan_tf.evaluation import curves
-from fsgan_tf.evaluation.checks import convergence, gradients, outputs, radius, rivals, soundness
+from fsgan_tf.evaluation.checks import (
+    clean_accuracy,
+    convergence,
+    gradients,
+    outputs,
+    radius,
+    rivals,
+    soundness,
+)
 from fsgan_tf.evaluation.checks.evidence import Evidence
 from fsgan_tf.evaluation.result import Check, Diagnosis, Result
 
@@ -31,6 +39,8 @@ SAMPLE_SIZE = 64
 
 # From what makes every figure void to what makes one doubtful.
 _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    clean_accuracy.answers_are_numbers,
+    clean_accuracy.clean_accuracy_above_chance,
     outputs.logits_not_probabilities,
     outputs.same_output_twice,
     radius.epsilon_zero_equals_clean,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsgan_tf.training.monitor import warnings_of
+from fsgan_tf.training.callbacks.warnings import Warnings, warnings_of
 
 
 def _row(one_step=0.8, multi_step=0.7, **more):
@@ -78,3 +78,15 @@ def test_each_measure_of_the_generator_has_its_warning(measured, word):
 
 def test_methods_without_these_measures_are_not_warned_of():
     assert warnings_of([], _row(generator_displacement=0.2)) == []
+
+
+def test_without_held_out_images_nothing_is_judged():
+    assert warnings_of([{"loss": 1.0}], {"loss": 0.5, "accuracy_on_adversarial": 0.9}) == []
+
+
+def test_an_epoch_is_judged_beside_those_before_it(capsys):
+    watcher = Warnings([_row(0.8, 0.7)])
+    watcher.on_epoch_end(1, _row(0.8, 0.65))
+    assert capsys.readouterr().out == ""
+    watcher.on_epoch_end(2, _row(0.8, 0.3))
+    assert "warning: fgsm accuracy holds at 0.800" in capsys.readouterr().out

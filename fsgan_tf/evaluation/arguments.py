@@ -1,0 +1,117 @@
+"""What a caller of the library gives, converted or refused by one line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.networks.half_precision import with_scaled_gradients
+
+_A_FUNCTION = (
+    "give a Keras model, or a function of TensorFlow operations from float32 images [b, h, w, c] "
+    "in [0, 1] to logits [b, k], such as lambda x: model(x, training=False)"
+)
+
+
+def as_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as arrays.
+
+    Args:
+      images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
+        nested lists.
+      labels: integers `[n]` or `[n, 1]`, likewise.
+
+    Returns:
+      uint8 or float32 images and int32 labels.
+
+    Raises:
+      UserError: they are something else.
+    """
+    pixels, targets = _array("images", images), _array("labels", labels)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim == 2:
+        raise UserError(
+            f"labels have shape {targets.shape}; give one integer an image, such as "
+            "labels.argmax(axis=1) of one-hot labels"
+        )
+    if pixels.ndim != 4 or targets.shape != pixels.shape[:1] or not len(pixels):
+        raise UserError(
+            f"images of shape {pixels.shape} and labels of shape {targets.shape} do not fit; give "
+            "[n, h, w, c] and [n], n at least 1"
+        )
+    if not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0:
+        raise UserError("labels must be integers from 0")
+    return _pixels(pixels), targets.astype(np.int32)
+
+
+def as_classifier(classifier: Any, image: np.ndarray) -> Any:
+    """Calls a function once, so that what it lacks is said before TensorFlow traces it.
+
+    Args:
+      classifier: what the caller gave.
+      image: one, `[1, h, w, c]`, float32 in [0, 1] or uint8.
+
+    Returns:
+      The classifier; a function that answers in float16 with its gradients scaled.
+
+    Raises:
+      UserError: it is no function, fails, or does not answer by a tensor `[1, k]`.
+    """
+    if isinstance(classifier, (Sequence, keras.Model)):
+        return classifier
+    if not callable(classifier):
+        raise UserError(f"the classifier is a {type(classifier).__name__}; {_A_FUNCTION}")
+    if image.dtype == np.uint8:
+        image = image.astype(np.float32) / np.float32(255)
+    try:
+        logits = classifier(tf.constant(image))
+    except Exception as error:  # Whatever the caller's function raises.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the classifier fails on an image of shape {image.shape[1:]} ({reason}); {_A_FUNCTION}"
+        ) from error
+    if not tf.is_tensor(logits):
+        raise UserError(
+            f"the classifier returns a {type(logits).__name__}, through which no gradient flows; "
+            f"{_A_FUNCTION}"
+        )
+    if logits.shape.rank != 2 or logits.shape[1] < 2:
+        raise UserError(
+            f"the classifier returns shape {tuple(logits.shape)} for one image; {_A_FUNCTION}"
+        )
+    return with_scaled_gradients(classifier) if logits.dtype == tf.float16 else classifier
+
+
+def require_answers(unanswered: int, count: int) -> None:
+    """Raises `UserError` where a classifier answers NaN on every one of `count` images."""
+    if unanswered == count:
+        raise UserError(
+            f"the classifier answers NaN on {unanswered} of {count} images; its accuracy means "
+            "nothing: look for weights that are not finite, or for pixels that it cannot take"
+        )
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception as error:  # Ragged lists, tensors on devices, objects.
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{name} cannot be made an array ({reason})") from error
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    if np.issubdtype(images.dtype, np.floating):
+        images = images.astype(np.float32, copy=False)
+    elif images.dtype != np.uint8:
+        raise UserError(f"images are {images.dtype}; give uint8, or float32 in [0, 1]")
+    elif images.dtype == np.uint8:
+        return images
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise UserError(
+            f"pixels lie in [{images.min():g}, {images.max():g}]; give float32 in [0, 1], or uint8"
+        )
+    return images

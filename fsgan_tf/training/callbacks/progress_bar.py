@@ -1,0 +1,63 @@
+"""The progress bar, and lines printed beside it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import keras
+from tqdm import tqdm
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """A bar over all steps of the run, with rate and time left, where the output is a terminal."""
+
+    def __init__(
+        self,
+        epochs: int,
+        *,
+        steps_per_epoch: int,
+        images_per_step: int,
+        done_steps: int = 0,
+        shown: bool = True,
+    ):
+        """Starts the bar.
+
+        Args:
+          epochs: of the whole run.
+          steps_per_epoch: of a whole epoch.
+          images_per_step: over all replicas.
+          done_steps: steps behind the run.
+          shown: whether to show the bar.
+        """
+        super().__init__()
+        self._epochs = epochs
+        self._images_per_step = images_per_step
+        self._bar = tqdm(
+            total=epochs * steps_per_epoch * images_per_step,
+            initial=done_steps * images_per_step,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=None if shown else True,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Names the epoch."""
+        del logs
+        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves on by a step."""
+        del batch, logs
+        self._bar.update(self._images_per_step)
+
+    def close(self) -> None:
+        """Ends the bar, also after an error."""
+        self._bar.close()
+
+
+def say(line: str) -> None:
+    """Prints a line without breaking the bar."""
+    tqdm.write(line)
+    sys.stdout.flush()

@@ -1,0 +1,45 @@
+"""What can end a training, each told in one line that says how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from fsgan_tf.errors import RunError
+from fsgan_tf.runs.directory import RunDirectory
+
+
+@contextlib.contextmanager
+def told_in_one_line(run: RunDirectory) -> Iterator[None]:
+    """Turns what TensorFlow and the operating system raise into `RunError`.
+
+    Raises:
+      RunError: something failed at run time.
+      KeyboardInterrupt: the training was stopped; a line says how to go on.
+    """
+    goes_on = f"the same command goes on from {run.checkpoints.folder}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped; {goes_on}", file=sys.stderr)
+        raise
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"training failed ({type(error).__name__}: {_reason(error)}); {goes_on}"
+        ) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"cannot read or write {error.filename or run.path} ({error.strerror or error}); "
+            f"{goes_on}"
+        ) from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in error.message.splitlines()]
+    return next((line for line in lines if line and line != "Graph execution error:"), "")

@@ -1,0 +1,93 @@
+"""What follows the last epoch: the export and the test."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from fsgan_tf import evaluate
+from fsgan_tf.attacks import suite
+from fsgan_tf.data.split import Split
+from fsgan_tf.errors import UserError
+from fsgan_tf.models.saving import save_classifier
+from fsgan_tf.reporting import report, results_file
+from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
+from fsgan_tf.threat_model import ThreatModel
+from fsgan_tf.training.setup import Training
+from fsgan_tf.training.tensorboard_log import TensorBoardLog, write_scalars
+
+
+def finish(training: Training) -> None:
+    """Exports the classifier in float32 and attacks it on the test set, once."""
+    run, eval_examples = training.run, training.settings.eval_examples
+    restored = restore_classifier(run.path)
+    # Read only now: no step of the training saw it.
+    test = training.dataset.test.first(eval_examples) if eval_examples else None
+    if is_finished(run, restored.weights_sha256, test):
+        print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
+        write_test_figures(run)
+        return
+    save_classifier(restored.model, restored.class_names, run.saved_model)
+    print(f"exported: {run.saved_model}", flush=True)
+    if test is not None:
+        _attack(training, restored, test)
+
+
+def _attack(training: Training, restored: RestoredClassifier, test: Split) -> None:
+    run, settings = training.run, training.settings
+    result = evaluate.evaluate_classifier(
+        restored.model,
+        test,
+        threat_model=ThreatModel(settings.epsilon),
+        attacks=suite("quick", settings.epsilon),
+        batch_size=128,
+        seed=settings.seed,
+        standalone=True,
+        output_dir=run.evaluation,
+        manifest=report.Manifest(
+            model=str(run.path),
+            dataset=training.configuration.data.dataset,
+            split=test.name,
+            dataset_sha256=test.sha256(),
+            class_names=restored.class_names,
+            classifier_sha256=restored.weights_sha256,
+            command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
+            suite="quick",
+        ),
+        progress=True,
+    )
+    write_test_figures(run)
+    print(report.as_table(result))
+    print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
+
+
+def is_finished(run: RunDirectory, weights_sha256: str, test: Split | None) -> bool:
+    """Whether the export and the evaluation there are of this very classifier and these images."""
+    results = run.evaluation / "results.json"
+    if not (run.saved_model.is_dir() and results.is_file()):
+        return False
+    try:
+        found = results_file.read(results)
+    except UserError:
+        return False
+    if found["classifier_sha256"] != weights_sha256:
+        return False
+    return test is None or (found["split"] == test.name and found["num_examples"] >= len(test))
+
+
+def write_test_figures(run: RunDirectory) -> None:
+    """Copies the evaluation's accuracies to TensorBoard, at the last step, unless they are there.
+
+    Args:
+      run: its training has ended and `evaluation/results.json` is written.
+    """
+    rows, log = run.metrics.read(), TensorBoardLog(run.tensorboard)
+    file = run.evaluation / "results.json"
+    step = rows[-1]["step"] if rows else 0
+    if log.has("test", step) or not file.is_file():
+        return
+    results = results_file.read(file)
+    scalars = {f"test/{name}": results[name] for name in ("clean_accuracy", "worst_case_accuracy")}
+    scalars |= {f"test/{attack['name']}": attack["accuracy"] for attack in results["attacks"]}
+    log.write("test", step, lambda: write_scalars(scalars))

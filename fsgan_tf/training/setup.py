@@ -1,0 +1,121 @@
+"""What a training needs: data, devices, networks, a run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from fsgan_tf import devices
+from fsgan_tf.data import loading
+from fsgan_tf.data.loading import ImageDataset
+from fsgan_tf.errors import UserError
+from fsgan_tf.methods.base import TrainingMethod
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.configuration import TrainingConfiguration
+from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.runs.settings import TrainingSettings
+from fsgan_tf.training.build import build_method
+from fsgan_tf.training.stop_request import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a training needs, once every flag is known to be good.
+
+    Attributes:
+      configuration: its settings.
+      strategy: where it runs.
+      dataset: its images.
+      method: its networks.
+      run: where it writes.
+      stop: Ctrl-C or SIGTERM.
+      notes: lines to print when it starts.
+    """
+
+    configuration: TrainingConfiguration
+    strategy: tf.distribute.Strategy
+    dataset: ImageDataset
+    method: TrainingMethod
+    run: RunDirectory
+    stop: StopRequest
+    notes: Sequence[str] = ()
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """Those that no method, network or data set has for itself."""
+        return self.configuration.training
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files: the only one, or the first of several."""
+        return devices.is_chief(self.strategy)
+
+    @property
+    def global_batch_size(self) -> int:
+        """Images a step, over all replicas."""
+        return self.settings.batch_size * self.strategy.num_replicas_in_sync
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Complete batches over all replicas."""
+        return len(self.dataset.train) // self.global_batch_size
+
+    def done_steps(self, progress: Progress) -> int:
+        """Steps behind the run."""
+        return progress.epoch * self.steps_per_epoch + progress.step_in_epoch
+
+    def sole_writer(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other trainings out of the run directory, if this process writes to it."""
+        return self.run.lock() if self.writes else contextlib.nullcontext()
+
+
+def prepare(
+    configuration: TrainingConfiguration, stop: StopRequest, notes: Sequence[str]
+) -> Training:
+    """Builds everything and writes nothing, so that a bad flag leaves no run directory.
+
+    Raises:
+      UserError: a flag, the data or the hardware do not fit.
+    """
+    strategy = devices.make_strategy(configuration.training.strategy)
+    stop.take_signals()
+    if configuration.training.deterministic:
+        devices.make_deterministic()
+    dataset = loading.load(configuration.data.dataset, **data_options(configuration))
+    require_a_batch(configuration.training, len(dataset.train), strategy.num_replicas_in_sync)
+    with strategy.scope():
+        method = build_method(configuration, dataset.num_classes, dataset.image_shape)
+    return Training(
+        configuration, strategy, dataset, method, RunDirectory(configuration.run_dir), stop, notes
+    )
+
+
+def data_options(configuration: TrainingConfiguration) -> dict[str, Any]:
+    """What `loading.load` takes beside the name of the data set."""
+    counts = ("train_examples", "validation_examples")
+    chosen = {name: getattr(configuration.data, name) for name in counts}
+    return {**configuration.data_options(), **chosen}
+
+
+def require_a_batch(settings: TrainingSettings, train_examples: int, replicas: int) -> None:
+    """Refuses fewer training images than one step takes.
+
+    Raises:
+      UserError: there are fewer.
+    """
+    if train_examples < settings.batch_size * replicas:
+        raise UserError(
+            f"{train_examples} training images are fewer than one batch of {settings.batch_size} "
+            f"for each of {replicas} replica(s); give a smaller --batch_size or more data"
+        )
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Says what would train something weaker unseen, as another method's flag file does."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)

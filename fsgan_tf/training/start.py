@@ -1,0 +1,83 @@
+"""Where a training starts: at its newest checkpoint, at another run's classifier, or anew."""
+
+from __future__ import annotations
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
+from fsgan_tf.training.agreement import require_agreement
+from fsgan_tf.training.setup import Training, print_notes
+
+
+def start(training: Training, initial: RestoredClassifier | None) -> Progress:
+    """Restores the newest checkpoint, or makes the first one, to which a rollback can go.
+
+    Args:
+      training: the training; it holds the run directory's lock.
+      initial: the classifier to begin with, where there is no checkpoint yet.
+
+    Raises:
+      UserError: the run directory holds a run of other flags or data, or cannot be read.
+    """
+    run, dataset, settings = training.run, training.dataset, training.settings
+    if training.writes:
+        run.prepare(training.configuration)
+    # First: to write a variable, workers may wait for each other.
+    require_agreement(training)
+    progress = run.checkpoints.restore(training.method)
+    if progress is None:
+        progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
+        if initial:
+            training.method.classifier.set_weights(initial.model.get_weights())
+        run.checkpoints.save(training.method, progress, training.writes)
+    _require_same_classes(training, progress)
+    print_notes(training.notes)
+    print(
+        f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
+        f"and {len(dataset.validation)} validation images; epochs "
+        f"{progress.epoch} to {settings.epochs}; {run.path}",
+        flush=True,
+    )
+    return progress
+
+
+def initial_classifier(training: Training) -> RestoredClassifier | None:
+    """The classifier of `--init_from`, known to fit; none for a run that has weights of its own.
+
+    Raises:
+      UserError: it cannot be read, or does not fit.
+    """
+    source = training.settings.init_from
+    if source is None or training.run.checkpoints.exist():
+        return None
+    initial, dataset = restore_classifier(source), training.dataset
+    if initial.class_names != dataset.class_names:
+        raise UserError(
+            f"--init_from={source} was trained for the classes "
+            f"{', '.join(initial.class_names)}; {dataset.name} has "
+            f"{', '.join(dataset.class_names)}"
+        )
+    classifier = training.method.classifier
+    shapes, expected = (
+        [tuple(weight.shape) for weight in model.weights] for model in (initial.model, classifier)
+    )
+    if shapes != expected or initial.model.input_shape != classifier.input_shape:
+        network = vars(initial.settings.classifier).items()
+        flags = " ".join(f"--{name}={value}" for name, value in network)
+        raise UserError(
+            f"--init_from={source} holds a {initial.model.name} for images "
+            f"{initial.model.input_shape[1:]}, and this training's classifier is a "
+            f"{classifier.name} for {classifier.input_shape[1:]}; give "
+            f"--architecture={initial.settings.training.architecture} {flags}, or another run"
+        )
+    return initial
+
+
+def _require_same_classes(training: Training, progress: Progress) -> None:
+    dataset = training.dataset
+    if (progress.class_names, progress.image_shape) != (dataset.class_names, dataset.image_shape):
+        raise UserError(
+            f"{training.run.path} was trained on images {progress.image_shape} of the classes "
+            f"{', '.join(progress.class_names)}; {dataset.name} has {dataset.image_shape} and "
+            f"{', '.join(dataset.class_names)}; give another --run_dir"
+        )

@@ -1,0 +1,99 @@
+"""What is watched and written around the steps of a run, in order."""
+
+from __future__ import annotations
+
+import keras
+
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.training.callbacks import (
+    Checkpointing,
+    Diagnoses,
+    EpochLine,
+    FiniteReports,
+    GeneratorDisplacement,
+    LearningRates,
+    MetricsFile,
+    Pictures,
+    ProgressBar,
+    RobustAccuracy,
+    TensorBoardScalars,
+    Throughput,
+    Warnings,
+)
+from fsgan_tf.training.callbacks.learning_rates import Schedule, constant, steps
+from fsgan_tf.training.setup import Training
+from fsgan_tf.training.tensorboard_log import TensorBoardLog, write_flags
+
+# Not shown as hyper-parameters: where things are.
+_NO_HPARAMS = ("run_dir", "data_dir", "dry_run")
+
+
+def progress_bar(training: Training, progress: Progress) -> ProgressBar:
+    """A bar over the whole run, which is to be closed."""
+    return ProgressBar(
+        training.settings.epochs,
+        steps_per_epoch=training.steps_per_epoch,
+        images_per_step=training.global_batch_size,
+        done_steps=training.done_steps(progress),
+        shown=training.writes,
+    )
+
+
+def callbacks(
+    training: Training, progress: Progress, bar: ProgressBar
+) -> list[keras.callbacks.Callback]:
+    """All callbacks of a run that goes on from `progress`; the checkpoint comes last."""
+    checkpointing = Checkpointing(
+        training.run.checkpoints,
+        progress,
+        stop=training.stop,
+        strategy=training.strategy,
+        saves=training.writes,
+    )
+    return [
+        LearningRates(schedules(training)),
+        bar,
+        FiniteReports(),
+        Throughput(training.global_batch_size),
+        *(_watchers(training, progress) if training.writes else ()),
+        checkpointing,
+    ]
+
+
+def schedules(training: Training) -> dict[str, Schedule]:
+    """The learning rates of every network."""
+    settings, method = training.settings, training.configuration.method
+    found = {}
+    for network in training.method.optimizers_by_network:
+        initial = float(getattr(method, f"{network}_learning_rate"))
+        drops = network != "generator" or getattr(method, "generator_lr_decay", True)
+        found[network] = (
+            steps(initial, settings.lr_decay_epochs, settings.lr_decay_factor)
+            if drops
+            else constant(initial)
+        )
+    return found
+
+
+def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Callback]:
+    """Takes back what an earlier process wrote after its last checkpoint, then watches."""
+    settings, run = training.settings, training.run
+    run.metrics.keep_before(progress.epoch)
+    log = TensorBoardLog(run.tensorboard)
+    log.keep_until(training.done_steps(progress))
+    listed = training.configuration.values().items()
+    flags = {name: value for name, value in listed if name not in _NO_HPARAMS}
+    log.write("flags", 0, lambda: write_flags(flags))
+    held_out = training.dataset.validation
+    images, labels = held_out.images, held_out.labels
+    one_batch = slice(settings.batch_size)
+    return [
+        RobustAccuracy(images, labels, batch_size=settings.batch_size),
+        Diagnoses(images, labels, batch_size=settings.batch_size, seed=settings.seed),
+        GeneratorDisplacement(),
+        EpochLine(settings.epochs),
+        Warnings(run.metrics.read()),
+        MetricsFile(run.metrics),
+        TensorBoardScalars(log),
+        Pictures(log, images[one_batch], labels[one_batch], seed=settings.seed),
+    ]

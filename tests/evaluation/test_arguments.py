@@ -1,0 +1,87 @@
+"""What a caller of the library gives: converted, or refused by one line."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.attacks import by_names, evaluate
+from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.arguments import as_classifier, as_examples, require_answers
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [tf.constant, np.ndarray.tolist, np.float64, lambda x: tf.constant(x, tf.float64)],
+    ids=["tensor", "lists", "float64", "float64 tensor"],
+)
+def test_images_of_other_types_are_converted(convert, images, labels):
+    found, targets = as_examples(convert(images), tf.constant(labels)[:, None])
+    assert found.dtype == np.float32
+    assert targets.dtype == np.int32
+    np.testing.assert_allclose(found, images, rtol=1e-6)
+    np.testing.assert_array_equal(targets, labels)
+
+
+def test_they_are_evaluated(honest, images, labels, threat_model):
+    result = evaluate(
+        honest, images.tolist(), labels.tolist(), threat_model, by_names(["fgsm"], 0.05)
+    )
+    expected = evaluate(honest, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    assert result.worst_case_accuracy == expected.worst_case_accuracy < result.clean_accuracy
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x, np.eye(4)[y]), "labels.argmax"),
+        (lambda x, y: (x[..., 0], y), r"\[n, h, w, c\]"),
+        (lambda x, y: (x, y[:5]), "do not fit"),
+        (lambda x, y: (x, y + 0.5), "integers from 0"),
+        (lambda x, y: (255 * x, y), r"give float32 in \[0, 1\], or uint8"),
+        (lambda x, y: (x.astype(int), y), "images are int64"),
+        (lambda x, y: ([[1.0], [1.0, 2.0]], y), "images cannot be made an array"),
+    ],
+)
+def test_examples_that_mean_nothing(change, words, images, labels):
+    with pytest.raises(UserError, match=words):
+        as_examples(*change(images, labels))
+
+
+def _model():
+    return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: lambda x: _model().predict(x, verbose=0), "returns a ndarray, through which no"),
+        (lambda: lambda x: x.numpy().mean(axis=(1, 2)) @ np.ones((1, 4)), "returns a ndarray"),
+        (lambda: lambda x: {"logits": x[:, 0, 0]}, "returns a dict"),
+        (lambda: lambda x: tf.argmax(_model()(x), axis=1), r"returns shape \(1,\)"),
+        (lambda: lambda x: tf.matmul(x, tf.ones([3, 3])), "fails on an image of shape"),
+        (lambda: 3, "the classifier is a int"),
+    ],
+)
+def test_functions_that_are_no_classifier(make, words, images):
+    classifier = make()
+    with pytest.raises(UserError, match=words) as refusal:
+        as_classifier(classifier, images[:1])
+    assert "lambda x: model(x, training=False)" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_keras_model_and_a_function_of_it_are(images):
+    model = _model()
+    as_classifier(model, images[:1])
+    as_classifier(lambda x: model(x, training=False), images[:1])
+    as_classifier(tf.function(model), images[:1])
+
+
+def test_nan_everywhere_stops_the_evaluation(images, labels, threat_model):
+    def nan(pixels):
+        return tf.fill([tf.shape(pixels)[0], 4], np.nan) * pixels[:, 0, 0]
+
+    with pytest.raises(UserError, match="the classifier answers NaN on 24 of 24 images"):
+        evaluate(nan, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    require_answers(23, 24)

@@ -1,0 +1,33 @@
+"""A classifier that does not classify fails a check."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.attacks import by_names, evaluate
+
+
+def _check(name, logits_fn, images, labels, threat_model):
+    result = evaluate(logits_fn, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    return next(check for check in result.checks if check.name == name)
+
+
+@pytest.mark.parametrize(
+    ("shift", "repeats", "verdict"), [(0, 2, "pass"), (1, 2, "fail"), (1, 1, "warn")]
+)
+def test_accuracy_near_chance(shift, repeats, verdict, honest, images, labels, threat_model):
+    images, labels = np.repeat(images, repeats, axis=0), np.repeat(labels, repeats)
+    labels = (labels + shift) % 4
+    check = _check("clean_accuracy_above_chance", honest, images, labels, threat_model)
+    assert check.verdict == verdict
+    assert "guessing among 4 classes gives 25.0%" in check.detail
+
+
+def test_some_answers_are_nan(honest, images, labels, threat_model):
+    def broken(pixels):
+        dark = pixels[:, :1, 0, 0] < 0.4
+        return tf.where(dark, np.nan, honest(pixels))
+
+    check = _check("answers_are_numbers", broken, images, labels, threat_model)
+    assert check.verdict == "fail"
+    assert f"NaN on {int((images[:, 0, 0, 0] < 0.4).sum())} of 24 images" in check.detail

@@ -1,0 +1,60 @@
+"""What an installed package brings: dependencies within bounds, and its commands."""
+
+import importlib
+import re
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.commands import ROOT, python
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NAMED = [
+    Requirement(text)
+    for texts in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for text in texts
+]
+
+
+def _pins(*files):
+    """Version by name, for this Python."""
+    lines = [line for file in files for line in (ROOT / file).read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if re.match(r"\w[^ ]*==", line)]
+    return {
+        canonicalize_name(pin.name): next(iter(pin.specifier)).version
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }
+
+
+@pytest.mark.parametrize("requirement", NAMED, ids=str)
+def test_each_dependency_is_pinned_within_its_bounds(requirement):
+    files = ("requirements.txt", "requirements-dev.txt", "requirements-peers.txt")
+    pins = _pins(*files)
+    assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize("command", PROJECT["scripts"])
+def test_an_installed_command_is_the_module(command, monkeypatch, capsys):
+    module, function = PROJECT["scripts"][command].split(":")
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        getattr(importlib.import_module(module), function)()
+    assert ended.value.code == 0
+    shown = python("-m", f"fsgan_tf.{command.removeprefix('fsgan-')}", "--help").stdout
+    assert capsys.readouterr().out == shown
+
+
+def test_the_package_lists_its_commands():
+    listed = python("-m", "fsgan_tf")
+    assert listed.returncode == 0
+    for command in PROJECT["scripts"]:
+        assert command in listed.stdout
+        assert f"python -m fsgan_tf.{command.removeprefix('fsgan-')}" in listed.stdout

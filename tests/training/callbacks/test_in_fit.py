@@ -1,0 +1,90 @@
+"""The callbacks as a training from Python passes them to `fit`."""
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fsgan_tf.runs.metrics import Metrics
+from fsgan_tf.training.callbacks import (
+    Diagnoses,
+    EpochLine,
+    LearningRates,
+    MetricsFile,
+    Pictures,
+    RobustAccuracy,
+    TensorBoardScalars,
+    Throughput,
+    Warnings,
+)
+from fsgan_tf.training.callbacks.learning_rates import constant
+from fsgan_tf.training.tensorboard_log import TensorBoardLog
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, build, dataset
+
+STEPS = 2
+ACCURACIES = {"clean_accuracy", "one_step_accuracy", "robust_accuracy"}
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (2 * BATCH_SIZE, *IMAGE_SHAPE), np.uint8)
+    return images, random.integers(0, NUM_CLASSES, len(images)).astype(np.int32)
+
+
+def _fit(method, *callbacks):
+    return method.fit(
+        dataset(STEPS).repeat(),
+        epochs=2,
+        steps_per_epoch=STEPS,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    ).history
+
+
+def test_figures_reach_what_stands_after_them_and_the_history(held_out, tmp_path, capsys):
+    metrics, log = Metrics(tmp_path / "metrics.jsonl"), TensorBoardLog(tmp_path / "events")
+    method = build("fs_gan")
+    history = _fit(
+        method,
+        LearningRates({"classifier": constant(1e-3)}),
+        Throughput(BATCH_SIZE),
+        RobustAccuracy(*held_out, batch_size=BATCH_SIZE),
+        Diagnoses(*held_out, batch_size=BATCH_SIZE),
+        EpochLine(2),
+        Warnings(),
+        MetricsFile(metrics),
+        TensorBoardScalars(log),
+        Pictures(log, *held_out),
+    )
+    rows = metrics.read()
+    assert [(row["epoch"], row["step"]) for row in rows] == [(0, 2), (1, 4)]
+    added = ACCURACIES | {
+        "images_per_second",
+        "learning_rate_classifier",
+        "validation_generator_ot",
+    }
+    for index, row in enumerate(rows):
+        assert added | set(method.reports) <= set(row)
+        assert added <= set(history)
+        assert all(history[name][index] == row[name] for name in added)
+    events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload()
+    for tag in ("validation/robust_accuracy", "train/loss", "clean_adversarial_perturbation"):
+        assert [event.step for event in events.Tensors(tag)] == [2, 4]
+    assert "epoch 2/2" in capsys.readouterr().out
+
+
+def test_robust_accuracy_is_of_the_images_it_was_given(held_out):
+    """All are classified and eight attacked; float images are the uint8 ones over 255."""
+    images, labels = held_out
+    method = build("standard")
+    measured = []
+    for given in (images, images.astype(np.float32) / np.float32(255)):
+        watcher = RobustAccuracy(given, labels, batch_size=6, attacked_examples=BATCH_SIZE)
+        watcher.set_model(method)
+        measured.append(watcher.measure())
+    assert measured[0] == measured[1]
+    logits = method.classifier(images.astype(np.float32) / np.float32(255)).numpy()
+    assert measured[0]["clean_accuracy"] == np.mean(logits.argmax(axis=1) == labels)
+    assert measured[0]["robust_accuracy"] in np.arange(BATCH_SIZE + 1) / BATCH_SIZE
+    assert measured[0]["robust_accuracy"] <= measured[0]["one_step_accuracy"] + 1e-9
