@@ -10,7 +10,7 @@ _LEAST_LATENT_SHARE = 0.05
 _LEAST_DIVERSITY_SHARE = 0.01
 
 
-def warnings_of_generator(row: Row) -> list[str]:
+def warnings_of_generator(row: dict[str, Any]) -> list[str]:
     """Whether FS-GAN's generator learns, attacks, and makes of z what the paper says.
 
     Args:
