@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # Below or above these a generator's figures are warned of. A trained one moves by tens of percent.
 _LEAST_DISPLACEMENT = 0.03
 _MOST_SIGN_COSINE = 0.99
