@@ -60,7 +60,7 @@ CLASSIFIERS = {
     "subclassed": _subclassed,
     "group normalisation": lambda: _small(layers.GroupNormalization(2)),
     "layer normalisation": lambda: _small(layers.LayerNormalization()),
-    "mixed precision": lambda: _small(layers.BatchNormalization(), dtype="mixed_float16"),
+    "mixed precision": lambda: _small(layers.BatchNormalization(), dtype="mixed_bfloat16"),
 }
 
 
