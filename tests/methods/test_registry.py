@@ -1,4 +1,4 @@
-"""One new file is a new method or architecture, for the command and in Python; the README's list."""
+"""One new file is a new method or architecture, for the command and in Python; README's list."""
 
 import json
 import re
@@ -115,7 +115,8 @@ def test_a_new_file_is_a_method_and_a_new_file_is_an_architecture(path, tmp_path
 
 def test_a_new_file_is_in_the_help_and_in_python(path):
     done = python("-m", "fsgan_tf.train", "--help", "--method=sign_noise", env=path)
-    assert "method sign_noise:\n  --noise_size: Size of the noise" in done.stdout
+    assert "method sign_noise:\n" in done.stdout
+    assert "  --noise_size: Size of the noise, in units of epsilon." in done.stdout
     code = (
         "from fsgan_tf import methods; from fsgan_tf.methods import SignNoise\n"
         "assert 'sign_noise' in methods.names()\n"
