@@ -26,4 +26,4 @@ def test_layers_without_names_are_counted_in_their_model():
     assert [v.path for v in first.variables] != [v.path for v in again.variables]
     assert list(stable_paths(first)) == list(stable_paths(again))
     assert len(stable_paths(first)) == len(first.variables)
-    assert {"conv2d/kernel", "dense/bias"} <= set(stable_paths(first))
+    assert {"sequential/conv2d/kernel", "sequential/dense/bias"} <= set(stable_paths(first))
