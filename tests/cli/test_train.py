@@ -148,6 +148,25 @@ def test_training_reads_the_test_set_once_its_last_epoch_is_saved(
     assert read_splits == ["train", "epoch 2", "test"]
 
 
+def test_without_held_out_images_all_are_trained_on_and_the_loss_alone_is_watched(tmp_path, capsys):
+    """1,437 digits are in the training set; the second command reads the rows again."""
+    run = RunDirectory(tmp_path / "run")
+    flags = ["--method=standard", "--validation_examples=0", "--batch_size=479"]
+    flags += ["--precision=float32", "--eval_examples=0", f"--run_dir={run.path}"]
+    for epochs in (1, 2):
+        assert _train(*flags, f"--epochs={epochs}") == 0
+    printed = capsys.readouterr().out
+    assert "1437 training and 0 validation images" in printed
+    rows = run.metrics.read()
+    assert [row["step"] for row in rows] == [3, 6]
+    for row in rows:
+        assert np.isfinite(row["loss"])
+        assert not [name for name in row if name.startswith(("clean", "one_step", "robust", "val"))]
+    arguments = [f"--run_dir={run.path}", "--split=validation", "--attacks=fgsm"]
+    assert call(evaluate, *arguments) == 2
+    assert "no images of digits were held out" in capsys.readouterr().err
+
+
 def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
     frozen = ["--classifier_learning_rate=1e-30", "--weight_decay=0", "--eval_examples=0"]
     again = RunDirectory(tmp_path / "again")
