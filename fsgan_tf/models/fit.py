@@ -95,4 +95,4 @@ def _shape_advice(expected: tuple[int | None, ...], actual: tuple[int, ...]) -> 
         return "see --image_size"
     if expected[0] in (1, 3):
         return "channels must come last"
-    return "the channels differ; see --dataset"
+    return "the channels differ; see --dataset, and --channels for folders"
