@@ -59,7 +59,12 @@ def _attack(training: Training, restored: RestoredClassifier, test: Split) -> No
     )
     write_test_figures(run)
     print(report.as_table(result))
-    print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
+    print(f"written: {run.evaluation}\nwatch: {watch_command(run)}")
+
+
+def watch_command(run: RunDirectory) -> str:
+    """The command that shows this run and those beside it, quoted for a shell."""
+    return shlex.join(["tensorboard", f"--logdir={run.path.parent}"])
 
 
 def is_finished(run: RunDirectory, weights_sha256: str, test: Split | None) -> bool:

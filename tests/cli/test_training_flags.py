@@ -161,3 +161,31 @@ def test_no_two_parts_of_a_training_have_a_flag_of_one_name():
         kinds = {group.partition(" ")[0] for group in reading}
         assert len(kinds) == 1, (name, reading)
     assert {"training", "data", "method fs_gan", "network wide_resnet"} <= set(groups())
+
+
+def _configured(*arguments: object) -> TrainingConfiguration:
+    """As the command has it."""
+    values = training_flags.training_flags()
+    values(["train", *map(str, arguments)])
+    return training_flags.configuration(values)
+
+
+def test_a_run_directory_alone_goes_on_with_the_flags_of_its_run(tmp_path):
+    first = _configured(f"--run_dir={tmp_path}", "--method=pgd_at", "--momentum=0.5", "--epochs=3")
+    (tmp_path / "flags.txt").write_text(first.to_flags())
+    assert _configured(f"--run_dir={tmp_path}") == first
+    longer = _configured(f"--run_dir={tmp_path}", "--epochs=9").values()
+    assert longer == {**first.values(), "epochs": 9}
+    # Any other flag makes it a command of its own, which the run directory then compares.
+    assert _configured(f"--run_dir={tmp_path}", "--method=pgd_at").method.momentum == 0.9
+
+
+def test_relative_paths_to_images_are_recorded_for_use_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _parse("--dataset=photos").data.dataset == str(tmp_path / "photos")
+    values = _parse("--dataset=cifar10", "--data_dir=sets", "--class_names=names.txt").values()
+    assert values["dataset"] == "cifar10"
+    assert values["data_dir"] == str(tmp_path / "sets")
+    assert values["class_names"] == str(tmp_path / "names.txt")
+    assert _parse("--dataset=digits").data.dataset == "digits"
