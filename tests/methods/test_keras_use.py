@@ -1,5 +1,7 @@
 """The methods as a Keras user trains with them: any classifier, any data set, Keras' callbacks."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 
 from fsgan_tf import methods
 from fsgan_tf.methods import FSGAN, PGDAT, Standard
+from tests.commands import ROOT
 
 # Keras says so of every data set that it is not told to leave as it is.
 pytestmark = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
@@ -265,3 +268,12 @@ def test_a_generator_can_be_given():
     method = FSGAN(classifier, epsilon=EPSILON, generator=given)
     assert method.networks["generator"] is given
     method.fit(_batches(), verbose=0)
+
+
+def test_the_readmes_lines_of_python_run(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"## From Python\n\n```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"classifier": _small(), "train": _batches(), "validation": _batches()}
+    exec(code.replace("epochs=30", "epochs=1"), names)
+    assert (tmp_path / "robust.keras").exists()
