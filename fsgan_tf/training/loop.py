@@ -78,9 +78,10 @@ def _steps(
         seed=seed,
         augmentation=loading.resolve_augmentation(data.augmentation, data.dataset),
         first_epoch=progress.epoch,
+        first_batch=progress.step_in_epoch,
     )
     return {
-        "x": batches.skip(progress.step_in_epoch),
+        "x": batches,
         "initial_epoch": progress.epoch,
         "epochs": end.epoch,
         "steps_per_epoch": training.steps_per_epoch - progress.step_in_epoch,
