@@ -94,5 +94,6 @@ def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Returns:
       bool `[b]`; True where a logit is NaN, since that is no answer.
     """
-    wrong = tf.argmax(logits, axis=1, output_type=labels.dtype) != labels
+    # Not by `!=`, which forgets the shape where one of the two sizes is open.
+    wrong = tf.not_equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
     return wrong | tf.reduce_any(tf.math.is_nan(logits), axis=1)
