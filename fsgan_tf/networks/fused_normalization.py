@@ -11,9 +11,10 @@ layer keeps the biased one.
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras import layers
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def with_fused_normalization(network: keras.Model) -> keras.Model:

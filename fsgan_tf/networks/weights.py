@@ -3,8 +3,9 @@
 import hashlib
 import re
 
-import keras
 import numpy as np
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -6,7 +6,7 @@ from fsgan_tf import train
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.runs.configuration import TrainingConfiguration, groups, readers
-from tests.commands import ROOT, call
+from tests.commands import ROOT, call, python
 
 CONFIGS = ROOT / "configs"
 
@@ -191,3 +191,9 @@ def test_relative_paths_to_images_are_recorded_for_use_from_anywhere(tmp_path, m
     assert values["data_dir"] == str(tmp_path / "sets")
     assert values["class_names"] == str(tmp_path / "names.txt")
     assert _parse("--dataset=digits").data.dataset == "digits"
+
+
+def test_an_error_in_the_flags_comes_before_tensorflow():
+    done = python("-m", "fsgan_tf.train", "--method=pgd_at", "--latent_dim=3")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr

@@ -12,10 +12,10 @@ G(z, delta, x', gradient) sees no label; a residual added before the tanh.
 import functools
 from collections.abc import Callable
 
-import keras
 from keras import layers
 
 from fsgan_tf.networks.conditional_normalization import conditional_batch_normalization
+from fsgan_tf.networks.keras_settings import keras
 
 Normalisation = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 
