@@ -69,6 +69,7 @@ def _trained(name: str) -> Trained:
     traced = []
     original = method.train_step
     method.train_step = lambda data: traced.append(data) or original(data)
+    method.continues_epoch = True
     reports = fit(method, dataset(10).skip(1), 9)
     return Trained(before, after_one, len(traced), reports["loss"])
 
