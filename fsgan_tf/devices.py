@@ -108,6 +108,8 @@ def _exchange_of(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.T
 def make_deterministic() -> None:
     """The same bits from the same seed on the same machine; after `make_strategy`."""
     tf.config.experimental.enable_op_determinism()
+    # It merges sums into one of an order that differs between processes: the last bit with it.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     # KerasCV's layers ask for it, though the augmentation draws nothing from it.
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
 

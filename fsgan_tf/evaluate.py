@@ -1,38 +1,33 @@
 """Measures the robust accuracy of a classifier: a run's, a SavedModel's or a Keras file's."""
 
-import contextlib
 import functools
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from fsgan_tf.attacks import registry
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError, VerdictError
-from fsgan_tf.files import sole_writer
 from fsgan_tf.models import model_flags
 
 if TYPE_CHECKING:
-    from fsgan_tf.attacks.attack import Attack
-    from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
-    from fsgan_tf.attacks.transfer import Source
+    from fsgan_tf.attacks.parts.attack import Attack
+    from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+    from fsgan_tf.attacks.parts.source import Source
     from fsgan_tf.data.loading import Split
-    from fsgan_tf.evaluation.result import Check, Result
+    from fsgan_tf.evaluation.result import Result
     from fsgan_tf.models.classifier import Classifier
-    from fsgan_tf.reporting.report import Manifest
-    from fsgan_tf.threat_model import ThreatModel
 
 # What decides a classifier's answers beside its files.
 _MODEL_OPTIONS = (
     *model_flags.OPTIONS,
     "deterministic",
 )
-_STATE_FOLDER = ".state"
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -57,7 +52,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     import tensorflow as tf
 
     from fsgan_tf import devices
-    from fsgan_tf.attacks import saved_examples
+    from fsgan_tf.evaluation import run_and_diagnose, saved_examples
+    from fsgan_tf.evaluation.request import Request
+    from fsgan_tf.evaluation.state import fingerprint, resumable
     from fsgan_tf.models import fit, loading
     from fsgan_tf.reporting import earlier, report, robustbench
     from fsgan_tf.runs.directory import RunDirectory
@@ -85,6 +82,14 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
         )
     output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
+    request = Request(
+        threat_model=threat_model,
+        attacks=tuple(attacks),
+        batch_size=flag_values.batch_size,
+        seed=flag_values.seed,
+        standalone=flag_values.standalone,
+        sources=tuple(sources),
+    )
     manifest = report.Manifest(
         model=path,
         dataset=dataset,
@@ -96,34 +101,30 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         sources=tuple(map(str, sources)),
         suite="" if flag_values.attacks else flag_values.suite,
     )
-    try:
-        result = evaluate_classifier(
-            copies,
-            examples,
-            threat_model=threat_model,
-            attacks=attacks,
-            batch_size=flag_values.batch_size,
-            seed=flag_values.seed,
-            standalone=flag_values.standalone,
-            output_dir=output_dir,
-            manifest=manifest,
-            sources=sources,
-            model_options={name: flag_values[name].value for name in _MODEL_OPTIONS},
-            save_examples=flag_values.save_examples,
-            progress=True,
-            known_checks=[classifier.upper_bound] if classifier.upper_bound else (),
-        )
-    except tf.errors.ResourceExhaustedError as error:
-        raise RunError(
-            f"out of memory; give a smaller --batch_size than {flag_values.batch_size}"
-        ) from error
-    print(report.as_table(result))
+    hashes = {"classifier_sha256": classifier.sha256, "dataset_sha256": dataset_sha256}
+    model_options = {name: flag_values[name].value for name in _MODEL_OPTIONS}
     names = ["results.json", "report.md", "report.html"]
-    if flag_values.save_examples:
-        names.append(saved_examples.FILE_NAME)
-    if flag_values.format == "robustbench":
-        robustbench.write(output_dir, result, manifest)
-        names.append(robustbench.FILE_NAME)
+    with resumable(
+        output_dir, fingerprint(request, model_options=model_options, **hashes)
+    ) as state:
+        try:
+            result = run_and_diagnose.measure(
+                copies, examples.images, examples.labels, request, state=state, progress=True
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise RunError(
+                f"out of memory; give a smaller --batch_size than {flag_values.batch_size}"
+            ) from error
+        if classifier.upper_bound:
+            result = result.with_checks([classifier.upper_bound])
+        report.write(output_dir, result, manifest)
+        if flag_values.save_examples:
+            saved_examples.save(output_dir / saved_examples.FILE_NAME, result, **hashes)
+            names.append(saved_examples.FILE_NAME)
+        if flag_values.format == "robustbench":
+            robustbench.write(output_dir, result, manifest)
+            names.append(robustbench.FILE_NAME)
+    print(report.as_table(result))
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)
@@ -137,112 +138,6 @@ def _require_verdict(result: "Result", fail_on: str | None) -> None:
     refused = {"fail": {summary.NO_FIGURE}, "warn": {summary.NO_FIGURE, summary.UPPER_BOUND}}
     if fail_on and result.verdict in refused[fail_on]:
         raise VerdictError(f"the verdict is '{result.verdict}', which --fail_on={fail_on} refuses")
-
-
-def evaluate_classifier(
-    logits_fn: Any,
-    split: "Split",
-    *,
-    threat_model: "ThreatModel",
-    attacks: "Sequence[Attack]",
-    batch_size: int,
-    seed: int,
-    standalone: bool,
-    output_dir: str | os.PathLike[str],
-    manifest: "Manifest",
-    sources: "Sequence[Source]" = (),
-    model_options: Mapping[str, Any] | None = None,
-    save_examples: bool = False,
-    progress: bool = False,
-    known_checks: "Sequence[Check]" = (),
-) -> "Result":
-    """Attacks a classifier, checks the figures and writes results.json and the reports.
-
-    Finished batches are kept under the output folder until the reports are written: called again
-    with the same arguments after a kill, it goes on there and ends with the same result.
-
-    Args:
-      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, or a Keras model, or
-        copies of one classifier, each on its device.
-      split: uint8 images and labels.
-      threat_model: what a perturbation may be.
-      attacks: from `fsgan_tf.attacks.suite` or `by_names`.
-      batch_size: images attacked together.
-      seed: of the random starts.
-      standalone: run every attack on every cleanly classified image.
-      output_dir: where the files go.
-      manifest: what is evaluated, for the report.
-      sources: other classifiers, for the checks to compare with.
-      model_options: how the classifier is read, where its hash does not tell.
-      save_examples: also write the adversarial images.
-      progress: show a progress bar.
-      known_checks: what is known of the figure before any attack, to stand first among its checks.
-
-    Returns:
-      The result.
-
-    Raises:
-      UserError: the output folder cannot be made, or another evaluation writes to it.
-      RunError: it cannot be written.
-    """
-    from fsgan_tf import attacks as attack_package
-    from fsgan_tf.attacks import saved_examples
-    from fsgan_tf.evaluation.state import EvaluationState, fingerprint
-    from fsgan_tf.reporting import report
-
-    output_dir = Path(output_dir)
-    state_folder = output_dir / _STATE_FOLDER
-    with (
-        sole_writer(output_dir, activity="evaluation", flag="output_dir"),
-        _says_how_to_go_on(state_folder),
-    ):
-        state = EvaluationState(
-            state_folder,
-            fingerprint(
-                attacks,
-                threat_model,
-                classifier_sha256=manifest.classifier_sha256,
-                dataset_sha256=manifest.dataset_sha256,
-                model_options=model_options or {},
-                batch_size=batch_size,
-                seed=seed,
-                standalone=standalone,
-            ),
-        )
-        result = attack_package.evaluate(
-            logits_fn,
-            split.images,
-            split.labels,
-            threat_model,
-            attacks,
-            batch_size=batch_size,
-            seed=seed,
-            standalone=standalone,
-            sources=sources,
-            state=state,
-            progress=progress,
-        )
-        result = result.with_checks(known_checks)
-        report.write(output_dir, result, manifest)
-        if save_examples:
-            saved_examples.save(
-                output_dir / saved_examples.FILE_NAME,
-                result,
-                dataset_sha256=manifest.dataset_sha256,
-                classifier_sha256=manifest.classifier_sha256,
-            )
-        state.remove()
-    return result
-
-
-@contextlib.contextmanager
-def _says_how_to_go_on(state_folder: Path) -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {state_folder}", file=sys.stderr)
-        raise
 
 
 def _require_clean_accuracy(
@@ -274,7 +169,7 @@ def _copies(
     """Loads a classifier once on each device, or where TensorFlow likes if none is named."""
     import tensorflow as tf
 
-    from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+    from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 
     if not devices:
         classifier = load()
@@ -296,7 +191,7 @@ def _sources(
 
     Each is called like its folder, or by its path where others are called so too.
     """
-    from fsgan_tf.attacks.transfer import Source
+    from fsgan_tf.attacks.parts.source import Source
     from fsgan_tf.models import loading
 
     paths = list(dict.fromkeys(paths))
@@ -371,13 +266,10 @@ def _setting(
 def _attacks(
     flag_values: flags.FlagValues, epsilon: float, sources: "Sequence[Source]"
 ) -> "list[Attack]":
-    from fsgan_tf.attacks import by_names, suite
-
-    restarts = flag_values.restarts
-    options: dict[str, Any] = {"step_size": flag_values.step_size, "sources": sources}
+    given = registry.parsed({name: flag_values[name].value for name in registry.options()})
     if flag_values.attacks is not None:
-        return by_names(flag_values.attacks, epsilon, restarts=restarts or 1, **options)
-    return suite(flag_values.suite, epsilon, restarts=restarts, **options)
+        return registry.by_names(flag_values.attacks, epsilon, sources=sources, **given)
+    return registry.suite(flag_values.suite, epsilon, sources=sources, **given)
 
 
 if __name__ == "__main__":

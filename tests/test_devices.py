@@ -60,6 +60,16 @@ def test_deterministic_operations_leave_the_augmentation_to_work():
         assert images.shape == (2, 16, 16, 3)
     finally:
         disable_op_determinism()
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+
+
+def test_sums_are_not_merged_in_another_order_in_each_process():
+    try:
+        devices.make_deterministic()
+        assert not tf.config.optimizer.get_experimental_options()["arithmetic_optimization"]
+    finally:
+        disable_op_determinism()
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
 
 
 def test_a_process_alone_is_the_chief_and_waits_for_nobody():

@@ -152,3 +152,33 @@ def test_other_norms_are_refused():
 def test_a_threat_model_is_fixed(threat_model):
     with pytest.raises(dataclasses.FrozenInstanceError):
         threat_model.epsilon = 0.5
+
+
+def test_a_step_goes_along_the_sign_and_not_where_the_gradient_is_unknown(threat_model):
+    gradients = _image(3.0, -0.1, 0.0, np.nan, np.inf)
+    step = threat_model.steepest_step(tf.constant(gradients), 0.25)
+    np.testing.assert_array_equal(step, _image(0.25, -0.25, 0, 0, 0.25))
+
+
+def test_a_start_on_the_surface_is_epsilon_away(threat_model):
+    grey = tf.fill([3, 4, 4, 1], 0.5)
+    seeds = tf.constant([[1, 0], [1, 1], [1, 2]], tf.int64)
+    start = threat_model.random_start(grey, seeds, on_the_surface=True)
+    np.testing.assert_allclose(threat_model.size(start - grey), [EPSILON] * 3, rtol=1e-6)
+    assert (
+        (threat_model.size(threat_model.random_start(grey, seeds) - grey) < EPSILON).numpy().all()
+    )
+
+
+def test_one_trace_of_a_compiled_function_serves_every_radius():
+    traces = []
+
+    @tf.function(autograph=False)
+    def project(threat_model, adversarial_images, images):
+        traces.append(threat_model)
+        return threat_model.project(adversarial_images, images)
+
+    white, grey = tf.ones([1, 1, 1, 1]), tf.fill([1, 1, 1, 1], 0.5)
+    found = [project(ThreatModel(epsilon), white, grey).numpy().item() for epsilon in (0.1, 0.2)]
+    assert found == pytest.approx([0.6, 0.7])
+    assert len(traces) == 1

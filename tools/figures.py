@@ -126,7 +126,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 def _restore(run_dir: str, method: str) -> RestoredClassifier:
-    """The classifier of a run, known to be of this method; its settings complete."""
+    """The classifier of a run, known to be of this method."""
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(run_dir)

@@ -482,7 +482,7 @@ def _saved_examples_target(folder: Path) -> tuple[list[bytes], Reader]:
     """Adversarial images on disk, as an evaluation verifies them."""
     import numpy as np
 
-    from fsgan_tf.attacks import saved_examples
+    from fsgan_tf.evaluation import saved_examples
 
     stream = io.BytesIO()
     images = np.linspace(0, 1, 3 * 4 * 4 * 3, dtype=np.float32).reshape(3, 4, 4, 3)

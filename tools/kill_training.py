@@ -51,7 +51,7 @@ _PHASES = {
     "robust_accuracy.measure": "validation",
     "diagnoses.measure": "validation",
     "saving.save_classifier": "export",
-    "evaluate.evaluate_classifier": "evaluation",
+    "run_and_diagnose.measure": "evaluation",
     "finish.finish": "after training",
     "loop.train": "training",
 }

@@ -1,26 +1,19 @@
-"""Attacks, and the engine that measures robust accuracy with them.
+"""The attacks, one file each; `registry` finds them, `suites` names lists of them.
 
-As a library:
+A file with a `NAME` is an attack:
 
-    from fsgan_tf.attacks import evaluate, suite
-    from fsgan_tf.threat_model import ThreatModel
-    threat_model = ThreatModel(epsilon=8 / 255)
-    result = evaluate(model, images, labels, threat_model, suite("quick", threat_model.epsilon))
-    print(result.clean_accuracy, result.worst_case_accuracy, result.confidence_interval_95)
+    NAME: as in `--attacks`; a final N stands for a number of steps, a final ATTACK for another
+      attack's name.
+    HELP: a phrase for `--help`.
+    ACCESS: what it asks of the classifier, see `parts.attack.Access`.
+    Settings: what of it can be chosen by flags; left out where nothing can.
+    make: (Wanted, Settings) to the attacks that the name stands for.
+
+`parts` has what attacks are made of. A file of yours joins them from anywhere on Python's path:
+with FOLDER in PYTHONPATH, FOLDER/fsgan_tf/attacks/mine.py is an attack. Listing the attacks imports
+no TensorFlow.
 """
 
-from fsgan_tf.attacks.catalogue import by_names, suite
-from fsgan_tf.attacks.transfer import Source
-from fsgan_tf.evaluation.engine import Evaluator, evaluate
-from fsgan_tf.evaluation.result import AttackResult, Check, Result
+from fsgan_tf import settings
 
-__all__ = [
-    "AttackResult",
-    "Check",
-    "Evaluator",
-    "Result",
-    "Source",
-    "by_names",
-    "evaluate",
-    "suite",
-]
+__path__ = settings.extended_path(__path__, __name__)

@@ -14,19 +14,30 @@ Deviations:
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks.attack import Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.batches import for_any_batch_size
-from fsgan_tf.attacks.losses import true_class_lead
-from fsgan_tf.attacks.projected_gradient import Path, random_start
+from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.projected_gradient import Path, random_start
+from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
 
+NAME = "spsaN"
+HELP = "N steps along gradients estimated from outputs"
+ACCESS = "outputs"
+
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-7
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # There are none.
+    return [SPSA(wanted.name, num_steps=wanted.num_steps)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +68,8 @@ class SPSA:
         if self.max_batch < 2:
             raise ValueError(f"max_batch is {self.max_batch}; a mirrored pair needs at least 2")
 
+    access: ClassVar[Access] = "outputs"
+
     @property
     def cost(self) -> int:
         """Half the samples: a forward pass takes about half as long as a gradient."""
@@ -80,7 +93,7 @@ class SPSA:
         del restart  # The seeds already tell it.
         start = random_start(threat_model, images, seeds)
         path = self.descend(classifier, threat_model, images, start, labels, seeds)
-        return Attempt(path.best, path.success)
+        return path.attempt
 
     def descend(
         self,
@@ -112,7 +125,7 @@ class SPSA:
         )
         return _descend(
             classifier,
-            (threat_model.lower, threat_model.upper),
+            threat_model,
             chunks,
             images,
             start,
@@ -121,7 +134,6 @@ class SPSA:
             tf.constant(self.num_steps),
             tf.constant(self.learning_rate),
             tf.constant(self.delta),
-            tf.constant(threat_model.epsilon),
         )
 
 
@@ -153,7 +165,7 @@ class _State(NamedTuple):
 @for_any_batch_size
 def _descend(
     classifier: AttackedClassifier,
-    pixel_range: tuple[float, float],
+    threat_model: ThreatModel,
     chunks: _Chunks,
     images: tf.Tensor,
     start: tf.Tensor,
@@ -162,7 +174,6 @@ def _descend(
     num_steps: tf.Tensor,
     learning_rate: tf.Tensor,
     delta: tf.Tensor,
-    epsilon: tf.Tensor,
 ) -> Path:
     def judge(state: _State) -> _State:
         """Keeps the iterate where its margin is the lowest so far; a first success for good."""
@@ -187,8 +198,7 @@ def _descend(
         unbiased_mean = mean / (1 - _BETA_1**count)
         unbiased_square = square / (1 - _BETA_2**count)
         move = learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _ADAM_EPSILON)
-        inside = tf.clip_by_value(state.iterate - move, images - epsilon, images + epsilon)
-        iterate = tf.clip_by_value(inside, *pixel_range)
+        iterate = threat_model.project(state.iterate - move, images)
         moved = state._replace(step=state.step + 1, iterate=iterate, mean=mean, square=square)
         return (judge(moved),)
 

@@ -14,19 +14,30 @@ Deviations:
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks.attack import Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.batches import for_any_batch_size
-from fsgan_tf.attacks.losses import true_class_lead
+from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
+
+NAME = "square"
+HELP = "AutoAttack's random search with squares, without gradients"
+ACCESS = "outputs"
 
 # Of 10,000 queries, the last ones of each area; thereafter it halves.
 _LAST_QUERIES = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # There are none.
+    return [Square(wanted.name, num_queries=5000, rescaled_schedule=False)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +58,8 @@ class Square:
     rescaled_schedule: bool
     initial_area: float = 0.8
     restarts: int = 1
+
+    access: ClassVar[Access] = "outputs"
 
     @property
     def cost(self) -> int:
@@ -77,14 +90,13 @@ class Square:
         )
         return _search(
             classifier,
-            (threat_model.lower, threat_model.upper),
+            threat_model,
             images,
             labels,
             seeds,
             tf.constant(self.num_queries),
             tf.constant(first_queries),
             tf.constant(sides),
-            tf.constant(threat_model.epsilon),
         )
 
 
@@ -123,22 +135,20 @@ class _State(NamedTuple):
 @for_any_batch_size
 def _search(
     classifier: AttackedClassifier,
-    pixel_range: tuple[float, float],
+    threat_model: ThreatModel,
     images: tf.Tensor,
     labels: tf.Tensor,
     seeds: tf.Tensor,
     num_queries: tf.Tensor,
     first_queries: tf.Tensor,
     sides: tf.Tensor,
-    epsilon: tf.Tensor,
 ) -> Attempt:
     # Drawn beforehand: a draw for each example and query would outlast a small classifier.
     stripes, squares = _draw(images, seeds, num_queries)
 
     def judge(state: _State, changed: tf.Tensor) -> _State:
         """Keeps the changed images where they lower the margin; a first success for good."""
-        inside = tf.clip_by_value(changed, images - epsilon, images + epsilon)
-        candidates = tf.clip_by_value(inside, *pixel_range)
+        candidates = threat_model.project(changed, images)
         logits = classifier.logits(candidates)
         margins = true_class_lead(labels, logits)
         wrong = is_misclassified(logits, labels)
@@ -155,7 +165,7 @@ def _search(
     def step(state: _State) -> tuple[_State]:
         area = tf.reduce_sum(tf.cast(first_queries <= state.query, tf.int32)) - 1
         signs = _signs_in_squares(squares[:, state.query], sides[area], images.shape)
-        judged = judge(state, state.best + 2 * epsilon * signs)
+        judged = judge(state, state.best + 2 * threat_model.epsilon * signs)
         return (judged._replace(query=state.query + 1),)
 
     first = _State(
@@ -164,7 +174,7 @@ def _search(
         margin=tf.fill(tf.shape(labels), float("inf")),
         success=tf.zeros_like(labels, tf.bool),
     )
-    first = judge(first, images + epsilon * tf.sign(stripes - 0.5))
+    first = judge(first, images + threat_model.epsilon * tf.sign(stripes - 0.5))
     (end,) = tf.while_loop(goes_on, step, [first])
     return Attempt(end.best, end.success)
 

@@ -6,48 +6,37 @@ undefended classifier as the source is the usual test of a defence that masks it
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.projected_gradient import ProjectedGradient
+from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient, climb
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.errors import UserError
+from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
 
+NAME = "transfer_ATTACK"
+HELP = "fgsm, pgdN or cwN against each --source, its images tried on the classifier"
+ACCESS = "none"
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A classifier against which images are made.
 
-    Attributes:
-      name: short, for the names of attacks.
-      copies: of the classifier, one for each device.
-      path: of its run, SavedModel or Keras file.
-      sha256: hash of its weights or files.
-      method: it was trained with; `standard` makes it an undefended twin. None where no run tells.
-      seed: it was trained with; None where no run tells.
-    """
-
-    name: str
-    copies: tuple[AttackedClassifier, ...]
-    path: str
-    sha256: str
-    method: str | None = None
-    seed: int | None = None
-
-    @property
-    def classifier(self) -> AttackedClassifier:
-        """The first copy."""
-        return self.copies[0]
-
-    def on(self, device: str | None) -> AttackedClassifier:
-        """The copy on a device."""
-        return next(copy for copy in self.copies if copy.device == device)
-
-    def __str__(self) -> str:
-        training = f", method {self.method}, seed {self.seed}" if self.method else ""
-        return f"{self.name}: {self.path}{training}, sha256 {self.sha256}"
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # Those of the attack it transfers are in that attack.
+    (climbing,) = wanted.inner
+    if not isinstance(climbing, ProjectedGradient):
+        raise UserError(
+            f"unknown attack {wanted.name!r}; transfer_ goes before fgsm, pgdN and cwN alone"
+        )
+    if not wanted.sources:
+        raise UserError(
+            f"{wanted.name} attacks by images made against another classifier; name one with "
+            "--source=RUN_DIR, or a SavedModel's folder or a .keras file"
+        )
+    return [Transfer(climbing, source) for source in wanted.sources]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +50,8 @@ class Transfer:
 
     attack: ProjectedGradient
     source: Source
+
+    access: ClassVar[Access] = "none"
 
     @property
     def name(self) -> str:
@@ -104,7 +95,18 @@ class Transfer:
         """
         del restart  # The seeds already tell it.
         source = self.source.on(classifier.device)
-        path = self.attack.path(source, threat_model, images, labels, seeds, to_the_end=True)
+        path = climb(
+            source,
+            threat_model,
+            images,
+            self.attack.start(threat_model, images, seeds),
+            labels,
+            loss=self.attack.loss,
+            num_steps=self.attack.num_steps,
+            step_size=self.attack.step_size,
+            stop_when_fooled=False,
+            keep_first_success=False,
+        )
         last_fools = is_misclassified(classifier.logits(path.last), labels)
         best_fools = is_misclassified(classifier.logits(path.best), labels)
         found = tf.where(last_fools[:, None, None, None], path.last, path.best)

@@ -11,11 +11,12 @@ from fractions import Fraction
 
 from absl import flags
 
+from fsgan_tf.attacks import registry as attacks
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.data import registry
 from fsgan_tf.data.settings import MIN_SIDE
 from fsgan_tf.models import model_flags
 
-SUITES = ("quick", "strong", "paper_white_box", "paper_black_box")
 STRATEGIES = ("auto", "one_device", "mirrored")
 
 
@@ -88,8 +89,7 @@ def evaluation_flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "attacks",
         None,
-        "Attacks by name instead of --suite: fgsm; pgdN, cwN, spsaN for N steps; apgd_ce, apgd_t, "
-        "fab_t, square; transfer_ before fgsm, pgdN or cwN.",
+        f"Attacks by name instead of --suite, with a number for N: {attacks.described()}.",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -112,8 +112,9 @@ def evaluation_flags() -> flags.FlagValues:
         False,
         "Write the adversarial images to OUTPUT_DIR/adversarial_examples.npz.",
     )
-    _integer(values, "restarts", None, "Random restarts of pgdN and cwN.", lower=1)
-    _positive(values, "step_size", None, "Step of pgdN and cwN; epsilon/4 by default.")
+    for name, (field, having) in attacks.options().items():
+        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+        define(name, None, f"{field.setting.help} ({', '.join(having)})", flag_values=values)
     _boolean(
         values,
         "standalone",

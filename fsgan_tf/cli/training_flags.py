@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from absl import flags
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.runs.configuration import TrainingConfiguration, groups, readers
+from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
 from fsgan_tf.settings import Field, fields_of
 
 _FLAG = re.compile(r"--?([A-Za-z_]\w*)")
@@ -46,11 +47,24 @@ def configuration(values: flags.FlagValues) -> TrainingConfiguration:
         network does not read.
     """
     given = given_texts(values)
-    configured = TrainingConfiguration.from_texts(given)
+    configured = TrainingConfiguration.from_texts(_recorded(given) | given)
     named = names_in(getattr(values, "command_line", ()))
     if unread := [name for name in configured.unread(given) if name in named]:
         raise UserError("; ".join(_unread(name, configured) for name in unread))
     return configured
+
+
+def _recorded(given: Mapping[str, str]) -> dict[str, str]:
+    """The flags of the run that a command goes on with by naming its folder alone."""
+    if "run_dir" not in given or not set(given) <= set(CHANGEABLE):
+        return {}
+    file = Path(given["run_dir"]) / "flags.txt"
+    if not file.is_file():
+        return {}
+    try:
+        return TrainingConfiguration.from_flag_file(file.read_text("utf-8")).texts()
+    except (UserError, OSError, ValueError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
 
 
 def parse(arguments: Sequence[str]) -> TrainingConfiguration:

@@ -8,7 +8,13 @@ from fsgan_tf.errors import UserError
 
 
 def training_batches(
-    split: Split, *, batch_size: int, seed: int, augmentation: str, first_epoch: int = 0
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: str,
+    first_epoch: int = 0,
+    first_batch: int = 0,
 ) -> tf.data.Dataset:
     """Endless shuffled batches, a pure function of the arguments.
 
@@ -22,6 +28,7 @@ def training_batches(
       seed: 0 or more.
       augmentation: `none` or `crop_flip`.
       first_epoch: epoch to start with.
+      first_batch: batch of that epoch to start with; those before are not read.
 
     Returns:
       Batches of static size.
@@ -57,7 +64,8 @@ def training_batches(
         return {"image": images, "label": tf.gather(labels, rows)}
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    stream = epochs.flat_map(epoch_indices).map(batch_of, tf.data.AUTOTUNE, deterministic=True)
+    indices = epochs.flat_map(epoch_indices).skip(first_batch)
+    stream = indices.map(batch_of, tf.data.AUTOTUNE, deterministic=True)
     return stream.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 

@@ -67,8 +67,9 @@ def decode_file(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray | N
             return None
         turn = _TURNS.get(_orientation(header))
         upright = image if turn is None else turn(np.asarray(image))
-        resized = tf.image.resize(upright, [height, width], antialias=True)
-        return tf.saturate_cast(tf.round(resized), tf.uint8).numpy()
+        resized = tf.image.resize(upright, [height, width], antialias=True).numpy()
+        # In NumPy: tf.saturate_cast, called from several threads at once, can fail.
+        return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
 
 
 def looks_whole(path: Path) -> bool:

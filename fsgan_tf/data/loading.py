@@ -153,6 +153,10 @@ def load_split(
             )
         return read, opened.class_names
     if split == "validation" and splits.train and not splits.validation:
+        if not validation_examples:
+            raise UserError(
+                f"no images of {name} were held out (--validation_examples=0); give another --split"
+            )
         held_out = _hold_out(opened.read(splits.train), validation_examples)
         return held_out, opened.class_names
     named = {"train": splits.train, "test": splits.test, "validation": splits.validation}

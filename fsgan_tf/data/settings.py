@@ -69,8 +69,9 @@ class DataSettings(ImageSettings):
     )
     validation_examples: int = setting(
         1000,
-        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
-        lower=1,
+        "Examples held out of the training set to watch it; at most a tenth of it is taken. 0 "
+        "trains on all of them and watches the loss alone.",
+        lower=0,
     )
     augmentation: str = setting(
         "auto",

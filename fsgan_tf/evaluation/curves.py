@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.projected_gradient import LOSSES, ProjectedGradient, climb
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import LOSSES, ProjectedGradient, climb
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve
 from fsgan_tf.threat_model import ThreatModel
 

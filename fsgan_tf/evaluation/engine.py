@@ -1,6 +1,6 @@
 """Runs attacks on the examples that still stand, and counts what is verified."""
 
-import dataclasses
+import functools
 import queue
 import time
 import zlib
@@ -11,80 +11,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attack
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, LogitsFn, is_misclassified
-from fsgan_tf.attacks.batches import padded
-from fsgan_tf.attacks.transfer import Source
+from fsgan_tf.attacks.parts.attack import Attack, Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import (
+    AttackedClassifier,
+    LogitsFn,
+    is_misclassified,
+)
+from fsgan_tf.attacks.parts.batches import padded
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation import arguments, checks
-from fsgan_tf.evaluation.outcome import FirstFound, Outcome, Task
+from fsgan_tf.evaluation import arguments
+from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.progress import Progress
-from fsgan_tf.evaluation.result import AttackResult, Result
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.evaluation.score import Score
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.threat_model import ThreatModel
-
-
-def evaluate(
-    logits_fn: LogitsFn | keras.Model | Sequence[AttackedClassifier],
-    images: np.ndarray,
-    labels: np.ndarray,
-    threat_model: ThreatModel,
-    attacks: Sequence[Attack],
-    *,
-    batch_size: int = 128,
-    seed: int = 0,
-    standalone: bool = False,
-    sources: Sequence[Source] = (),
-    state: EvaluationState | None = None,
-    progress: bool = False,
-) -> Result:
-    """Measures a classifier's robust accuracy and checks whether the figure can be believed.
-
-    Args:
-      logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, for any b,
-        differentiable and in inference mode; or a Keras model; or copies of one classifier, each on
-        a device of its own, which share the batches.
-      images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
-        nested lists.
-      labels: integers `[n]`, likewise.
-      threat_model: what a perturbation may be.
-      attacks: from `catalogue.suite` or `catalogue.by_names`.
-      batch_size: images attacked together.
-      seed: of the random starts.
-      standalone: run every attack on every cleanly classified example, for accuracies to compare
-        between papers; otherwise an attack sees what withstood those before it.
-      sources: other classifiers, for the checks to compare with.
-      state: finished batches of this very evaluation, which are not run again; new ones join them.
-      progress: show a progress bar, or a line an attack where the output is no terminal.
-
-    Returns:
-      The result, checks included.
-
-    Raises:
-      UserError: the images or labels are not as above.
-    """
-    images, labels = arguments.as_examples(images, labels)
-    logits_fn = arguments.as_classifier(logits_fn, images[:1])
-    evaluator = Evaluator(logits_fn, threat_model, min(batch_size, max(len(images), 1)))
-    result = evaluator.evaluate(
-        images,
-        labels,
-        attacks,
-        seed=seed,
-        standalone=standalone,
-        state=state,
-        progress=progress,
-    )
-    checker = Evaluator(
-        evaluator.copies, threat_model, min(checks.SAMPLE_SIZE, evaluator.batch_size)
-    )
-    diagnosis = checks.diagnose(
-        checker, images, labels, attacks, result, sources, progress=progress
-    )
-    return dataclasses.replace(result, diagnosis=diagnosis)
-
-
-_Run = Callable[[Task, AttackedClassifier], Outcome]
 
 
 class Evaluator:
@@ -96,14 +37,20 @@ class Evaluator:
         threat_model: ThreatModel,
         batch_size: int,
     ):
-        """See `evaluate` for the arguments. No batch is larger than `batch_size`."""
+        """Wraps a classifier.
+
+        Args:
+          logits_fn: see `run_and_diagnose.evaluate`.
+          threat_model: what a perturbation may be.
+          batch_size: images attacked together; no batch is larger.
+        """
         copies = logits_fn if isinstance(logits_fn, Sequence) else [AttackedClassifier(logits_fn)]
         self.copies = tuple(copies)
         self.classifier = self.copies[0]
         self.threat_model = threat_model
         self.batch_size = batch_size
 
-    def evaluate(
+    def attack(
         self,
         images: np.ndarray,
         labels: np.ndarray,
@@ -114,68 +61,42 @@ class Evaluator:
         state: EvaluationState | None = None,
         progress: bool = False,
     ) -> Result:
-        """Attacks the examples; see the function `evaluate`, which adds the checks.
+        """Runs attacks, cheap ones first; each restart on what those before it have not fooled.
 
         What happens to an example depends on the seed, the attack's name and the example's index,
         never on the batch size, on which other examples still stand, or on the number of devices.
+        For the arguments see `run_and_diagnose.measure` and `Request`.
+
+        Returns:
+          The result, without a diagnosis.
+
+        Raises:
+          UserError: the images or labels do not fit.
         """
         images, labels = arguments.as_examples(images, labels)
-
-        def run(task: Task, classifier: AttackedClassifier) -> Outcome:
-            outcome = state.read(task, images.shape[1:]) if state else None
-            if outcome is None:
-                outcome = self._run(task, classifier, images, labels, seed)
-                if state:
-                    state.write(task, outcome)
-            return outcome
-
         correct = self.correct(images, labels)
-        robust, robust_8bit = correct.copy(), correct.copy()
-        found = FirstFound()
-        results: list[AttackResult] = []
+        score = Score(correct, standalone=standalone, num_devices=len(self.copies))
+        outcome_of = functools.partial(self._outcome, images, labels, seed, state)
         for attack in sorted(attacks, key=lambda attack: attack.cost):
-            candidates = correct if standalone else robust
-            fooled, fooled_8bit = np.zeros_like(correct), np.zeros_like(correct)
-            refused, seconds = 0, 0.0
+            score.begin(attack)
             with Progress(attack, shown=progress) as bar:
-                for outcome in self._outcomes(run, attack, candidates, bar):
-                    fooled[outcome.indices] |= outcome.fooled
-                    fooled_8bit[outcome.indices] |= outcome.fooled_8bit
-                    refused += int(np.sum(outcome.claimed & ~outcome.fooled))
-                    seconds += outcome.seconds / len(self.copies)
-                    found.add(attack.name, outcome)
-            robust = robust & ~fooled
-            robust_8bit = robust_8bit & ~fooled_8bit
-            results.append(
-                AttackResult(
-                    name=attack.name,
-                    parameters=attack.parameters,
-                    accuracy=float(np.mean(candidates & ~fooled)),
-                    accuracy_8bit=float(
-                        np.mean(correct & ~fooled_8bit if standalone else robust_8bit)
-                    ),
-                    standalone=standalone or not results,
-                    seconds=seconds,
-                    fooled=fooled,
-                    fooled_8bit=fooled_8bit,
-                    refused=refused,
-                )
-            )
-        return Result(
-            self.threat_model,
-            seed,
-            correct,
-            tuple(results),
-            found.collected(images, labels),
-            labels=labels,
-        )
+                for restart in range(attack.restarts):
+                    bar.begin(restart, int(score.standing.sum()))
+                    batches = enumerate(self.batches(np.flatnonzero(score.standing)))
+                    tasks = [Task(attack, restart, *numbered) for numbered in batches]
+                    for outcome in self._spread(outcome_of, tasks):
+                        score.add(outcome)
+                        bar.advance(len(outcome.indices), int(score.standing.sum()))
+            score.end()
+        found = score.examples(images, labels)
+        return Result(self.threat_model, seed, correct, tuple(score.results), found, labels=labels)
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
         correct, unanswered = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
         for batch in self.batches(np.arange(len(labels))):
             pixels, targets = self.take(images, labels, batch)
-            logits = self.classifier.logits(pixels)
+            logits = self.classifier.given_logits(pixels)
             self._require_known_labels(logits, labels)
             correct[batch] = ~is_misclassified(logits, targets).numpy()
             unanswered[batch] = np.isnan(logits).any(axis=1)
@@ -196,25 +117,17 @@ class Evaluator:
             pixels = pixels.astype(np.float32) / np.float32(255)
         return tf.constant(pixels), tf.constant(labels[batch], tf.int32)
 
-    def _outcomes(
-        self, run: _Run, attack: Attack, candidates: np.ndarray, bar: Progress
+    def _spread(
+        self, outcome_of: Callable[..., Outcome], tasks: Sequence[Task]
     ) -> Iterator[Outcome]:
-        """Runs all restarts on the candidates, each on what those before it have not fooled."""
-        standing = candidates.copy()
-        for restart in range(attack.restarts):
-            bar.begin(restart, int(standing.sum()))
-            batches = enumerate(self.batches(np.flatnonzero(standing)))
-            tasks = [Task(attack, restart, *numbered) for numbered in batches]
-            for outcome in self._spread(run, tasks):
-                standing[outcome.indices[outcome.fooled]] = False
-                bar.advance(len(outcome.indices), int(standing.sum()))
-                yield outcome
-
-    def _spread(self, run: _Run, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """Hands the tasks to the classifier's copies as these get free; yields in order."""
+        """The tasks' outcomes in order; the classifier's copies take them as they get free."""
         if len(self.copies) == 1:
-            yield from (run(task, self.classifier) for task in tasks)
-            return
+            return map(functools.partial(outcome_of, self.classifier), tasks)
+        return self._in_parallel(outcome_of, tasks)
+
+    def _in_parallel(
+        self, outcome_of: Callable[..., Outcome], tasks: Sequence[Task]
+    ) -> Iterator[Outcome]:
         free: queue.SimpleQueue[AttackedClassifier] = queue.SimpleQueue()
         for copy in self.copies:
             free.put(copy)
@@ -222,7 +135,7 @@ class Evaluator:
         def run_where_free(task: Task) -> Outcome:
             copy = free.get()
             try:
-                return run(task, copy)
+                return outcome_of(copy, task)
             finally:
                 free.put(copy)
 
@@ -232,28 +145,46 @@ class Evaluator:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _run(
+    def _outcome(
         self,
-        task: Task,
-        classifier: AttackedClassifier,
         images: np.ndarray,
         labels: np.ndarray,
         seed: int,
+        state: EvaluationState | None,
+        classifier: AttackedClassifier,
+        task: Task,
     ) -> Outcome:
-        """Attacks one batch on the classifier's device and verifies what is found."""
-        attack, batch = task.attack, task.batch
+        """Attacks one batch on the classifier's device, unless the state has it from before."""
+        outcome = state.read(task, images.shape[1:]) if state else None
+        if outcome is not None:
+            return outcome
         start = time.monotonic()
-        key = _random_key(seed, attack.name, task.restart)
+        key = _random_key(seed, task.attack.name, task.restart)
         with classifier.on_its_device():
-            pixels, targets = self.take(images, labels, batch)
-            seeds = tf.stack([tf.fill([len(batch)], key), tf.constant(batch, tf.int64)], axis=1)
-            attempt = attack.run(
+            pixels, targets = self.take(images, labels, task.batch)
+            indices = tf.constant(task.batch, tf.int64)
+            seeds = tf.stack([tf.fill(indices.shape, key), indices], axis=1)
+            attempt = task.attack.run(
                 classifier, self.threat_model, pixels, targets, seeds, task.restart
             )
-            fooled, predictions = self._verify(classifier, attempt.images, pixels, targets)
-            rounded = self.threat_model.round_to_8_bits(attempt.images, pixels)
-            fooled_8bit = fooled & self._verify(classifier, rounded, pixels, targets)[0]
-        # What pads the batch repeats examples.
+            outcome = self._verified(classifier, task, attempt, pixels, targets)
+        outcome = outcome._replace(seconds=time.monotonic() - start)
+        if state:
+            state.write(task, outcome)
+        return outcome
+
+    def _verified(
+        self,
+        classifier: AttackedClassifier,
+        task: Task,
+        attempt: Attempt,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+    ) -> Outcome:
+        """What of an attempt counts. The images that pad the batch are left out."""
+        fooled, predictions = self._verify(classifier, attempt.images, images, labels)
+        rounded = self.threat_model.round_to_8_bits(attempt.images, images)
+        fooled_8bit = fooled & self._verify(classifier, rounded, images, labels)[0]
         count = len(task.examples)
         verified = np.flatnonzero(fooled[:count])
         return Outcome(
@@ -263,7 +194,7 @@ class Evaluator:
             fooled_8bit=fooled_8bit[:count],
             images=attempt.images.numpy()[verified],
             predictions=predictions[verified],
-            seconds=time.monotonic() - start,
+            seconds=0.0,
         )
 
     def _verify(
@@ -273,8 +204,11 @@ class Evaluator:
         images: tf.Tensor,
         labels: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which images are feasible and misclassified by a fresh call, and as what; `[b]` each."""
-        logits = classifier.logits(found)
+        """Which images are feasible and misclassified, and as what; `[b]` each.
+
+        By a fresh call of the classifier as it was given, not of the view that attacks climb.
+        """
+        logits = classifier.given_logits(found)
         verified = self.threat_model.is_feasible(found, images) & is_misclassified(logits, labels)
         return verified.numpy(), tf.argmax(logits, axis=1, output_type=tf.int32).numpy()
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.evaluation.result import AdversarialExamples
 
 

@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.parts.attack import Attack
 
 
 class Progress:

@@ -4,11 +4,13 @@ One small file a batch, written whole or not at all. What an attack does to a ba
 fingerprint and the batch's examples alone, so that a batch read back is the batch run again.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,39 +19,64 @@ import numpy as np
 import tensorflow as tf
 
 import fsgan_tf
-from fsgan_tf.attacks.attack import Attack
 from fsgan_tf.errors import RunError
 from fsgan_tf.evaluation.outcome import Outcome, Task
-from fsgan_tf.files import write_atomically
-from fsgan_tf.threat_model import ThreatModel
+from fsgan_tf.evaluation.request import Request
+from fsgan_tf.files import sole_writer, write_atomically
+
+_FOLDER = ".state"
 
 
 def fingerprint(
-    attacks: Sequence[Attack],
-    threat_model: ThreatModel,
+    request: Request,
     *,
     classifier_sha256: str,
     dataset_sha256: str,
     model_options: Mapping[str, Any],
-    batch_size: int,
-    seed: int,
-    standalone: bool,
 ) -> dict[str, Any]:
     """All that decides what an evaluation finds, by name, as JSON takes it.
 
-    For the arguments see `fsgan_tf.evaluate.evaluate_classifier`; the hashes are of the classifier
-    and of the images and labels.
+    Args:
+      request: how the classifier is attacked.
+      classifier_sha256: hash of the classifier.
+      dataset_sha256: hash of the images and labels.
+      model_options: how the classifier is read, where its hash does not tell.
     """
     return {
         "classifier": [classifier_sha256, dict(model_options)],
         "examples": dataset_sha256,
-        "attacks": [[attack.name, attack.parameters] for attack in attacks],
-        "threat model": dataclasses.asdict(threat_model),
-        "batch size": batch_size,
-        "seed": seed,
-        "standalone": standalone,
+        "attacks": [[attack.name, attack.parameters] for attack in request.attacks],
+        "threat model": dataclasses.asdict(request.threat_model),
+        "batch size": request.batch_size,
+        "seed": request.seed,
+        "standalone": request.standalone,
         "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
     }
+
+
+@contextlib.contextmanager
+def resumable(output_dir: Path, fingerprint: Mapping[str, Any]) -> Iterator["EvaluationState"]:
+    """Keeps finished batches in a folder until the block has ended and its results are written.
+
+    The same evaluation, begun again after a kill, goes on there and ends with the same result.
+
+    Args:
+      output_dir: where the results go; made if it is not there, and kept from other evaluations.
+      fingerprint: of the evaluation, from the function of that name.
+
+    Raises:
+      UserError: the folder cannot be made, or another evaluation writes to it.
+      RunError: it cannot be written.
+    """
+    folder = output_dir / _FOLDER
+    with sole_writer(output_dir, activity="evaluation", flag="output_dir"):
+        try:
+            state = EvaluationState(folder, fingerprint)
+            yield state
+        except KeyboardInterrupt:
+            print(f"stopped; the same command goes on from {folder}", file=sys.stderr)
+            raise
+        state.remove()
 
 
 class EvaluationState:

@@ -232,6 +232,11 @@ class TrainingMethod(keras.Model, abc.ABC):
         """Saves the classifier as it was given, so that Keras' ModelCheckpoint does."""
         self.networks["classifier"].save(filepath, *arguments, **options)
 
+    def evaluate(self, *arguments: Any, return_dict: bool = False, **options: Any) -> Any:
+        """Loss and accuracy on clean images, in this order, where Keras would sort their names."""
+        logs = super().evaluate(*arguments, return_dict=True, **options)
+        return logs if return_dict else [logs[name] for name in self.clean_means]
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Loss and accuracy on clean images, for `evaluate` and `validation_data`."""
         batch = as_batch(data)

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attack
-from fsgan_tf.attacks.spsa import SPSA
-from fsgan_tf.attacks.square import Square
-from fsgan_tf.attacks.transfer import Transfer
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.errors import UserError
 from fsgan_tf.models.classifier import Classifier
 
@@ -70,7 +67,7 @@ def require_gradients(classifier: Classifier, source: str, attacks: Sequence[Att
 
 
 def _needs_gradients(attack: Attack) -> bool:
-    return not isinstance(attack, (Square, SPSA, Transfer))
+    return attack.access == "gradients"
 
 
 def _takes(expected: tuple[int | None, ...], actual: tuple[int, ...]) -> bool:
@@ -95,4 +92,4 @@ def _shape_advice(expected: tuple[int | None, ...], actual: tuple[int, ...]) -> 
         return "see --image_size"
     if expected[0] in (1, 3):
         return "channels must come last"
-    return "the channels differ; see --dataset"
+    return "the channels differ; see --dataset, and --channels for folders"

@@ -6,11 +6,21 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.result import Check
 
 Shape = tuple[int | None, ...]
 Function = Callable[[tf.Tensor], tf.Tensor]
 
 _CHANNELS = (1, 3)
+
+# What it means for a robust accuracy that a file runs forward only.
+NO_GRADIENTS = Check(
+    "gradients_are_seen",
+    "warn",
+    "The file has no gradients: only attacks that need none were tried.",
+    "They fool fewer images than those that climb a gradient, so that the robust accuracy is an "
+    "upper bound: attack the model that the file was made of, or one that takes float32 images.",
+)
 
 
 @dataclasses.dataclass(frozen=True)

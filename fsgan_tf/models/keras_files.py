@@ -107,7 +107,7 @@ def keras_classifier(
         preprocessing or default_preprocessing(model.inputs[0].dtype),
         files_sha256=files_sha256,
         notes=(*notes, *fed.notes),
-        upper_bound=scores.UPPER_BOUND if output == "probabilities" else None,
+        upper_bound=scores.upper_bound(output, fed.differentiable),
         differentiable=fed.differentiable,
     )
 

@@ -8,19 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation.result import Check
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, litert, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
-
-FORWARD_ONLY = Check(
-    "gradients_are_seen",
-    "warn",
-    "A LiteRT file has no gradients: only attacks that need none were tried.",
-    "They fool fewer images than those that climb a gradient, so that the robust accuracy is an "
-    "upper bound: attack the model that the file was made of.",
-)
 
 
 def load_litert_model(
@@ -85,7 +76,7 @@ def load_litert_model(
         preprocessing or default_preprocessing(dtype),
         files_sha256=files_sha256([Path(path)]),
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
-        upper_bound=FORWARD_ONLY,
+        upper_bound=inputs.NO_GRADIENTS,
         differentiable=False,
     )
 

@@ -84,7 +84,7 @@ def load_saved_model(
         files_sha256=files_sha256(sorted(f for f in Path(path).rglob("*") if f.is_file())),
         class_names=class_names if len(class_names) == num_classes else None,
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
-        upper_bound=scores.UPPER_BOUND if output == "probabilities" else None,
+        upper_bound=scores.upper_bound(output, fed.differentiable),
         differentiable=fed.differentiable,
     )
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.result import Check
+from fsgan_tf.models.inputs import NO_GRADIENTS
 from fsgan_tf.models.model_flags import OUTPUTS
 
 # The logarithm of less than this, and its gradient's factor 1/p, would come near float32's limits.
@@ -51,6 +52,13 @@ def as_logits(
         return scores
 
     return logits_fn
+
+
+def upper_bound(output: str, differentiable: bool) -> Check | None:
+    """A check that warns of what attacks do not see of a model; None where they see all."""
+    if not differentiable:
+        return NO_GRADIENTS
+    return UPPER_BOUND if output == "probabilities" else None
 
 
 def num_classes(num_outputs: int | None) -> int | None:

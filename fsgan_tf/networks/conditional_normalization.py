@@ -7,8 +7,9 @@ Deviation: several replicas normalise each by its own batch, where the source ha
 statistics.
 """
 
-import keras
 from keras import layers
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def conditional_batch_normalization(

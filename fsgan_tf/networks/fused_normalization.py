@@ -11,20 +11,24 @@ layer keeps the biased one.
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras import layers
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def with_fused_normalization(network: keras.Model) -> keras.Model:
     """The same network on the same variables; batch normalisation of images is fused.
 
     Args:
-      network: functional or sequential.
+      network: any built model.
 
     Returns:
-      A model that shares every other layer of `network`. It is for calling, not for saving.
+      A model that shares every other layer of `network`, for calling, not for saving; `network`
+      itself where its class decides how its layers are called.
     """
+    if getattr(network, "inputs", None) is None:
+        return network
     return keras.models.clone_model(network, clone_function=_fused)
 
 

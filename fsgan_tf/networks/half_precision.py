@@ -9,8 +9,9 @@ but for each example by its own power of two, it comes through whole.
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
+
+from fsgan_tf.networks.keras_settings import keras
 
 LogitsFn = Callable[[tf.Tensor], tf.Tensor]
 

@@ -1,6 +1,7 @@
 """What this package needs of Keras, whatever `keras.json` says: channels last, float32.
 
-The backend is pinned by `fsgan_tf/__init__.py`, since Keras reads it when it is imported.
+Whoever makes layers imports Keras from here. The backend is pinned by `fsgan_tf/__init__.py`, since
+Keras reads it when it is imported.
 """
 
 import keras
@@ -24,3 +25,6 @@ def pin() -> None:
         keras.config.set_floatx("float32")
         # It may have been made of the other one.
         keras.config.set_dtype_policy("float32")
+
+
+pin()

@@ -1,9 +1,11 @@
 """What identifies a network's weights."""
 
 import hashlib
+import re
 
-import keras
 import numpy as np
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def weights_sha256(model: keras.Model) -> str:
@@ -12,3 +14,37 @@ def weights_sha256(model: keras.Model) -> str:
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def stable_paths(model: keras.Model) -> dict[str, keras.Variable]:
+    """A model's variables by their paths, the same whenever the model is built.
+
+    Keras names layers that have no name of their own after their class and counts them over the
+    whole process: conv2d_7 in one, conv2d in the next. Here they are counted within the model.
+    """
+    automatic = {_snake_case(type(layer).__name__) for layer in model._flatten_layers()}
+    counted: dict[str, str] = {}
+    counts: dict[str, int] = {}
+
+    def stable(part: str) -> str:
+        match = re.fullmatch(r"(.*?)(_\d+)?", part)
+        kind = match[1] if match else part
+        if kind not in automatic:
+            return part
+        if part not in counted:
+            number = counts.get(kind, 0)
+            counted[part] = f"{kind}_{number}" if number else kind
+            counts[kind] = number + 1
+        return counted[part]
+
+    return {
+        "/".join([*map(stable, layers), weight]): variable
+        for variable in model.variables
+        for *layers, weight in [variable.path.split("/")]
+    }
+
+
+def _snake_case(name: str) -> str:
+    """As Keras makes a layer's name of its class's."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -82,12 +82,10 @@ def _with_flags(text: str) -> markupsafe.Markup:
 
 def _breakable(text: str) -> markupsafe.Markup:
     """A word of over 24 characters may end a line after a separator, or each 16 characters."""
-    pieces = [
-        piece
-        for word in re.split(r"(\S{25,})", text)
-        for piece in (re.findall(_PIECE, word) if len(word) > 24 and " " not in word else [word])
-    ]
-    return markupsafe.Markup("<wbr>").join(pieces)
+    line_end = markupsafe.Markup("<wbr>")
+    parts = re.split(r"(\S{25,})", text)
+    parts[1::2] = [line_end.join(re.findall(_PIECE, word)) for word in parts[1::2]]
+    return markupsafe.Markup("").join(parts)
 
 
 def _data_uri(picture: np.ndarray) -> str:

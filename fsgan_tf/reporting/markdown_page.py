@@ -34,6 +34,8 @@ def page(result: Result, manifest: Manifest) -> str:
                 for check in summary.ordered(result.checks)
             ],
         ),
+        "## For a model card",
+        _escaped(report_text.model_card(result, manifest)),
         "## Manifest",
         _table(
             ("what", "value"),

@@ -77,6 +77,19 @@ def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
     return f"{sentence} {_QUICK}", manifest.command_with_suite("strong") if manifest.command else ""
 
 
+def model_card(result: Result, manifest: Manifest) -> str:
+    """The robustness section of a model card, to paste."""
+    attacks = ", ".join(attack.name for attack in result.attacks) or "no attack"
+    suite = f"suite {manifest.suite} ({attacks})" if manifest.suite else attacks
+    return (
+        f"Robust accuracy: {result.worst_case_accuracy:.1%} {scope(result, manifest)}; clean "
+        f"accuracy {share(result.clean_accuracy, result.num_examples)}. "
+        f"{perturbations(result.threat_model)} Attacked with {suite} by fsgan_tf "
+        f"{versions()['fsgan_tf']} on {manifest.date}, seed {result.seed}. Verdict: "
+        f"{result.verdict}. Stronger attacks may lower the figure; nothing is certified."
+    )
+
+
 def attack_rows(result: Result) -> list[tuple[str, ...]]:
     """Cells under `ATTACK_HEADER`, a row an attack."""
     return [

@@ -21,6 +21,7 @@ import numpy as np
 
 from fsgan_tf.errors import NonFiniteError, RunError, UserError
 from fsgan_tf.files import atomic_file, write_atomically, written_sha256
+from fsgan_tf.networks.weights import stable_paths
 
 _KEPT_CHECKPOINTS = 2
 _PROGRESS_KEY = "__progress__"
@@ -196,7 +197,7 @@ def _variables(method: HasVariables) -> dict[str, Any]:
 
 def network_variables(name: str, model: keras.Model) -> dict[str, Any]:
     """A network's variables under the names that checkpoints have for them."""
-    return {f"{name}/{variable.path}": variable for variable in model.variables}
+    return {f"{name}/{path}": variable for path, variable in stable_paths(model).items()}
 
 
 def _read(

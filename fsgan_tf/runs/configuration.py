@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from fsgan_tf import methods
 from fsgan_tf.data import registry
 from fsgan_tf.data.settings import DataSettings, ImageSettings
+from fsgan_tf.data.sources.image_folder import FolderSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.settings import TrainingSettings
@@ -51,6 +53,7 @@ class TrainingConfiguration:
         Raises:
           UserError: a value that is none.
         """
+        given = {name: _from_anywhere(name, text) for name, text in given.items()}
         training = from_text(TrainingSettings, given)
         method = methods.declared(training.method)
         architecture = classifiers.declared(training.architecture)
@@ -126,6 +129,16 @@ class TrainingConfiguration:
         for part in (self.training, self.data, self.source, self.classifier, self.method):
             for field in fields_of(type(part)):
                 yield part, field
+
+
+def _from_anywhere(name: str, text: str) -> str:
+    """A path to images as an absolute one, since evaluations of the run read them too."""
+    is_path = name in ("data_dir", "class_names") or (
+        name == "dataset"
+        and Path(text).expanduser().is_dir()
+        and registry.source_of(text) is FolderSource
+    )
+    return os.path.abspath(os.path.expanduser(text)) if is_path else text
 
 
 def groups() -> dict[str, type]:

@@ -10,8 +10,9 @@ from typing import Any
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import write_atomically
 
-# What is read again of a row.
-_READ_METRICS = ("epoch", "step", "images_per_second", "one_step_accuracy", "robust_accuracy")
+# What is read again of a row; accuracies are in those of trainings that hold images out.
+_READ_METRICS = ("epoch", "step", "images_per_second")
+_READ_ACCURACIES = ("one_step_accuracy", "robust_accuracy")
 
 
 class Metrics:
@@ -59,6 +60,7 @@ def _row(line: bytes) -> dict[str, Any]:
     """An epoch's object, with what is read again of it in numbers."""
     row = json.loads(line)
     numbers = [row[name] for name in _READ_METRICS]
+    numbers += [row[name] for name in _READ_ACCURACIES if name in row]
     are_numbers = all(isinstance(n, (int, float)) and 0 <= n < 2**63 for n in numbers)
     are_whole = isinstance(row["epoch"], int) and isinstance(row["step"], int)
     if not (are_numbers and are_whole and row["images_per_second"]):

@@ -18,14 +18,10 @@ def told_in_one_line(run: RunDirectory) -> Iterator[None]:
 
     Raises:
       RunError: something failed at run time.
-      KeyboardInterrupt: the training was stopped; a line says how to go on.
     """
-    goes_on = f"the same command goes on from {run.checkpoints.folder}"
+    goes_on = _goes_on(run)
     try:
         yield
-    except KeyboardInterrupt:
-        print(f"stopped; {goes_on}", file=sys.stderr)
-        raise
     except tf.errors.OpError as error:
         raise RunError(
             f"training failed ({type(error).__name__}: {_reason(error)}); {goes_on}"
@@ -37,6 +33,20 @@ def told_in_one_line(run: RunDirectory) -> Iterator[None]:
             f"cannot read or write {error.filename or run.path} ({error.strerror or error}); "
             f"{goes_on}"
         ) from error
+
+
+@contextlib.contextmanager
+def stops_with_a_line(run: RunDirectory) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped; {_goes_on(run)}", file=sys.stderr)
+        raise
+
+
+def _goes_on(run: RunDirectory) -> str:
+    return f"the same command goes on from {run.checkpoints.folder}"
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 
-from fsgan_tf import evaluate
-from fsgan_tf.attacks import suite
+from fsgan_tf.attacks.registry import suite
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.request import Request
+from fsgan_tf.evaluation.run_and_diagnose import measure
+from fsgan_tf.evaluation.state import fingerprint, resumable
 from fsgan_tf.models.saving import save_classifier
 from fsgan_tf.reporting import report, results_file
 from fsgan_tf.runs.directory import RunDirectory
@@ -36,30 +38,41 @@ def finish(training: Training) -> None:
 
 def _attack(training: Training, restored: RestoredClassifier, test: Split) -> None:
     run, settings = training.run, training.settings
-    result = evaluate.evaluate_classifier(
-        restored.model,
-        test,
-        threat_model=ThreatModel(settings.epsilon),
-        attacks=suite("quick", settings.epsilon),
-        batch_size=128,
+    request = Request(
+        ThreatModel(settings.epsilon),
+        tuple(suite("quick", settings.epsilon)),
         seed=settings.seed,
         standalone=True,
-        output_dir=run.evaluation,
-        manifest=report.Manifest(
-            model=str(run.path),
-            dataset=training.configuration.data.dataset,
-            split=test.name,
-            dataset_sha256=test.sha256(),
-            class_names=restored.class_names,
-            classifier_sha256=restored.weights_sha256,
-            command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
-            suite="quick",
-        ),
-        progress=True,
     )
+    manifest = report.Manifest(
+        model=str(run.path),
+        dataset=training.configuration.data.dataset,
+        split=test.name,
+        dataset_sha256=test.sha256(),
+        class_names=restored.class_names,
+        classifier_sha256=restored.weights_sha256,
+        command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
+        suite="quick",
+    )
+    marks = fingerprint(
+        request,
+        classifier_sha256=restored.weights_sha256,
+        dataset_sha256=manifest.dataset_sha256,
+        model_options={},
+    )
+    with resumable(run.evaluation, marks) as state:
+        result = measure(
+            restored.model, test.images, test.labels, request, state=state, progress=True
+        )
+        report.write(run.evaluation, result, manifest)
     write_test_figures(run)
     print(report.as_table(result))
-    print(f"written: {run.evaluation}\nwatch: tensorboard --logdir={run.path.parent}")
+    print(f"written: {run.evaluation}\nwatch: {watch_command(run)}")
+
+
+def watch_command(run: RunDirectory) -> str:
+    """The command that shows this run and those beside it, quoted for a shell."""
+    return shlex.join(["tensorboard", f"--logdir={run.path.parent}"])
 
 
 def is_finished(run: RunDirectory, weights_sha256: str, test: Split | None) -> bool:

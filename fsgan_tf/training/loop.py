@@ -39,18 +39,19 @@ def train(
     initial = initial_classifier(training)
     # Only now is every flag known to be good.
     with failures.told_in_one_line(training.run), training.sole_writer():
-        progress = start(training, initial)
-        rollbacks = Rollbacks(training)
-        stop.after_step = True
-        while progress.epoch < training.settings.epochs:
-            end = _next_stop(training, progress)
-            try:
-                with contextlib.closing(watched.progress_bar(training, progress)) as bar:
-                    training.method.fit(**_steps(training, progress, end, bar))
-                progress = end
-            except NonFiniteError as error:
-                progress = rollbacks.go_back(progress, error)
-        stop.end_of_steps()
+        with failures.stops_with_a_line(training.run):
+            progress = start(training, initial)
+            rollbacks = Rollbacks(training)
+            stop.after_step = True
+            while progress.epoch < training.settings.epochs:
+                end = _next_stop(training, progress)
+                try:
+                    with contextlib.closing(watched.progress_bar(training, progress)) as bar:
+                        training.method.fit(**_steps(training, progress, end, bar))
+                    progress = end
+                except NonFiniteError as error:
+                    progress = rollbacks.go_back(progress, error)
+            stop.end_of_steps()
         if training.writes:
             finish(training)
         # Workers leave together: the first to go would end the others' wait with an error.
@@ -77,9 +78,10 @@ def _steps(
         seed=seed,
         augmentation=loading.resolve_augmentation(data.augmentation, data.dataset),
         first_epoch=progress.epoch,
+        first_batch=progress.step_in_epoch,
     )
     return {
-        "x": batches.skip(progress.step_in_epoch),
+        "x": batches,
         "initial_epoch": progress.epoch,
         "epochs": end.epoch,
         "steps_per_epoch": training.steps_per_epoch - progress.step_in_epoch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
+from fsgan_tf.runs.settings import TrainingSettings
 from fsgan_tf.training.agreement import require_agreement
 from fsgan_tf.training.setup import Training, print_notes
 
@@ -35,10 +36,18 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
         f"and {len(dataset.validation)} validation images; epochs "
-        f"{progress.epoch} to {settings.epochs}; {run.path}",
+        f"{progress.epoch} to {settings.epochs}{_without_drops(settings)}; {run.path}",
         flush=True,
     )
     return progress
+
+
+def _without_drops(settings: TrainingSettings) -> str:
+    """Says that the learning rate never drops, where it was to and the training is too short."""
+    drops = settings.lr_decay_epochs
+    if not drops or settings.lr_decay_factor == 1 or min(drops) < settings.epochs:
+        return ""
+    return f" (the learning rate never drops: --lr_decay_epochs={','.join(map(str, drops))})"
 
 
 def initial_classifier(training: Training) -> RestoredClassifier | None:

@@ -84,16 +84,33 @@ def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Ca
     listed = training.configuration.values().items()
     flags = {name: value for name, value in listed if name not in _NO_HPARAMS}
     log.write("flags", 0, lambda: write_flags(flags))
-    held_out = training.dataset.validation
-    images, labels = held_out.images, held_out.labels
-    one_batch = slice(settings.batch_size)
     return [
-        RobustAccuracy(images, labels, batch_size=settings.batch_size),
-        Diagnoses(images, labels, batch_size=settings.batch_size, seed=settings.seed),
+        *_validation(training),
         GeneratorDisplacement(),
         EpochLine(settings.epochs),
         Warnings(run.metrics.read()),
         MetricsFile(run.metrics),
         TensorBoardScalars(log),
-        Pictures(log, images[one_batch], labels[one_batch], seed=settings.seed),
+        *_pictures(training, log),
     ]
+
+
+def _validation(training: Training) -> list[keras.callbacks.Callback]:
+    """What measures held-out images; nothing where none are."""
+    held_out, settings = training.dataset.validation, training.settings
+    if not len(held_out):
+        return []
+    images, labels = held_out.images, held_out.labels
+    return [
+        RobustAccuracy(images, labels, batch_size=settings.batch_size),
+        Diagnoses(images, labels, batch_size=settings.batch_size, seed=settings.seed),
+    ]
+
+
+def _pictures(training: Training, log: TensorBoardLog) -> list[keras.callbacks.Callback]:
+    """What draws held-out images; nothing where none are."""
+    settings = training.settings
+    held_out = training.dataset.validation.first(settings.batch_size)
+    if not len(held_out):
+        return []
+    return [Pictures(log, held_out.images, held_out.labels, seed=settings.seed)]

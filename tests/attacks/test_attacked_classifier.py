@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 
 IMAGES = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
 

@@ -9,10 +9,12 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks import Evaluator, auto_pgd, by_names, losses
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.auto_pgd import AutoPGD
-from fsgan_tf.attacks.targets import likeliest_wrong_class
+from fsgan_tf.attacks.parts import auto_pgd, losses
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
+from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.threat_model import ThreatModel
 
 CE = AutoPGD("apgd_ce", loss="cross_entropy", num_steps=100, restarts=1)
@@ -38,9 +40,8 @@ def _climb(logits_fn, epsilon, images, labels, targets, loss_fn, num_steps=100):
     return auto_pgd._climb(
         AttackedClassifier(logits_fn),
         loss_fn,
-        (0.0, 1.0),
+        ThreatModel(epsilon),
         *(tf.constant(value) for value in (images, labels, targets, _seeds(len(images)))),
-        tf.constant(epsilon),
         tf.constant(num_steps),
         auto_pgd.Intervals(*map(tf.constant, auto_pgd.intervals(num_steps))),
     )
@@ -236,7 +237,7 @@ def test_parameters_and_cost():
 @pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
 def test_at_least_as_strong_as_pgd20(attack, network, network_labels, images, ball):
     pgd = by_names(["pgd20"], ball.epsilon)
-    result = Evaluator(network, ball, 24).evaluate(
+    result = Evaluator(network, ball, 24).attack(
         images, network_labels, [attack, *pgd], standalone=True
     )
     assert result.accuracy(attack.name) <= result.accuracy("pgd20") < result.clean_accuracy
@@ -254,7 +255,7 @@ def test_linear_classifier_has_its_exact_robust_accuracy(
     true = brightness[np.arange(len(labels)), labels]
     brightness[np.arange(len(labels)), labels] = -np.inf
     margin = true - brightness.max(axis=1)
-    result = Evaluator(lambda pixels: honest(pixels)[:, :num_classes], threat_model, 8).evaluate(
+    result = Evaluator(lambda pixels: honest(pixels)[:, :num_classes], threat_model, 8).attack(
         images, labels, [attack]
     )
     np.testing.assert_array_equal(result.robust, margin > 2 * threat_model.epsilon)

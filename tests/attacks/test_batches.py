@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks.batches import for_any_batch_size, padded
+from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
 
 
 @pytest.mark.parametrize("largest", [1, 5, 16, 17, 31, 100, 128, 1000])

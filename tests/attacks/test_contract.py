@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, Source, by_names, saved_examples
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks import registry
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation import saved_examples
+from fsgan_tf.evaluation.engine import Evaluator
 
+# One attack of each kind, and those that transfer_ goes before.
 NAMES = [
-    "fgsm",
-    "pgd5",
-    "cw5",
-    "apgd_ce",
-    "apgd_t",
-    "fab_t",
-    "square",
-    "spsa5",
-    "transfer_fgsm",
-    "transfer_pgd5",
-    "transfer_cw5",
+    *(
+        kind.name.removesuffix("N") + "5" * kind.name.endswith("N")
+        for kind in registry.kinds()
+        if not kind.name.endswith("ATTACK")
+    ),
+    *("transfer_fgsm", "transfer_pgd5", "transfer_cw5"),
     "saved_examples",
 ]
 
@@ -35,7 +35,7 @@ def make(threat_model, images, tmp_path):
             twin = Source("twin", (AttackedClassifier(like),), "runs/twin", "12" * 32)
             (made,) = by_names([name], threat_model.epsilon, sources=[twin])
             return made
-        found = Evaluator(logits_fn, threat_model, 24).evaluate(
+        found = Evaluator(logits_fn, threat_model, 24).attack(
             images, labels, by_names(["pgd20"], threat_model.epsilon)
         )
         path = tmp_path / "examples.npz"
@@ -102,7 +102,7 @@ def test_batches_and_survivors_decide_nothing(
     name, make, network, like_network, network_labels, images, threat_model, monkeypatch
 ):
     attack = make(name, network, like_network, network_labels)
-    alone = Evaluator(network, threat_model, 24).evaluate(images, network_labels, [attack])
+    alone = Evaluator(network, threat_model, 24).attack(images, network_labels, [attack])
     assert alone.attacks[0].refused == 0
     assert alone.attacks[0].fooled.sum() > 0
 
@@ -117,11 +117,11 @@ def test_batches_and_survivors_decide_nothing(
         return network(pixels, training=False)
 
     evaluator = Evaluator(logits_fn, threat_model, 7)
-    after = evaluator.evaluate(images, network_labels, [every_other, attack])
-    again = evaluator.evaluate(images, network_labels, [every_other, attack])
+    after = evaluator.attack(images, network_labels, [every_other, attack])
+    again = evaluator.attack(images, network_labels, [every_other, attack])
     # Batches of 1, 2, ... and 7 share what is compiled: the classifier and its gradient.
     for count in range(2, 8):
-        evaluator.evaluate(images[:count], network_labels[:count], [attack])
+        evaluator.attack(images[:count], network_labels[:count], [attack])
     assert len(traces) <= 2
     assert loops.call_count <= 1
     np.testing.assert_array_equal(after.robust, alone.robust)
@@ -138,7 +138,7 @@ def test_any_number_of_classes(name, make, images, threat_model):
 
         labels = np.argmax(logits_fn(images), axis=1).astype(np.int32)
         attack = make(name, logits_fn, lambda pixels: 0.9 * logits_fn(pixels), labels)
-        result = Evaluator(logits_fn, threat_model, 24).evaluate(images, labels, [attack])
+        result = Evaluator(logits_fn, threat_model, 24).attack(images, labels, [attack])
         assert result.clean_accuracy == 1
         assert result.attacks[0].fooled.any()
         assert result.attacks[0].refused == 0

@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import linprog
 
-from fsgan_tf.attacks import by_names, evaluate, fab
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.fab import FastAdaptiveBoundary
-from fsgan_tf.attacks.targets import likeliest_wrong_class
+from fsgan_tf.attacks import fab_t
+from fsgan_tf.attacks.fab_t import FastAdaptiveBoundary
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
 from fsgan_tf.threat_model import ThreatModel
 
 REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
@@ -33,7 +35,7 @@ def _run(attack, classifier, threat_model, images, labels, restart=0):
 
 def _search(classifier, images, labels, targets, **changed):
     arguments = {"num_steps": 100, "good_enough": 0.0, **CONSTANTS, **changed}
-    return fab.search(
+    return fab_t.search(
         classifier,
         ThreatModel(epsilon=0.1),
         tf.constant(images),
@@ -76,8 +78,9 @@ def _hyperplanes(count, size, lower, upper):
 @pytest.mark.parametrize("size", [1, 2, 9])
 def test_projection_solves_the_linear_programme(size, lower, upper):
     points, values, gradients = _hyperplanes(60, size, lower, upper)
-    steps = fab.project_to_hyperplane(
-        tf.constant(points), tf.constant(values), tf.constant(gradients), lower, upper
+    range_alone = ThreatModel(0.1, lower, upper)
+    steps = range_alone.step_to_hyperplane(
+        tf.constant(points), tf.constant(values), tf.constant(gradients)
     ).numpy()
     assert (steps[gradients == 0] == 0).all()
     assert (points + steps >= lower - 1e-6).all()
@@ -101,18 +104,14 @@ def test_projection_solves_the_linear_programme(size, lower, upper):
 def test_projection_where_there_is_nothing_to_do():
     points = tf.fill([3, 4], 0.5)
     gradients = tf.constant([[1.0, -2, 0, 3], [0.0] * 4, [0.0] * 4])
-    steps = fab.project_to_hyperplane(points, tf.constant([0.0, 2, -2]), gradients, 0.0, 1.0)
+    steps = ThreatModel(0.1).step_to_hyperplane(points, tf.constant([0.0, 2, -2]), gradients)
     np.testing.assert_array_equal(steps, np.zeros([3, 4]))
 
 
 def test_projection_by_hand():
     """0.3 is missing: the first pixel gives 2 x 0.05 at its edge, the second all the rest."""
-    steps = fab.project_to_hyperplane(
-        tf.constant([[0.95, 0.5, 0.5]]),
-        tf.constant([-0.3]),
-        tf.constant([[2.0, -1, 0]]),
-        0.0,
-        1.0,
+    steps = ThreatModel(0.1).step_to_hyperplane(
+        tf.constant([[0.95, 0.5, 0.5]]), tf.constant([-0.3]), tf.constant([[2.0, -1, 0]])
     )
     np.testing.assert_allclose(steps, [[0.05, -0.2, 0]], atol=1e-6)
 
@@ -267,7 +266,14 @@ def test_epsilon_stops_the_search_but_does_not_steer_it(network, network_labels,
 
 def test_it_is_at_least_as_strong_as_pgd(network, network_labels, images, ball):
     attacks = [*by_names(["pgd20"], ball.epsilon), _attack()]
-    result = evaluate(network, images, network_labels, ball, attacks, standalone=True)
+    result = evaluate(
+        network,
+        images,
+        network_labels,
+        epsilon=ball.epsilon,
+        attacks=attacks,
+        standalone=True,
+    )
     pgd, strong = (attack.fooled for attack in result.attacks)
     assert 0 < pgd.sum() < result.clean_correct.sum()
     assert (strong | ~pgd).all()
@@ -279,11 +285,13 @@ def test_it_sees_through_saturated_logits(honest, images, labels, threat_model):
         lambda x: 1e4 * honest(x),
         images,
         labels,
-        threat_model,
-        [*by_names(["pgd20"], threat_model.epsilon), _attack()],
+        epsilon=threat_model.epsilon,
+        attacks=["pgd20", _attack()],
         standalone=True,
     )
-    honest_result = evaluate(honest, images, labels, threat_model, [_attack()])
+    honest_result = evaluate(
+        honest, images, labels, epsilon=threat_model.epsilon, attacks=[_attack()]
+    )
     np.testing.assert_array_equal(result.attacks[1].fooled, honest_result.attacks[0].fooled)
     assert result.accuracy("fab_t") < result.accuracy("pgd20")
 
@@ -318,7 +326,7 @@ def test_two_classes_have_one_target(honest, images, labels):
     def binary(pixels):
         return honest(pixels)[:, :2]
 
-    result = evaluate(binary, images, labels % 2, ThreatModel(0.3), [_attack(9, num_steps=10)])
+    result = evaluate(binary, images, labels % 2, epsilon=0.3, attacks=[_attack(9, num_steps=10)])
     assert result.clean_accuracy > 0
     assert result.worst_case_accuracy == 0
 
@@ -400,7 +408,7 @@ def test_projections_are_those_of_the_authors_code(authors_attack):
     points, values, gradients = _hyperplanes(200, 50, 0.0, 1.0)
     offsets = np.sum(gradients * points, axis=1) - values
     theirs = projection_linf(*map(torch.from_numpy, (points, gradients, offsets))).numpy()
-    ours = fab.project_to_hyperplane(
-        tf.constant(points), tf.constant(values), tf.constant(gradients), 0.0, 1.0
+    ours = ThreatModel(0.1).step_to_hyperplane(
+        tf.constant(points), tf.constant(values), tf.constant(gradients)
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import losses
+from fsgan_tf.attacks.parts import losses
 
 
 def _margin_in_numpy(labels, logits):

@@ -6,8 +6,8 @@ import tensorflow as tf
 from cleverhans.tf2.attacks import spsa as cleverhans
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.projected_gradient import random_start
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import random_start
 from fsgan_tf.attacks.spsa import SPSA, _largest_divisor
 from fsgan_tf.threat_model import ThreatModel
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.square import Square, _signs_in_squares, schedule
 from fsgan_tf.threat_model import ThreatModel
 

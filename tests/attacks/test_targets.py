@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.targets import likeliest_wrong_class
+from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 
 
 def test_targets_are_the_wrong_classes_in_order_of_their_logits():

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.projected_gradient import ProjectedGradient
-from fsgan_tf.attacks.transfer import Source, Transfer
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.transfer import Transfer
 
 
 def _classifier(images, lead):

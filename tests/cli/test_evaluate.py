@@ -13,16 +13,13 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import devices, evaluate
-from fsgan_tf.attacks import by_names
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
-from fsgan_tf.evaluation import checks, engine
+from fsgan_tf.evaluation import checks, engine, run_and_diagnose
 from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.files import sole_writer
-from fsgan_tf.reporting.report import Manifest
 from fsgan_tf.runs import restored as restored_module
-from fsgan_tf.threat_model import ThreatModel
 
 FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
 
@@ -152,7 +149,7 @@ def test_running_out_of_memory_says_what_to_lower(run, test_set, monkeypatch, ca
     def exhausted(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "a long tale")
 
-    monkeypatch.setattr(evaluate, "evaluate_classifier", exhausted)
+    monkeypatch.setattr(run_and_diagnose, "measure", exhausted)
     assert _evaluate(f"--run_dir={run}") == 1
     assert "a smaller --batch_size than 8" in capsys.readouterr().err
 
@@ -160,16 +157,8 @@ def test_running_out_of_memory_says_what_to_lower(run, test_set, monkeypatch, ca
 def test_keras_file_and_saved_model_give_what_the_model_gives(
     keras_file, saved_model, model, split, test_set, tmp_path, unchecked
 ):
-    expected = evaluate.evaluate_classifier(
-        model,
-        split,
-        threat_model=ThreatModel(0.1),
-        attacks=by_names(["fgsm", "pgd3", "cw3"], 0.1),
-        batch_size=8,
-        seed=0,
-        standalone=False,
-        output_dir=tmp_path / "model",
-        manifest=Manifest("model", "digits", "test", "", (), "", ""),
+    expected = run_and_diagnose.evaluate(
+        model, split.images, split.labels, epsilon=0.1, attacks=["fgsm", "pgd3", "cw3"]
     )
     assert expected.clean_accuracy == 1
     assert 0 < expected.worst_case_accuracy < 1
@@ -381,7 +370,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
     argv = [f"--run_dir={run}", "--restarts=2", "--save_examples"]
     whole = tmp_path / "whole"
     assert _evaluate(*argv, f"--output_dir={whole}") == 0
-    attack_a_batch = engine.Evaluator._run
+    attack_a_batch = engine.Evaluator._outcome
     batches = []
 
     def until_the_fifth(*args):
@@ -391,7 +380,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
         return attack_a_batch(*args)
 
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(engine.Evaluator, "_run", until_the_fifth)
+    monkeypatch.setattr(engine.Evaluator, "_outcome", until_the_fifth)
     assert _evaluate(*argv) == 130
     assert signal.getsignal(signal.SIGTERM) is handler
     state = run / "evaluation" / ".state"
@@ -468,7 +457,7 @@ def test_unknown_attack_or_large_step(capsys, run, test_set):
     flag_values = command_flags.evaluation_flags()
     argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
     assert runner.run(evaluate.main, flag_values, description="", argv=argv) == 2
-    assert "unknown attack 'deepfool'; there are fgsm" in capsys.readouterr().err
+    assert "unknown attack 'deepfool'; there are apgd_ce" in capsys.readouterr().err
     assert "at most epsilon" in _refused(capsys, f"--run_dir={run}", "--step_size=0.2")
     assert test_set == []
     assert not (run / "evaluation").exists()

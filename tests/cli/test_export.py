@@ -189,6 +189,16 @@ def test_a_killed_export_does_not_disturb_the_next(model, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
 
 
+@pytest.mark.parametrize("image_shape", [(9, 14, 1), (50, 30, 3)])
+def test_any_size_and_one_or_three_channels(image_shape, tmp_path):
+    model = make_classifier(image_shape)
+    saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
+    pixels = random_pixels(2, *image_shape)
+    signature = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_bytes"]
+    answer = signature(image_bytes=tf.constant([png(image) for image in pixels]))
+    np.testing.assert_allclose(answer["logits"], model(unit(pixels)), atol=1e-4)
+
+
 def test_a_mirrored_classifier_is_exported(tmp_path):
     devices = tf.config.list_logical_devices("CPU")
     with tf.distribute.MirroredStrategy(devices[:2]).scope():

@@ -11,9 +11,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf import evaluate, export, predict, train
+from fsgan_tf.data.sources.digits import DigitsSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.models import saving
+from fsgan_tf.runs.checkpoints import Checkpoints
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
@@ -108,12 +110,63 @@ def test_other_commands_take_the_run(run, tmp_path, capsys):
     assert "digit.png" in capsys.readouterr().out
 
 
-def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path):
+@pytest.fixture
+def read_splits(monkeypatch) -> list[str]:
+    """The splits of the digits that are read, in order."""
+    splits, read = [], DigitsSource.read
+
+    def noted(self, split):
+        splits.append(split)
+        return read(self, split)
+
+    monkeypatch.setattr(DigitsSource, "read", noted)
+    return splits
+
+
+def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path, read_splits):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
     arguments.append(f"--output_dir={tmp_path}")
     assert call(evaluate, *arguments) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)
+    assert read_splits == ["train"]
+
+
+def test_training_reads_the_test_set_once_its_last_epoch_is_saved(
+    tmp_path, read_splits, monkeypatch
+):
+    save = Checkpoints.save
+
+    def noted(self, method, progress, writes=True):
+        save(self, method, progress, writes)
+        read_splits.append(f"epoch {progress.epoch}")
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    flags = [*TINY, "--method=standard", "--epochs=1", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*flags, "--eval_examples=0") == 0
+    assert read_splits == ["train", "epoch 0", "epoch 1"]
+    read_splits.clear()
+    assert _train(*flags, "--epochs=2") == 0
+    assert read_splits == ["train", "epoch 2", "test"]
+
+
+def test_without_held_out_images_all_are_trained_on_and_the_loss_alone_is_watched(tmp_path, capsys):
+    """1,437 digits are in the training set; the second command reads the rows again."""
+    run = RunDirectory(tmp_path / "run")
+    flags = ["--method=standard", "--validation_examples=0", "--batch_size=479"]
+    flags += ["--precision=float32", "--eval_examples=0", f"--run_dir={run.path}"]
+    for epochs in (1, 2):
+        assert _train(*flags, f"--epochs={epochs}") == 0
+    printed = capsys.readouterr().out
+    assert "1437 training and 0 validation images" in printed
+    rows = run.metrics.read()
+    assert [row["step"] for row in rows] == [3, 6]
+    for row in rows:
+        assert np.isfinite(row["loss"])
+        assert not [name for name in row if name.startswith(("clean", "one_step", "robust", "val"))]
+    arguments = [f"--run_dir={run.path}", "--split=validation", "--attacks=fgsm"]
+    assert call(evaluate, *arguments) == 2
+    assert "no images of digits were held out" in capsys.readouterr().err
 
 
 def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):

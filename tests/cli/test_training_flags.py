@@ -6,7 +6,7 @@ from fsgan_tf import train
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.runs.configuration import TrainingConfiguration, groups, readers
-from tests.commands import ROOT, call
+from tests.commands import ROOT, call, python
 
 CONFIGS = ROOT / "configs"
 
@@ -148,7 +148,9 @@ def test_help_groups_the_flags_and_shows_what_applies_to_a_method():
     whole = training_flags.help_text(["--help"])
     assert all(f"--{name}:" in whole or f"--[no]{name}:" in whole for name in readers())
     titles = [line for line in whole.splitlines() if line.endswith(":") and line[0] != " "]
-    assert titles[:4] == ["training:", "data:", "network wide_resnet:", "every method:"]
+    assert titles[:2] == ["training:", "data:"]
+    order = [titles.index(title) for title in ("network wide_resnet:", "every method:")]
+    assert order == sorted(order)
     assert {"method fs_gan:", "method pgd_at:"} <= set(titles)
     of_one = training_flags.help_text(["--help", "--method=pgd_at"])
     assert "--adversary_mode" in of_one
@@ -161,3 +163,37 @@ def test_no_two_parts_of_a_training_have_a_flag_of_one_name():
         kinds = {group.partition(" ")[0] for group in reading}
         assert len(kinds) == 1, (name, reading)
     assert {"training", "data", "method fs_gan", "network wide_resnet"} <= set(groups())
+
+
+def _configured(*arguments: object) -> TrainingConfiguration:
+    """As the command has it."""
+    values = training_flags.training_flags()
+    values(["train", *map(str, arguments)])
+    return training_flags.configuration(values)
+
+
+def test_a_run_directory_alone_goes_on_with_the_flags_of_its_run(tmp_path):
+    first = _configured(f"--run_dir={tmp_path}", "--method=pgd_at", "--momentum=0.5", "--epochs=3")
+    (tmp_path / "flags.txt").write_text(first.to_flags())
+    assert _configured(f"--run_dir={tmp_path}") == first
+    longer = _configured(f"--run_dir={tmp_path}", "--epochs=9").values()
+    assert longer == {**first.values(), "epochs": 9}
+    # Any other flag makes it a command of its own, which the run directory then compares.
+    assert _configured(f"--run_dir={tmp_path}", "--method=pgd_at").method.momentum == 0.9
+
+
+def test_relative_paths_to_images_are_recorded_for_use_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _parse("--dataset=photos").data.dataset == str(tmp_path / "photos")
+    values = _parse("--dataset=cifar10", "--data_dir=sets", "--class_names=names.txt").values()
+    assert values["dataset"] == "cifar10"
+    assert values["data_dir"] == str(tmp_path / "sets")
+    assert values["class_names"] == str(tmp_path / "names.txt")
+    assert _parse("--dataset=digits").data.dataset == "digits"
+
+
+def test_an_error_in_the_flags_comes_before_tensorflow():
+    done = python("-m", "fsgan_tf.train", "--method=pgd_at", "--latent_dim=3")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr

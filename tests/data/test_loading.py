@@ -154,6 +154,8 @@ def test_a_stream_from_a_later_epoch_is_the_uninterrupted_one(augmentation):
         np.testing.assert_array_equal(expected["label"], actual["label"])
         np.testing.assert_array_equal(expected["image"], actual["image"])
     assert np.any(whole[0]["image"] != resumed[0]["image"])
+    within = loading.training_batches(split, first_epoch=2, first_batch=2, **arguments)
+    np.testing.assert_array_equal(take(within, 1)[0]["image"], whole[8]["image"])
 
 
 def test_seeds_give_other_orders_and_augmentations():

@@ -314,3 +314,87 @@ def test_damaged_metadata_is_told(svhn_copy, no_network):
 def test_more_memory_than_the_machine_has_is_refused(svhn_dir):
     with pytest.raises(UserError, match="GB of memory.*--image_size"):
         loading.load("svhn_cropped", data_dir=str(svhn_dir), image_size=(1_000_000, 1_000_000))
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    store(tmp_path, "tiny", GREY, train=examples(30), test=examples(10))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["tiny:2.0.0", "tiny/config", "tiny/config:1.0.0"])
+def test_what_is_there_is_said_where_another_version_is_asked_for(tiny, name):
+    with pytest.raises(UserError, match="tiny holds tiny:1.0.0; give") as error:
+        loading.load(name, data_dir=str(tiny))
+    assert "delete" not in str(error.value)
+    assert "move" not in str(error.value)
+
+
+def test_another_version_of_a_set_with_code(svhn_dir):
+    with pytest.raises(UserError, match=r"svhn_cropped holds svhn_cropped:3.1.0; give"):
+        loading.load("svhn_cropped:1.0.0", data_dir=str(svhn_dir))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("cifar10/3.0.2", "--dataset=cifar10:3.0.2"), ("a/b/1.0.0", "--dataset=a/b:1.0.0")],
+)
+def test_how_a_version_is_written_is_said(tmp_path, name, told):
+    with pytest.raises(UserError, match=told):
+        loading.load(name, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("inside", ["tiny", "tiny/1.0.0"])
+def test_a_data_dir_that_is_too_deep_downloads_nothing(tiny, inside, capsys, no_network):
+    capsys.readouterr()
+    with pytest.raises(UserError, match=f"give the folder above that: --data_dir={tiny}$"):
+        loading.load("tiny", data_dir=str(tiny / inside))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["cifar-10", "CIFAR10", "cifar_10"])
+def test_a_name_written_otherwise_is_suggested(tmp_path, name):
+    with pytest.raises(UserError, match=r"\(did you mean cifar10\?\)"):
+        loading.load(name, data_dir=str(tmp_path))
+
+
+def test_a_set_of_training_images_alone(tmp_path, capsys):
+    store(tmp_path, "tiny", GREY, train=examples(50))
+    capsys.readouterr()
+    options = {"data_dir": str(tmp_path)}
+    dataset = loading.load("tiny", **options)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 10)
+    assert dataset.test.name == "train[80%:]"
+    splits = (dataset.train, dataset.validation, dataset.test)
+    assert len({image.tobytes() for split in splits for image in split.images}) == 50
+    everything, _ = loading.load_split("tiny", **options)
+    assert (len(everything), everything.name) == (50, "train")
+    assert "tiny has no test split: all 50 images" in capsys.readouterr().err
+    held_out, _ = loading.load_split("tiny", trained_on=True, **options)
+    assert held_out.sha256() == dataset.test.sha256()
+
+
+def test_a_set_of_three_splits_is_watched_by_its_own(tmp_path):
+    store(tmp_path, "tiny", GREY, train=examples(30), validation=examples(6), test=examples(10))
+    dataset = loading.load("tiny", data_dir=str(tmp_path), validation_examples=4)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 4, 10)
+    read, _ = loading.load_split("tiny", "validation", data_dir=str(tmp_path))
+    assert (len(read), read.name) == (6, "validation")
+
+
+def test_nothing_held_out_trains_on_everything(tiny):
+    dataset = loading.load("tiny", data_dir=str(tiny), validation_examples=0)
+    assert (len(dataset.train), len(dataset.validation)) == (30, 0)
+
+
+@pytest.mark.parametrize("split", ["train[50%:]", "test[:5]"])
+def test_a_part_of_a_split(tiny, split):
+    read, _ = loading.load_split("tiny", split, data_dir=str(tiny))
+    assert (len(read), read.name) == ({"train[50%:]": 15, "test[:5]": 5}[split], split)
+
+
+@pytest.mark.parametrize("split", ["train[", "nowhere", "train[abc:]", "extra[:5]"])
+def test_a_split_that_is_none_is_one_line(tiny, split):
+    with pytest.raises(UserError, match="has no split .*it has train, test") as error:
+        loading.load_split("tiny", split, data_dir=str(tiny))
+    assert "\n" not in str(error.value)

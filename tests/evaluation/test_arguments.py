@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import by_names, evaluate
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.arguments import as_classifier, as_examples, require_answers
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,8 @@ def test_images_of_other_types_are_converted(convert, images, labels):
 
 
 def test_they_are_evaluated(honest, images, labels, threat_model):
-    result = evaluate(
-        honest, images.tolist(), labels.tolist(), threat_model, by_names(["fgsm"], 0.05)
-    )
-    expected = evaluate(honest, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    result = evaluate(honest, images.tolist(), labels.tolist(), epsilon=0.05, attacks=["fgsm"])
+    expected = evaluate(honest, images, labels, epsilon=0.05, attacks=["fgsm"])
     assert result.worst_case_accuracy == expected.worst_case_accuracy < result.clean_accuracy
 
 
@@ -83,5 +81,5 @@ def test_nan_everywhere_stops_the_evaluation(images, labels, threat_model):
         return tf.fill([tf.shape(pixels)[0], 4], np.nan) * pixels[:, 0, 0]
 
     with pytest.raises(UserError, match="the classifier answers NaN on 24 of 24 images"):
-        evaluate(nan, images, labels, threat_model, by_names(["fgsm"], 0.05))
+        evaluate(nan, images, labels, epsilon=0.05, attacks=["fgsm"])
     require_answers(23, 24)

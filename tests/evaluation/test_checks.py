@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import by_names
-from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.auto_pgd import AutoPGD
+from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.attacks.square import Square
-from fsgan_tf.attacks.transfer import Source, Transfer
+from fsgan_tf.attacks.transfer import Transfer
 from fsgan_tf.evaluation import checks
 from fsgan_tf.evaluation.checks import (
     convergence,
@@ -46,7 +47,7 @@ def _gather(logits_fn, images, labels, attacks=QUICK, *, epsilon=EPSILON, source
     if attacks and isinstance(attacks[0], str):
         attacks = by_names(attacks, epsilon)
     evaluator = Evaluator(logits_fn, ThreatModel(epsilon), len(labels))
-    result = evaluator.evaluate(images, labels, attacks, **options)
+    result = evaluator.attack(images, labels, attacks, **options)
     return evidence.Evidence(evaluator, images, labels, attacks, result, sources)
 
 
@@ -237,7 +238,7 @@ def test_a_classifier_that_looks_at_the_batch(honest, images, labels):
 
     gathered = _gather(against_the_mean, images, labels, [])
     assert radius.epsilon_zero_equals_clean(gathered).verdict == "pass"
-    alone = Evaluator(against_the_mean, ThreatModel(EPSILON), 1).evaluate(images, labels, [])
+    alone = Evaluator(against_the_mean, ThreatModel(EPSILON), 1).attack(images, labels, [])
     gathered = dataclasses.replace(gathered, result=alone)
     assert radius.epsilon_zero_equals_clean(gathered).verdict == "fail"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import by_names, evaluate
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
 
 
 def _check(name, logits_fn, images, labels, threat_model):
-    result = evaluate(logits_fn, images, labels, threat_model, by_names(["fgsm"], 0.05))
+    result = evaluate(logits_fn, images, labels, epsilon=0.05, attacks=["fgsm"])
     return next(check for check in result.checks if check.name == name)
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.projected_gradient import ProjectedGradient, climb
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient, climb
 from fsgan_tf.evaluation import curves
 from fsgan_tf.threat_model import ThreatModel
 

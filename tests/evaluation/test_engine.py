@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, Source, by_names, evaluate
-from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts import attacked_classifier
+from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation.engine import _random_key
+from fsgan_tf.evaluation.engine import Evaluator, _random_key
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -34,7 +36,7 @@ class FixedAttack:
 
 def _attacked(logits_fn, images, labels, threat_model, attacks, **options):
     """What `evaluate` finds, without the checks."""
-    return Evaluator(logits_fn, threat_model, len(images)).evaluate(
+    return Evaluator(logits_fn, threat_model, len(images)).attack(
         images, labels, attacks, **options
     )
 
@@ -71,7 +73,7 @@ def test_compacting_survivors_changes_nothing(batch_size, network, network_label
     expected = _plain_loop(network, images, network_labels, ball, attacks, seed=4)
     assert 0 < expected.sum() < len(images)
     for standalone in (False, True):
-        result = Evaluator(network, ball, batch_size).evaluate(
+        result = Evaluator(network, ball, batch_size).attack(
             images, network_labels, attacks, seed=4, standalone=standalone
         )
         np.testing.assert_array_equal(result.robust, expected)
@@ -82,7 +84,7 @@ def test_cheap_attacks_run_first_and_the_others_see_survivors(
 ):
     attacks = by_names(["cw9", "pgd3", "fgsm"], ball.epsilon)
     evaluator = Evaluator(network, ball, 8)
-    cascade = evaluator.evaluate(images, network_labels, attacks)
+    cascade = evaluator.attack(images, network_labels, attacks)
     assert [attack.name for attack in cascade.attacks] == ["fgsm", "pgd3", "cw9"]
     assert [attack.standalone for attack in cascade.attacks] == [True, False, False]
     assert np.sum([attack.fooled for attack in cascade.attacks], axis=0).max() == 1
@@ -90,10 +92,10 @@ def test_cheap_attacks_run_first_and_the_others_see_survivors(
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[-1] == cascade.worst_case_accuracy
 
-    standalone = evaluator.evaluate(images, network_labels, attacks, standalone=True)
+    standalone = evaluator.attack(images, network_labels, attacks, standalone=True)
     for attack in standalone.attacks:
         assert attack.standalone
-        alone = evaluator.evaluate(images, network_labels, by_names([attack.name], ball.epsilon))
+        alone = evaluator.attack(images, network_labels, by_names([attack.name], ball.epsilon))
         assert attack.accuracy == alone.worst_case_accuracy
         np.testing.assert_array_equal(attack.fooled, alone.attacks[0].fooled)
 
@@ -103,7 +105,7 @@ def test_restarts_only_add_to_what_is_fooled(network, network_labels, images, ba
 
     def fooled(restarts, seed):
         attacks = by_names(["pgd1"], ball.epsilon, restarts=restarts)
-        return evaluator.evaluate(images, network_labels, attacks, seed=seed).attacks[0].fooled
+        return evaluator.attack(images, network_labels, attacks, seed=seed).attacks[0].fooled
 
     gained = 0
     for seed in range(8):
@@ -124,7 +126,7 @@ def test_a_restart_spends_nothing_on_what_is_fooled(honest, images, labels, thre
             (fgsm,) = by_names(["fgsm"], threat_model.epsilon)
             return fgsm.run(classifier, threat_model, images, labels, seeds, restart)
 
-    result = Evaluator(honest, threat_model, 8).evaluate(images, labels, [Counting(None)])
+    result = Evaluator(honest, threat_model, 8).attack(images, labels, [Counting(None)])
     correct, robust = np.flatnonzero(result.clean_correct), np.flatnonzero(result.robust)
     assert len(robust) < len(correct)
     np.testing.assert_array_equal(np.concatenate(batches), [*correct, *robust, *robust])
@@ -135,7 +137,7 @@ def test_same_seed_same_result_other_seed_other_starts(network, network_labels, 
     evaluator = Evaluator(network, ball, 8)
 
     def outcome(seed):
-        result = evaluator.evaluate(images, network_labels, attacks, seed=seed)
+        result = evaluator.attack(images, network_labels, attacks, seed=seed)
         return np.stack(list(_fooled(result).values()))
 
     np.testing.assert_array_equal(outcome(1), outcome(1))
@@ -153,7 +155,7 @@ def test_an_examples_seed_is_of_the_attack_the_restart_and_its_index(honest, ima
                 found.update({(restart, seed[1]): tuple(seed) for seed in seeds.numpy()})
                 return super().run(classifier, threat_model, images, labels, seeds, restart)
 
-        Evaluator(honest, ball, batch_size).evaluate(
+        Evaluator(honest, ball, batch_size).attack(
             images[:chosen], labels[:chosen], [Noting(lambda pixels: pixels)], seed=2
         )
         return found
@@ -183,7 +185,7 @@ def test_a_rest_is_padded_little(count, sizes, honest, threat_model):
 def test_small_batches_find_what_full_ones_find(network, images, network_labels, ball):
     (attack,) = by_names(["cw60"], ball.epsilon)
     whole, parts = (
-        Evaluator(network, ball, size).evaluate(images, network_labels, [attack])
+        Evaluator(network, ball, size).attack(images, network_labels, [attack])
         for size in (len(images), 16)
     )
     np.testing.assert_array_equal(whole.robust, parts.robust)
@@ -200,20 +202,20 @@ def test_evaluating_again_traces_nothing_and_sees_new_weights(
         return network(pixels, training=False)
 
     evaluator = Evaluator(logits_fn, ball, 8)
-    first = evaluator.evaluate(
+    first = evaluator.attack(
         images, network_labels, by_names(["fgsm", "pgd2", "cw2"], ball.epsilon)
     )
-    # The forward pass, and the gradient of each loss.
-    assert len(traces) == 3
+    # The forward pass, whose trace every gradient differentiates.
+    assert len(traces) == 1
     head = network.layers[-1]
     head.set_weights([-weight for weight in head.get_weights()])
-    second = evaluator.evaluate(
+    second = evaluator.attack(
         images[:13],
         network_labels[:13],
         by_names(["pgd5", "cw3"], ball.epsilon, restarts=2),
         seed=9,
     )
-    assert len(traces) == 3
+    assert len(traces) == 1
     assert second.clean_accuracy < first.clean_accuracy
 
 
@@ -221,7 +223,7 @@ def test_claims_are_verified(honest, images, labels, threat_model):
     dark = tf.zeros_like(images)[:1]
 
     def verdict(found):
-        result = Evaluator(honest, threat_model, 8).evaluate(images, labels, [FixedAttack(found)])
+        result = Evaluator(honest, threat_model, 8).attack(images, labels, [FixedAttack(found)])
         return result.attacks[0].fooled.sum(), result.attacks[0].refused
 
     num_correct = Evaluator(honest, threat_model, 8).correct(images, labels).sum()
@@ -230,6 +232,28 @@ def test_claims_are_verified(honest, images, labels, threat_model):
     assert verdict(lambda pixels: pixels * np.nan) == (0, num_correct)
     # Feasible, but classified as before.
     assert verdict(lambda pixels: pixels) == (0, num_correct)
+
+
+def test_a_wrong_view_with_fused_normalisation_flatters_nobody(
+    network, network_labels, images, threat_model, monkeypatch
+):
+    """Attacks climb the view; what counts is what the classifier as it was given says."""
+    attacks = by_names(["pgd5", "fab_t"], threat_model.epsilon)
+    right = Evaluator(network, threat_model, 24).attack(images, network_labels, attacks)
+    assert right.clean_accuracy > 0
+    assert right.worst_case_accuracy < right.clean_accuracy
+
+    def wrong_view(model):
+        """Answers with the next class."""
+        return keras.Sequential([model, keras.layers.Lambda(lambda z: tf.roll(z, 1, axis=1))])
+
+    monkeypatch.setattr(attacked_classifier, "with_fused_normalization", wrong_view)
+    wrong = Evaluator(network, threat_model, 24).attack(images, network_labels, attacks)
+    np.testing.assert_array_equal(wrong.clean_correct, right.clean_correct)
+    assert all(attack.refused for attack in wrong.attacks)
+    logits = network(wrong.examples.images, training=False).numpy()
+    np.testing.assert_array_equal(wrong.examples.predictions, logits.argmax(axis=1))
+    assert (wrong.examples.predictions != wrong.examples.labels).all()
 
 
 def test_unclaimed_successes_count(honest, images, labels, threat_model):
@@ -290,7 +314,7 @@ def test_rounding_to_8_bits_is_verified_too(rise, epsilon, in_8_bits, brightness
     threat_model = ThreatModel(epsilon / 255)
     attack = FixedAttack(lambda pixels: pixels + rise / 255)
     for standalone in (False, True):
-        result = Evaluator(brightness_100[0], threat_model, 3).evaluate(
+        result = Evaluator(brightness_100[0], threat_model, 3).attack(
             *brightness_100[1:], [attack], standalone=standalone
         )
         assert result.attacks[0].fooled.all()
@@ -315,8 +339,8 @@ def test_accuracy_in_8_bits_follows_the_rule_of_accuracy(brightness_100):
 
     attacks = [raising("first", 0.3, 1, [0]), raising("second", 0.6, 2, [0, 1])]
     evaluator = Evaluator(brightness_100[0], ThreatModel(1 / 255), 4)
-    cascade = evaluator.evaluate(*brightness_100[1:], attacks)
-    alone = evaluator.evaluate(*brightness_100[1:], attacks, standalone=True)
+    cascade = evaluator.attack(*brightness_100[1:], attacks)
+    alone = evaluator.attack(*brightness_100[1:], attacks, standalone=True)
     assert [attack.accuracy for attack in cascade.attacks] == [0.75, 0.5]
     assert [attack.accuracy_8bit for attack in cascade.attacks] == [1, 0.75]
     assert cascade.worst_case_accuracy_8bit == 0.75
@@ -331,7 +355,7 @@ def test_accuracy_in_8_bits_follows_the_rule_of_accuracy(brightness_100):
 def test_the_first_verified_image_of_each_fooled_example_is_kept(
     network, network_labels, images, ball
 ):
-    result = Evaluator(network, ball, 7).evaluate(
+    result = Evaluator(network, ball, 7).attack(
         images, network_labels, by_names(["pgd2", "cw5"], ball.epsilon, restarts=2), standalone=True
     )
     found = result.examples
@@ -351,7 +375,7 @@ def test_the_first_verified_image_of_each_fooled_example_is_kept(
 
 def test_nothing_fooled_leaves_no_images(honest, images, labels, threat_model):
     attack = FixedAttack(lambda pixels: pixels)
-    found = Evaluator(honest, threat_model, 8).evaluate(images, labels, [attack]).examples
+    found = Evaluator(honest, threat_model, 8).attack(images, labels, [attack]).examples
     assert found.images.shape == (0, 8, 8, 1)
     assert found.attacks == ()
 
@@ -404,11 +428,11 @@ def test_two_devices_find_what_one_finds(network, network_labels, images, ball):
             sources=[Source("twin", source_copies, "runs/twin", "")],
         )
         attacks.append(Placed(lambda pixels: pixels))
-        return Evaluator(classifiers, ball, 4).evaluate(images, network_labels, attacks)
+        return Evaluator(classifiers, ball, 4).attack(images, network_labels, attacks)
 
     both = evaluate_on(copies(1.0), twins)
-    # The forward pass and the gradient of the classifier and of the source, on each device.
-    assert len(traces) == 2 * (2 + 2)
+    # The forward passes of the classifier and of the source, on each device.
+    assert len(traces) == 2 * (1 + 1)
     alone = evaluate_on(network, (AttackedClassifier(twins[0].logits),))
     assert_same(both, alone)
     for device in devices:
@@ -424,7 +448,7 @@ def test_an_error_on_one_of_two_devices_is_not_swallowed(network, network_labels
         raise RuntimeError("no luck")
 
     with pytest.raises(RuntimeError, match="no luck"):
-        evaluator.evaluate(images, network_labels, [FixedAttack(fail)])
+        evaluator.attack(images, network_labels, [FixedAttack(fail)])
 
 
 def test_uint8_images_are_those_over_255(honest, images, labels, threat_model):
@@ -482,4 +506,6 @@ def test_progress_shows_a_bar_on_a_terminal(
 )
 def test_bad_examples_are_refused(change, message, honest, images, labels, threat_model):
     with pytest.raises(UserError, match=message):
-        evaluate(honest, *change(images, labels), threat_model, by_names(["fgsm"], 0.05))
+        Evaluator(honest, threat_model, 24).attack(
+            *change(images, labels), by_names(["fgsm"], 0.05)
+        )

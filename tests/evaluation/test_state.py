@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, by_names
-from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import RunError
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.outcome import Outcome, Task
+from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.state import EvaluationState, fingerprint
 from fsgan_tf.threat_model import ThreatModel
 
@@ -20,13 +22,13 @@ def _fingerprint(**changes):
         "classifier_sha256": "12" * 32,
         "dataset_sha256": "34" * 32,
         "model_options": {},
-        "batch_size": 8,
-        "seed": 0,
-        "standalone": False,
     }
     attacks = by_names(changes.pop("attacks", ["pgd3"]), 0.05)
     threat_model = ThreatModel(changes.pop("epsilon", 0.05))
-    return fingerprint(attacks, threat_model, **{**options, **changes})
+    how = {
+        name: changes.pop(name) for name in ("batch_size", "seed", "standalone") if name in changes
+    }
+    return fingerprint(Request(threat_model, attacks, **how), **{**options, **changes})
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_result(network, network_label
     evaluator = Evaluator(network, ThreatModel(0.02), 5)
 
     def evaluate(attacks, state=None):
-        return evaluator.evaluate(images, network_labels, attacks, state=state)
+        return evaluator.attack(images, network_labels, attacks, state=state)
 
     whole = [Mortal(pgd), Mortal(cw)]
     expected = evaluate(whole)
@@ -191,23 +193,23 @@ def test_seconds_count_what_ran_before_the_kill(honest, images, labels, threat_m
     (fgsm,) = by_names(["fgsm"], threat_model.epsilon)
     evaluator = Evaluator(honest, threat_model, 24)
     state = EvaluationState(folder, _fingerprint())
-    first = evaluator.evaluate(images, labels, [fgsm], state=state)
+    first = evaluator.attack(images, labels, [fgsm], state=state)
     task = Task(fgsm, 0, 0, np.resize(np.flatnonzero(first.clean_correct), 24))
     state.write(task, state.read(task, (8, 8, 1))._replace(seconds=1000.0))
-    assert evaluator.evaluate(images, labels, [fgsm], state=state).attacks[0].seconds == 1000
+    assert evaluator.attack(images, labels, [fgsm], state=state).attacks[0].seconds == 1000
 
 
 def test_a_state_works_on_several_devices(network, network_labels, images, ball, folder):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     (fgsm,) = by_names(["fgsm"], ball.epsilon)
-    alone = Evaluator(network, ball, 5).evaluate(images, network_labels, [fgsm])
+    alone = Evaluator(network, ball, 5).attack(images, network_labels, [fgsm])
     copies = [AttackedClassifier(network, device) for device in devices]
     results = []
     for attack in (Mortal(fgsm, killed_in=2), Mortal(fgsm)):
         state = EvaluationState(folder, _fingerprint())
         try:
             evaluator = Evaluator(copies, ball, 5)
-            results.append(evaluator.evaluate(images, network_labels, [attack], state=state))
+            results.append(evaluator.attack(images, network_labels, [attack], state=state))
         except Killed:
             assert len(list(folder.glob("*.npz"))) == 2
     assert_same(results[0], alone)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from fsgan_tf.attacks import Evaluator, by_names
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.models import heads
 from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.threat_model import ThreatModel
@@ -81,7 +82,7 @@ def test_a_saturated_softmax_is_not_robust_as_its_logarithm_would_have_it(tmp_pa
 
     attacks = by_names(["pgd10", "cw10"], 0.05)
     results = [
-        Evaluator(logits_fn, ThreatModel(0.05), 24).evaluate(images, labels, attacks)
+        Evaluator(logits_fn, ThreatModel(0.05), 24).attack(images, labels, attacks)
         for logits_fn in (keras.Model(inputs, quadrants), classifier.logits_fn)
     ]
     assert results[0].worst_case_accuracy == results[1].worst_case_accuracy < 1

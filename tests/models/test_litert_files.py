@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, by_names
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.models import loading
 from fsgan_tf.models.litert_files import load_litert_model
 from fsgan_tf.threat_model import ThreatModel
@@ -37,7 +38,7 @@ def test_it_is_attacked_without_gradients(write, native, pixels):
     assert "no gradients: only attacks that need none" in classifier.upper_bound.detail
     labels = native(pixels).numpy().argmax(axis=1)
     attacks = by_names(["square"], 0.3)
-    result = Evaluator(classifier.logits_fn, ThreatModel(0.3), 12).evaluate(pixels, labels, attacks)
+    result = Evaluator(classifier.logits_fn, ThreatModel(0.3), 12).attack(pixels, labels, attacks)
     assert result.clean_accuracy == 1
     assert result.worst_case_accuracy < 1
 

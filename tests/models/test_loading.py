@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import Evaluator, by_names
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.models import export_folder, loading, model_flags, saving
 from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.models.preprocessing import Preprocessing
@@ -51,7 +52,7 @@ def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
     labels = tf.argmax(expected, axis=1, output_type=tf.int32).numpy()
     attacks = by_names(["fgsm", "pgd3", "cw3"], 0.05)
     results = [
-        Evaluator(logits_fn, ThreatModel(0.05), len(pixels)).evaluate(pixels, labels, attacks)
+        Evaluator(logits_fn, ThreatModel(0.05), len(pixels)).attack(pixels, labels, attacks)
         for logits_fn in (native, classifier.logits_fn)
     ]
     assert 0 < results[0].worst_case_accuracy < 1

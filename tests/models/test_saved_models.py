@@ -185,6 +185,7 @@ def test_integers_let_no_gradient_through(tmp_path, pixels):
     )
     classifier = load_saved_model(path)
     assert not classifier.differentiable
+    assert "no gradients: only attacks that need none" in classifier.upper_bound.detail
     assert "takes uint8, through which no gradient flows" in classifier.notes[0]
     np.testing.assert_array_equal(
         classifier.logits_fn(pixels), np.round(pixels[:, 1, 2] * np.float32(255))

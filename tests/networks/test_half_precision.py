@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.attacks import by_names, evaluate
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
 from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.models.saved_models import load_saved_model
 from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
-from fsgan_tf.threat_model import ThreatModel
 
 layers = keras.layers
 
@@ -76,7 +75,7 @@ def test_no_gradient_stays_none(pixels):
 
 
 def _accuracies(classifier, pixels, labels):
-    result = evaluate(classifier, pixels, labels, ThreatModel(0.02), by_names(["pgd20"], 0.02))
+    result = evaluate(classifier, pixels, labels, epsilon=0.02, attacks=["pgd20"])
     return result.clean_accuracy, result.worst_case_accuracy
 
 

@@ -31,7 +31,7 @@ def test_networks_are_pinned(home, backend):
 
 
 def test_keras_on_another_backend_is_refused_in_one_line():
-    code = "import keras; keras.config.backend = lambda: 'jax'; import fsgan_tf.networks"
+    code = "import keras; keras.config.backend = lambda: 'jax'; import fsgan_tf.networks.weights"
     done = python("-c", code)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("fsgan_tf.errors.UserError: Keras runs on jax, and fsgan_tf needs")

@@ -30,6 +30,7 @@ def _tables(text):
 def test_headline():
     text = markdown_page.page(result("pass", "warn"), MANIFEST)
     assert text.startswith("# Robustness of runs/a\n")
+    assert "## For a model card\n\nRobust accuracy: 62.5% of 40 images" in text
     assert "**62.5%** of 40 images (digits, test)" in text
     assert "**95.0%** without attack, **65.0%** once adversarial images are rounded" in text
     assert "\n\n**Verdict: upper bound.** Detail 1. Advice 1.\n\n" in text

@@ -54,3 +54,17 @@ def test_the_least_robust_class_comes_first():
 def test_a_radius_reads_the_same_everywhere():
     assert report_text.in_255ths(0.05) == "12.75/255"
     assert report_text.in_255ths(8 / 255) == "8/255"
+
+
+def test_a_model_card_says_all_that_a_figure_needs():
+    card = report_text.model_card(result("warn"), MANIFEST)
+    assert card.startswith("Robust accuracy: 62.5% of 40 images (digits, test) are classified")
+    for words in (
+        "95% interval 47.0% to 75.8%",
+        "clean accuracy 95.0% of 40",
+        "linf norm at most 0.031373 (8/255)",
+        "suite quick (pgd20, square)",
+        "2026-11-27 09:30 UTC, seed 3",
+        "Verdict: upper bound.",
+    ):
+        assert words in card

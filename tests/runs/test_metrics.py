@@ -47,3 +47,10 @@ def test_metrics_with_a_damaged_line_name_it(tmp_path, line):
     metrics.file.write_text(f"{whole}\n{line}\n{whole}\n")
     with pytest.raises(UserError, match=r"metrics.jsonl, line 2"):
         metrics.read()
+
+
+def test_rows_of_a_training_that_holds_no_images_out_are_read(tmp_path):
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    row = {"epoch": 0, "step": 4, "images_per_second": 9.5, "loss": 0.5}
+    metrics.append(row)
+    assert metrics.read() == [row]

@@ -213,12 +213,13 @@ def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys,
 
 
 def _accuracies_of_ours(task, names):
-    from fsgan_tf.attacks import Evaluator, by_names
+    from fsgan_tf.attacks.registry import by_names
+    from fsgan_tf.evaluation.engine import Evaluator
     from fsgan_tf.threat_model import ThreatModel
 
     evaluator = Evaluator(task.restored.model, ThreatModel(task.epsilon), task.batch_size)
     attacks = by_names(names, task.epsilon)
-    result = evaluator.evaluate(task.images, task.labels, attacks, standalone=True)
+    result = evaluator.attack(task.images, task.labels, attacks, standalone=True)
     return {name: result.accuracy(name) for name in names}
 
 

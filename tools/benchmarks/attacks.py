@@ -178,7 +178,8 @@ def _load(task: Task) -> _Examples:
 
 
 def _ours(examples: _Examples, names: list[str], restarts: int) -> _Attacker:
-    from fsgan_tf.attacks import Evaluator, by_names
+    from fsgan_tf.attacks.registry import by_names
+    from fsgan_tf.evaluation.engine import Evaluator
     from fsgan_tf.threat_model import ThreatModel
 
     def run() -> float:
@@ -186,7 +187,7 @@ def _ours(examples: _Examples, names: list[str], restarts: int) -> _Attacker:
             examples.model, ThreatModel(examples.epsilon), min(_BATCH_SIZE, len(examples.images))
         )
         attacks = by_names(names, examples.epsilon, restarts=restarts)
-        return evaluator.evaluate(examples.images, examples.labels, attacks).worst_case_accuracy
+        return evaluator.attack(examples.images, examples.labels, attacks).worst_case_accuracy
 
     return run
 

@@ -11,13 +11,12 @@ forward passes of a batch; what fools at once is not attacked on.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from fsgan_tf.attacks.attack import Attack
-from fsgan_tf.attacks.transfer import Source
+from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks import (
     clean_accuracy,
@@ -29,10 +28,8 @@ from fsgan_tf.evaluation.checks import (
     soundness,
 )
 from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, Diagnosis, Result
-
-if TYPE_CHECKING:
-    from fsgan_tf.evaluation.engine import Evaluator
 
 # Images the checks should look at: enough to see what would mislead anybody, and cheap.
 SAMPLE_SIZE = 64
@@ -66,7 +63,7 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
 
 
 def diagnose(
-    evaluator: "Evaluator",
+    evaluator: Evaluator,
     images: np.ndarray,
     labels: np.ndarray,
     attacks: Sequence[Attack],

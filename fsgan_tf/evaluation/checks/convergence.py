@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from fsgan_tf.attacks.attacked_classifier import is_misclassified
-from fsgan_tf.attacks.projected_gradient import ProjectedGradient
+from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks.evidence import Evidence, climbs, judged, level, skipped
 from fsgan_tf.evaluation.checks.gain import gain

@@ -3,21 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attack
-from fsgan_tf.attacks.attacked_classifier import is_misclassified
-from fsgan_tf.attacks.auto_pgd import AutoPGD
-from fsgan_tf.attacks.projected_gradient import Path, ProjectedGradient, climb
+from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
+from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
+from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, climb
+from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
+from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, EpsilonCurve, Result
-
-if TYPE_CHECKING:
-    from fsgan_tf.attacks.transfer import Source
-    from fsgan_tf.evaluation.engine import Evaluator
 
 # Attacks that climb a loss by its gradient. FAB minimises a distance instead.
 Climbing = ProjectedGradient | AutoPGD
@@ -53,7 +51,7 @@ class Sample:
       logits: float32 `[b, k]`, without attack.
     """
 
-    def __init__(self, evaluator: "Evaluator", images: np.ndarray, labels: np.ndarray):
+    def __init__(self, evaluator: Evaluator, images: np.ndarray, labels: np.ndarray):
         """Takes the batch and classifies it."""
         self.count = min(len(labels), evaluator.batch_size)
         batch = next(evaluator.batches(np.arange(self.count)))
@@ -83,12 +81,12 @@ class Evidence:
       sources: other classifiers.
     """
 
-    evaluator: "Evaluator"
+    evaluator: Evaluator
     images: np.ndarray
     labels: np.ndarray
     attacks: Sequence[Attack]
     result: Result
-    sources: Sequence["Source"]
+    sources: Sequence[Source]
 
     @functools.cached_property
     def sample(self) -> Sample:
@@ -134,7 +132,7 @@ class Evidence:
         )
 
     @property
-    def undefended(self) -> "Source | None":
+    def undefended(self) -> Source | None:
         """A source trained without a defence, if one was given."""
         return next((source for source in self.sources if source.method == "standard"), None)
 
@@ -161,7 +159,7 @@ class Evidence:
         """Bool `[m]`, which of m examples attacks fool, from starts the evaluation did not try."""
         if not len(indices):
             return np.zeros(0, bool)
-        found = self.evaluator.evaluate(
+        found = self.evaluator.attack(
             self.images[indices], self.labels[indices], attacks, seed=self.result.seed + 1
         )
         return found.clean_correct & ~found.robust
@@ -190,7 +188,7 @@ class Evidence:
 
 
 def twenty_steps(loss: str, epsilon: float) -> ProjectedGradient:
-    """PGD-20 or C&W-20 as the catalogue has them."""
+    """PGD-20 or C&W-20 as their files have them."""
     name = {"cross_entropy": "pgd20", "margin": "cw20"}[loss]
     return ProjectedGradient(
         name, loss=loss, num_steps=20, step_size=epsilon / 4, random_start=True, restarts=1

@@ -1,6 +1,6 @@
 """What a further attack gains on the images that the evaluation left standing."""
 
-from fsgan_tf.attacks.attack import Attack
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level
 from fsgan_tf.evaluation.result import Check
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.utils import compute_gradient
 
 from fsgan_tf import stateless_random
-from fsgan_tf.attacks import losses
+from fsgan_tf.attacks.parts import losses
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged
 from fsgan_tf.evaluation.result import Check
 
@@ -47,9 +46,8 @@ def gradients_exist(evidence: Evidence) -> Check:
 def _gradients(evidence: Evidence, loss: Callable[..., tf.Tensor]) -> np.ndarray:
     """Of every image of the sample, `[count, pixels]`."""
     sample = evidence.sample
-    classifier = evidence.evaluator.classifier
-    gradient = compute_gradient(
-        classifier.recording_logits_fn, loss, sample.images, sample.labels, False
+    _, _, gradient = evidence.evaluator.classifier.loss_and_gradient(
+        sample.images, lambda logits: loss(labels=sample.labels, logits=logits)
     )
     return sample.rows(gradient).reshape(sample.count, -1)
 

@@ -2,16 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attack, Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.projected_gradient import random_start
-from fsgan_tf.attacks.saved_examples import SavedExamples
-from fsgan_tf.attacks.spsa import SPSA
+from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.projected_gradient import random_start
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Transfer
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped, twenty_steps
@@ -30,8 +28,6 @@ _QUERIES = 100
 # Carlini et al., arXiv:1902.06705, draw 10,000 times; what fools more than one image of a batch in
 # these few was no needle.
 _DRAWS = 25
-# Attacks that do not see the classifier's gradient, or may owe their images to one that did not.
-_BLIND = (Square, SPSA, Transfer, SavedExamples)
 _WARNING = (
     "The white-box attacks were misled: look for masked gradients, attack the defence's own "
     "mechanism, and do not publish the figure."
@@ -45,6 +41,8 @@ class _RandomNoise:
     name: str
     num_draws: int
     restarts: int = 1
+
+    access: ClassVar[Access] = "none"
 
     @property
     def cost(self) -> int:
@@ -77,7 +75,7 @@ def white_box_beats_black_box(evidence: Evidence) -> Check:
     """AutoAttack's flag for Square; arXiv:1902.06705, section 4.2."""
     holds = "Knowing the gradient helps, as it should."
     name = "white_box_beats_black_box"
-    rivals = [attack for attack in evidence.attacks if isinstance(attack, (Square, SPSA))]
+    rivals = [attack for attack in evidence.attacks if attack.access == "outputs"]
     if rivals:
         return _missed_by_white_box(name, evidence, rivals, holds=holds)
     return gain(
@@ -167,7 +165,7 @@ def _missed_by_white_box(
     name: str, evidence: Evidence, rivals: Sequence[Attack], *, holds: str
 ) -> Check:
     """Whether attacks without the classifier's gradient fool what those with it do not."""
-    white_box = [attack for attack in evidence.attacks if not isinstance(attack, _BLIND)]
+    white_box = [attack for attack in evidence.attacks if attack.access == "gradients"]
     if not white_box:
         return skipped(name, "No white-box attack ran.", advice="Add cw20 or the strong suite.")
     results = {attack.name: attack for attack in evidence.result.attacks}

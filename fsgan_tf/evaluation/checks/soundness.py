@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attacked_classifier import is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
 from fsgan_tf.evaluation.result import Check
 
@@ -28,7 +28,7 @@ def successes_verified(evidence: Evidence) -> Check:
     harmless = 0
     for padded in evidence.evaluator.batches(batch):
         pixels, labels = evidence.evaluator.take(examples.images, examples.labels, padded)
-        wrong = is_misclassified(evidence.evaluator.classifier.logits(pixels), labels)
+        wrong = is_misclassified(evidence.evaluator.classifier.given_logits(pixels), labels)
         harmless = int(np.sum(~wrong.numpy()[: len(batch)]))
     many = infeasible or harmless or refused > _MANY_REFUSED * evidence.result.num_examples
     return judged(

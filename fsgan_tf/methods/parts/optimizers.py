@@ -128,6 +128,7 @@ def built(given: Any, variables: list, *, loss_scaling: bool) -> keras.optimizer
     if loss_scaling and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
+    # Keras has no public name for them, and says so of a wrong one only in the midst of a step.
     owned = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
     if {id(variable) for variable in owned} != {id(variable) for variable in variables}:
         raise ValueError(

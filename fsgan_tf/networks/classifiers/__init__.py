@@ -50,6 +50,8 @@ def build(
     Returns:
       A model of float32 `[b, h, w, c]` images in [0, 1] to float32 logits `[b, K]`.
     """
+    # For files that import Keras themselves.
+    importlib.import_module("fsgan_tf.networks.keras_settings")
     module = importlib.import_module(f"{__name__}.{name}")
     return module.build(
         architecture_settings, num_classes=num_classes, image_shape=image_shape, dtype=dtype

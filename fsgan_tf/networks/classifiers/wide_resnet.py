@@ -11,10 +11,10 @@ units; global average pooling instead of 8x8 pooling (the same at 32x32).
 import dataclasses
 from collections.abc import Callable
 
-import keras
 from keras import layers
 
 from fsgan_tf import settings
+from fsgan_tf.networks.keras_settings import keras
 from fsgan_tf.settings import setting
 
 

@@ -17,10 +17,10 @@ the last features by z (Perez et al. 2018, arXiv:1709.07871, the gain without th
 import functools
 from collections.abc import Callable
 
-import keras
 from keras import layers
 
 from fsgan_tf.networks.conditional_normalization import conditional_batch_normalization
+from fsgan_tf.networks.keras_settings import keras
 
 Normalisation = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 

@@ -11,8 +11,9 @@ which the l_inf form never uses, is left out.
 
 import math
 
-import keras
 from keras import layers
+
+from fsgan_tf.networks.keras_settings import keras
 
 
 def wide_attacker(

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fsgan_tf.attacks import Evaluator, by_names
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation.engine import Evaluator
 
 ONE_STEP, MULTI_STEP = "fgsm", "pgd10"
 # Enough to see robustness come or go (standard error 3 points at worst), cheap beside an epoch.
@@ -56,7 +57,7 @@ class RobustAccuracy(keras.callbacks.Callback):
             # Compiled once, for all epochs.
             self._evaluator = Evaluator(self.model.classifier, threat_model, self._batch_size)
         clean = float(np.mean(self._evaluator.correct(self._images, self._labels)))
-        result = self._evaluator.evaluate(
+        result = self._evaluator.attack(
             self._images[self._attacked],
             self._labels[self._attacked],
             by_names([ONE_STEP, MULTI_STEP], threat_model.epsilon),

@@ -19,16 +19,15 @@ Deviations:
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf import stateless_random
-from fsgan_tf.attacks import losses
-from fsgan_tf.attacks.attack import Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.batches import for_any_batch_size
-from fsgan_tf.attacks.targets import likeliest_wrong_class
+from fsgan_tf.attacks.parts import losses
+from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
 _MOMENTUM = 0.75
@@ -54,6 +53,8 @@ class AutoPGD:
     loss: str
     num_steps: int
     restarts: int
+
+    access: ClassVar[Access] = "gradients"
 
     @property
     def cost(self) -> int:
@@ -86,12 +87,11 @@ class AutoPGD:
         end = _climb(
             classifier,
             loss_fn,
-            (threat_model.lower, threat_model.upper),
+            threat_model,
             images,
             labels,
             targets,
             seeds,
-            tf.constant(threat_model.epsilon),
             tf.constant(self.num_steps),
             Intervals(*map(tf.constant, intervals(self.num_steps))),
         )
@@ -205,27 +205,19 @@ class _State(NamedTuple):
 def _climb(
     classifier: AttackedClassifier,
     loss_fn: _LossFn,
-    pixel_range: tuple[float, float],
+    threat_model: ThreatModel,
     images: tf.Tensor,
     labels: tf.Tensor,
     targets: tf.Tensor,
     seeds: tf.Tensor,
-    epsilon: tf.Tensor,
     num_steps: tf.Tensor,
     intervals: Intervals,
 ) -> _State:
-    lower = tf.maximum(images - epsilon, pixel_range[0])
-    upper = tf.minimum(images + epsilon, pixel_range[1])
-
     def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
         """The point, its loss and whether it is misclassified."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(pixels)
-            # A SavedModel may not tell its rank, which the loop must know.
-            logits = tf.ensure_shape(classifier.logits(pixels), [None, None])
-            loss = loss_fn(logits, labels, targets)
-        # Where the classifier breaks the gradient, the attack finds nothing; the checks say so.
-        gradient = tape.gradient(loss, pixels, unconnected_gradients="zero")
+        logits, loss, gradient = classifier.loss_and_gradient(
+            pixels, lambda logits: loss_fn(logits, labels, targets)
+        )
         return _Point(pixels, gradient), loss, is_misclassified(logits, labels)
 
     def goes_on(state: _State) -> tf.Tensor:
@@ -233,8 +225,7 @@ def _climb(
 
     def step(state: _State) -> tuple[_State]:
         momentum = tf.where(state.step == 0, 1.0, _MOMENTUM)
-        pixels = _stepped(state, momentum, lower, upper)
-        point, loss, wrong = judge(pixels)
+        point, loss, wrong = judge(_stepped(state, momentum, threat_model, images))
         better = ~state.success & (wrong | (loss > state.best_loss))
         best = _select(better, point, state.best)
         best_loss = tf.where(better, loss, state.best_loss)
@@ -252,9 +243,7 @@ def _climb(
             ),
         )
 
-    start, loss, wrong = judge(
-        tf.clip_by_value(images + epsilon * _random_directions(images, seeds), lower, upper)
-    )
+    start, loss, wrong = judge(threat_model.random_start(images, seeds, on_the_surface=True))
     first = _State(
         step=tf.constant(0),
         current=start,
@@ -264,7 +253,7 @@ def _climb(
         best_loss=loss,
         success=wrong,
         pace=_Pace(
-            step_size=tf.fill(tf.shape(labels), 2 * epsilon),
+            step_size=tf.fill(tf.shape(labels), 2 * threat_model.epsilon),
             rises=tf.zeros_like(labels),
             best_loss=loss,
             halved=tf.ones_like(wrong),
@@ -276,27 +265,15 @@ def _climb(
     return end
 
 
-def _random_directions(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Uniform noise of each image's shape and seed, scaled to l_inf norm 1; never 0."""
-
-    def direction(seed: tf.Tensor) -> tf.Tensor:
-        noise = 2 * stateless_random.uniform(tf.shape(images)[1:], seed) - 1
-        return noise / tf.reduce_max(tf.abs(noise))
-
-    return tf.map_fn(
-        direction, seeds, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32)
-    )
-
-
-def _stepped(state: _State, momentum: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor) -> tf.Tensor:
-    """The next iterate: a projected sign step, averaged with the last step taken."""
+def _stepped(
+    state: _State, momentum: tf.Tensor, threat_model: ThreatModel, images: tf.Tensor
+) -> tf.Tensor:
+    """The next iterate: a projected step, averaged with the last step taken."""
     pixels, gradient = state.current
-    # Unlike tf.sign, 0 where the gradient is NaN: one such pixel must not end the path.
-    sign = tf.cast(gradient > 0, tf.float32) - tf.cast(gradient < 0, tf.float32)
-    target = pixels + state.pace.step_size[:, None, None, None] * sign
-    target = tf.clip_by_value(target, lower, upper)
+    length = state.pace.step_size[:, None, None, None]
+    target = threat_model.project(pixels + threat_model.steepest_step(gradient, length), images)
     averaged = pixels + momentum * (target - pixels) + (1 - momentum) * (pixels - state.previous)
-    return tf.clip_by_value(averaged, lower, upper)
+    return threat_model.project(averaged, images)
 
 
 def _paced(

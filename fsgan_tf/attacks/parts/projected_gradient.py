@@ -1,18 +1,16 @@
-"""FGSM, PGD and the l_inf C&W attack: CleverHans' one-step attack in one compiled loop."""
+"""Projected gradient ascent in one compiled loop, with CleverHans' step and projection."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
-from cleverhans.tf2.utils import clip_eta
 
-from fsgan_tf.attacks import losses
-from fsgan_tf.attacks.attack import Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.batches import for_any_batch_size, padded
+from fsgan_tf.attacks.parts import losses
+from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
 from fsgan_tf.threat_model import ThreatModel
 
 LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
@@ -36,6 +34,11 @@ class Path(NamedTuple):
     success: tf.Tensor
     last: tf.Tensor
 
+    @property
+    def attempt(self) -> Attempt:
+        """The best iterate, as the engine takes it."""
+        return Attempt(self.best, self.success)
+
 
 @dataclasses.dataclass(frozen=True)
 class ProjectedGradient:
@@ -56,6 +59,8 @@ class ProjectedGradient:
     step_size: float
     random_start: bool
     restarts: int
+
+    access: ClassVar[Access] = "gradients"
 
     @property
     def cost(self) -> int:
@@ -78,55 +83,26 @@ class ProjectedGradient:
     ) -> Attempt:
         """Climbs once from a fresh start; see `Attack.run`."""
         del restart  # The seeds already tell it.
-        path = self.path(classifier, threat_model, images, labels, seeds)
-        return Attempt(path.best, path.success)
-
-    def path(
-        self,
-        classifier: AttackedClassifier,
-        threat_model: ThreatModel,
-        images: tf.Tensor,
-        labels: tf.Tensor,
-        seeds: tf.Tensor,
-        *,
-        to_the_end: bool = False,
-    ) -> Path:
-        """The path of one run; `to_the_end` also goes on from what is misclassified.
-
-        For the other arguments see `Attack.run`.
-        """
         return climb(
             classifier,
             threat_model,
             images,
-            random_start(threat_model, images, seeds) if self.random_start else images,
+            self.start(threat_model, images, seeds),
             labels,
             loss=self.loss,
             num_steps=self.num_steps,
             step_size=self.step_size,
-            stop_when_fooled=not to_the_end,
-            keep_first_success=not to_the_end,
-        )
+        ).attempt
+
+    def start(self, threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """The first iterates, float32 `[b, h, w, c]`."""
+        return random_start(threat_model, images, seeds) if self.random_start else images
 
 
 @for_any_batch_size
 def random_start(threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Uniform in the ball around each image, clipped to the pixel range.
-
-    Args:
-      threat_model: gives the ball and the pixel range.
-      images: float32 `[b, h, w, c]`.
-      seeds: int64 `[b, 2]`; each example's start follows from its own seed alone.
-
-    Returns:
-      float32 `[b, h, w, c]`.
-    """
-    perturbations = tf.map_fn(
-        lambda seed: threat_model.random_perturbation(tf.shape(images)[1:], seed),
-        seeds,
-        fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32),
-    )
-    return threat_model.clip(images + perturbations)
+    """`ThreatModel.random_start`, compiled once for all batches and radii."""
+    return threat_model.random_start(images, seeds)
 
 
 def climb(
@@ -142,7 +118,7 @@ def climb(
     stop_when_fooled: bool = True,
     keep_first_success: bool = True,
 ) -> Path:
-    """Takes `num_steps` steps of CleverHans' `fast_gradient_method`, each projected to the ball.
+    """Takes `num_steps` steps up the loss, each projected to the ball and the pixel range.
 
     Step for step this is CleverHans' `projected_gradient_descent`, whose Python loop would be
     unrolled when traced: here one graph serves any number of steps, step size and epsilon.
@@ -175,17 +151,16 @@ def climb(
     done = 0
     for until in (*looks, num_steps):
         rows = padded(standing, len(labels), least_multiple=_LEAST_MULTIPLE)
-        moved = _climb(
+        moved = _ascend(
             classifier,
             LOSSES[loss],
-            (threat_model.lower, threat_model.upper),
+            threat_model,
             tf.gather(images, rows),
             tf.gather(labels, rows),
             state.at(rows),
             tf.constant(until - done),
             tf.constant(until == num_steps),
             tf.constant(step_size),
-            tf.constant(threat_model.epsilon),
             tf.constant(stop_when_fooled),
             tf.constant(keep_first_success),
         )
@@ -218,21 +193,34 @@ class _State(NamedTuple):
 
 
 @for_any_batch_size
-def _climb(
+def _ascend(
     classifier: AttackedClassifier,
     loss_fn: Callable[..., tf.Tensor],
-    pixel_range: tuple[float, float],
+    threat_model: ThreatModel,
     images: tf.Tensor,
     labels: tf.Tensor,
     state: _State,
     num_steps: tf.Tensor,
     judge_end: tf.Tensor,
     step_size: tf.Tensor,
-    epsilon: tf.Tensor,
     stop_when_fooled: tf.Tensor,
     keep_first_success: tf.Tensor,
 ) -> _State:
-    lower, upper = pixel_range
+    """The loop: the gradient, a step along it, back into the ball and the pixel range."""
+
+    def losses_of(logits: tf.Tensor) -> tf.Tensor:
+        return loss_fn(labels=labels, logits=logits)
+
+    def judge(state: _State, logits: tf.Tensor, losses: tf.Tensor) -> _State:
+        """Keeps the iterate where it beats the best one so far."""
+        wrong = is_misclassified(logits, labels)
+        higher = losses > state.best_loss
+        better = tf.where(keep_first_success, ~state.success & (wrong | higher), higher)
+        return state._replace(
+            best=tf.where(better[:, None, None, None], state.iterate, state.best),
+            best_loss=tf.where(better, losses, state.best_loss),
+            success=tf.where(better, wrong, state.success),
+        )
 
     def undecided(state: _State) -> tf.Tensor:
         return ~(stop_when_fooled & tf.reduce_all(state.success))
@@ -240,38 +228,16 @@ def _climb(
     def goes_on(taken: tf.Tensor, state: _State) -> tf.Tensor:
         return (taken < num_steps) & undecided(state)
 
-    def judge(state: _State, logits: tf.Tensor) -> _State:
-        """Keeps the iterate where it beats the best one so far."""
-        loss = loss_fn(labels=labels, logits=logits)
-        wrong = is_misclassified(logits, labels)
-        higher = loss > state.best_loss
-        better = tf.where(keep_first_success, ~state.success & (wrong | higher), higher)
-        return state._replace(
-            best=tf.where(better[:, None, None, None], state.iterate, state.best),
-            best_loss=tf.where(better, loss, state.best_loss),
-            success=tf.where(better, wrong, state.success),
-        )
-
     def step(taken: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
-        stepped = fast_gradient_method(
-            classifier.recording_logits_fn,
-            state.iterate,
-            eps=step_size,
-            norm=np.inf,
-            loss_fn=loss_fn,
-            clip_min=lower,
-            clip_max=upper,
-            y=labels,
-            sanity_checks=False,
-        )
-        judged = judge(state, classifier.recorded_logits.read_value())
-        perturbation = clip_eta(stepped - images, np.inf, epsilon)
-        projected = tf.clip_by_value(images + perturbation, lower, upper)
-        return taken + 1, judged._replace(iterate=projected)
+        logits, losses, gradient = classifier.loss_and_gradient(state.iterate, losses_of)
+        moved = state.iterate + threat_model.steepest_step(gradient, step_size)
+        perturbation = threat_model.limit(threat_model.clip(moved) - images)
+        iterate = threat_model.clip(images + perturbation)
+        return taken + 1, judge(state, logits, losses)._replace(iterate=iterate)
+
+    def judge_last(state: _State) -> _State:
+        logits = classifier.logits(state.iterate)
+        return judge(state, logits, losses_of(logits))
 
     _, end = tf.while_loop(goes_on, step, [tf.constant(0), state])
-    return tf.cond(
-        judge_end & undecided(end),
-        lambda: judge(end, classifier.logits(end.iterate)),
-        lambda: end,
-    )
+    return tf.cond(judge_end & undecided(end), lambda: judge_last(end), lambda: end)

@@ -1,12 +1,35 @@
 """What every attack is: a name, its parameters and one attempt on one batch."""
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.threat_model import ThreatModel
+
+# What an attack asks of the classifier: its gradients (a white box), its outputs alone (a black
+# box), or nothing until it tries finished images on it.
+Access = Literal["gradients", "outputs", "none"]
+
+
+class Wanted(NamedTuple):
+    """An attack as it is asked for.
+
+    Attributes:
+      name: as in `--attacks`.
+      epsilon: radius of the ball, pixel units.
+      num_steps: the N of its name; 0 where it has none.
+      inner: the attacks that the ATTACK of its name stands for; empty where it has none.
+      sources: classifiers to transfer from.
+    """
+
+    name: str
+    epsilon: float
+    num_steps: int = 0
+    inner: "tuple[Attack, ...]" = ()
+    sources: tuple[Source, ...] = ()
 
 
 class Attempt(NamedTuple):
@@ -29,10 +52,11 @@ def parameters_of(attack: Any, *left_out: str) -> dict[str, Any]:
 
 
 class Attack(Protocol):
-    """An attack. A new one is a new file with a class like this, named in `catalogue.py`.
+    """An attack; `fsgan_tf.attacks` says how a new one is found.
 
     Attributes:
       name: as in `--attacks` and results.json.
+      access: what it asks of the classifier.
       restarts: how often the engine runs it on what it has not fooled yet: with other random
         starts, or with other targets.
       cost: gradient evaluations (or as long-lasting queries) it spends on an image; the engine
@@ -42,6 +66,9 @@ class Attack(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def access(self) -> Access: ...  # noqa: D102
 
     @property
     def restarts(self) -> int: ...  # noqa: D102

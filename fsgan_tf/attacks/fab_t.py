@@ -17,16 +17,21 @@ Deviations:
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attempt, parameters_of
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.batches import for_any_batch_size
-from fsgan_tf.attacks.losses import targeted_margin
-from fsgan_tf.attacks.targets import likeliest_wrong_class
+from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.losses import targeted_margin
+from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
+from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
+
+NAME = "fab_t"
+HELP = "AutoAttack's FAB at the 9 likeliest wrong classes"
+ACCESS = "gradients"
 
 # Keeps the weight between two steps defined where both are zero.
 _SMALLEST_STEP = 1e-8
@@ -44,6 +49,16 @@ class Crossing(NamedTuple):
 
     images: tf.Tensor
     norms: tf.Tensor
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # There are none.
+    return [
+        FastAdaptiveBoundary(
+            wanted.name, num_steps=100, alpha_max=0.1, eta=1.05, beta=0.9, restarts=9
+        )
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +83,8 @@ class FastAdaptiveBoundary:
     eta: float
     beta: float
     restarts: int
+
+    access: ClassVar[Access] = "gradients"
 
     @property
     def cost(self) -> int:
@@ -109,38 +126,6 @@ class FastAdaptiveBoundary:
         return Attempt(tf.where(success[:, None, None, None], crossing.images, images), success)
 
 
-def project_to_hyperplane(
-    points: tf.Tensor, values: tf.Tensor, gradients: tf.Tensor, lower: float, upper: float
-) -> tf.Tensor:
-    """The step of least l_inf norm to where an affine function is zero, within a box.
-
-    All coordinates move alike against the function until they reach the box, so a step of norm r
-    changes the function by sum_i |w_i| min(r, m_i), m_i being the way to the box. With the m_i in
-    ascending order that is the least, over k, of sum_{i<k} |w_i| m_i + r sum_{i>=k} |w_i|; so the
-    wanted r is the largest that one of these needs to reach the function's value.
-
-    Args:
-      points: float32 `[b, n]` in [lower, upper].
-      values: float32 `[b]`, the function at the points.
-      gradients: float32 `[b, n]`, the function's gradient w; zeros are not moved along.
-      lower: of the box.
-      upper: of the box.
-
-    Returns:
-      float32 `[b, n]` steps, in units of the points. Where the box does not reach the zero, the
-      step that comes nearest: into a corner.
-    """
-    downhill = tf.where(values >= 0, -1.0, 1.0)[:, None] * tf.sign(gradients)
-    room = tf.where(downhill > 0, upper - points, points - lower)
-    order = tf.argsort(room, axis=1)
-    weights = tf.gather(tf.abs(gradients), order, batch_dims=1)
-    spent = tf.cumsum(weights * tf.gather(room, order, batch_dims=1), axis=1, exclusive=True)
-    slope = tf.cumsum(weights, axis=1, reverse=True)
-    radii = tf.math.divide_no_nan(tf.abs(values)[:, None] - spent, slope)
-    radius = tf.reduce_max(radii, axis=1, keepdims=True)
-    return downhill * tf.minimum(radius, room)
-
-
 def search(
     classifier: AttackedClassifier,
     threat_model: ThreatModel,
@@ -173,7 +158,7 @@ def search(
     """
     return _search(
         classifier,
-        (threat_model.lower, threat_model.upper),
+        threat_model,
         images,
         labels,
         targets,
@@ -197,7 +182,7 @@ class _State(NamedTuple):
 @for_any_batch_size
 def _search(
     classifier: AttackedClassifier,
-    pixel_range: tuple[float, float],
+    threat_model: ThreatModel,
     images: tf.Tensor,
     labels: tf.Tensor,
     targets: tf.Tensor,
@@ -207,7 +192,6 @@ def _search(
     beta: tf.Tensor,
     good_enough: tf.Tensor,
 ) -> Crossing:
-    lower, upper = pixel_range
     image_shape = images.shape[1:]
     clean = tf.reshape(images, [-1, image_shape.num_elements()])
 
@@ -216,11 +200,11 @@ def _search(
 
     def lead_of_target(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """z_t - z_y and its gradient."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(points)
-            lead = targeted_margin(logits_of(points), labels, targets)
-        zero = tf.UnconnectedGradients.ZERO
-        return lead, tape.gradient(lead, points, unconnected_gradients=zero)
+        _, lead, gradient = classifier.loss_and_gradient(
+            tf.reshape(points, [-1, *image_shape]),
+            lambda logits: targeted_margin(logits, labels, targets),
+        )
+        return lead, tf.reshape(gradient, tf.shape(points))
 
     def goes_on(state: _State) -> tf.Tensor:
         return (state.step < num_steps) & tf.reduce_any(state.norms > good_enough)
@@ -229,17 +213,17 @@ def _search(
         iterate = state.iterate
         lead, gradient = lead_of_target(iterate)
         lead_at_image = lead + tf.reduce_sum(gradient * (clean - iterate), axis=1)
-        step_on = project_to_hyperplane(iterate, lead, gradient, lower, upper)
-        step_from_image = project_to_hyperplane(clean, lead_at_image, gradient, lower, upper)
-        length_on = tf.maximum(_norm(step_on), _SMALLEST_STEP)
-        length_from_image = tf.maximum(_norm(step_from_image), _SMALLEST_STEP)
+        step_on = threat_model.step_to_hyperplane(iterate, lead, gradient)
+        step_from_image = threat_model.step_to_hyperplane(clean, lead_at_image, gradient)
+        length_on = tf.maximum(threat_model.size(step_on), _SMALLEST_STEP)
+        length_from_image = tf.maximum(threat_model.size(step_from_image), _SMALLEST_STEP)
         alpha = tf.minimum(length_on / (length_on + length_from_image), alpha_max)[:, None]
         mixed = (1 - alpha) * (iterate + eta * step_on) + alpha * (clean + eta * step_from_image)
-        moved = tf.clip_by_value(mixed, lower, upper)
+        moved = threat_model.clip(mixed)
         # The judged point and the next point of a gradient differ where `beta` pulls back, so a
         # step takes two forward passes, as the authors' does.
         wrong = is_misclassified(logits_of(moved), labels)
-        norm = _norm(moved - clean)
+        norm = threat_model.size(moved - clean)
         smaller = wrong & (norm < state.norms)
         return (
             _State(
@@ -258,8 +242,3 @@ def _search(
     )
     (end,) = tf.while_loop(goes_on, step, [first])
     return Crossing(tf.reshape(end.best, [-1, *image_shape]), end.norms)
-
-
-def _norm(perturbations: tf.Tensor) -> tf.Tensor:
-    """l_inf norms of flat `[b, n]` perturbations, `[b]`."""
-    return tf.reduce_max(tf.abs(perturbations), axis=1)

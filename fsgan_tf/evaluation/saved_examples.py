@@ -9,13 +9,13 @@ import dataclasses
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.attack import Attempt
-from fsgan_tf.attacks.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.attack import Access, Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.files import write_atomically
@@ -67,6 +67,7 @@ class SavedExamples:
     images: np.ndarray
 
     name = "saved_examples"
+    access: ClassVar[Access] = "none"
     restarts = 1
     cost = 0
 

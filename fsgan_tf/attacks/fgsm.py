@@ -1,0 +1,24 @@
+"""FGSM: one step of length epsilon from the image (Goodfellow et al. 2015, arXiv:1412.6572)."""
+
+from fsgan_tf.attacks.parts.attack import Attack, Wanted
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
+from fsgan_tf.settings import Settings
+
+NAME = "fgsm"
+HELP = "one step up the cross-entropy from the image"
+ACCESS = "gradients"
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # There are none.
+    return [
+        ProjectedGradient(
+            wanted.name,
+            loss="cross_entropy",
+            num_steps=1,
+            step_size=wanted.epsilon,
+            random_start=False,
+            restarts=1,
+        )
+    ]

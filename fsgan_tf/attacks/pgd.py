@@ -1,0 +1,30 @@
+"""PGD: projected gradient ascent on the cross-entropy (Madry et al. 2018, arXiv:1706.06083)."""
+
+import dataclasses
+
+from fsgan_tf.attacks.parts.attack import Attack, Wanted
+from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
+from fsgan_tf.attacks.parts.settings import ClimbingSettings
+
+NAME = "pgdN"
+HELP = "N projected steps up the cross-entropy from a random start"
+ACCESS = "gradients"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(ClimbingSettings):
+    """Restarts and step size."""
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    return [
+        ProjectedGradient(
+            wanted.name,
+            loss="cross_entropy",
+            num_steps=wanted.num_steps,
+            step_size=settings.step_within(wanted.epsilon),
+            random_start=True,
+            restarts=settings.restarts,
+        )
+    ]

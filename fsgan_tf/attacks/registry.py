@@ -1,0 +1,193 @@
+"""Finds attacks by name. Listing them imports no TensorFlow; making one imports its file."""
+
+import dataclasses
+import functools
+import importlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fsgan_tf.attacks.suites import SUITES
+from fsgan_tf.errors import UserError
+from fsgan_tf.settings import Field, declared_in, fields_of, files_of
+
+if TYPE_CHECKING:
+    from fsgan_tf.attacks.parts.attack import Attack
+    from fsgan_tf.attacks.parts.source import Source
+
+_PACKAGE = "fsgan_tf.attacks"
+# What the end of a NAME stands for, as a pattern of regular expressions.
+_NUMBER, _OTHER = "([1-9][0-9]{0,4})", "(.+)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What the file of an attack declares.
+
+    Attributes:
+      module: the file's name, as a module.
+      name: such as `fgsm`, `pgdN` or `transfer_ATTACK`.
+      help: a phrase.
+      access: what it asks of the classifier.
+      settings: its `Settings` class.
+    """
+
+    module: str
+    name: str
+    help: str
+    access: str
+    settings: type
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Its settings."""
+        return tuple(fields_of(self.settings))
+
+    def match(self, name: str) -> re.Match[str] | None:
+        """Whether a name is one of this kind, and what its end is."""
+        for end, pattern in (("ATTACK", _OTHER), ("N", _NUMBER)):
+            if self.name.endswith(end):
+                return re.fullmatch(re.escape(self.name.removesuffix(end)) + pattern, name)
+        return re.fullmatch(re.escape(self.name), name)
+
+
+@functools.cache
+def kinds() -> tuple[Kind, ...]:
+    """Every kind of attack there is, by name."""
+    found = []
+    for module, file in files_of(_PACKAGE).items():
+        declared = declared_in(file)
+        constants = declared.constants
+        if "NAME" in constants:
+            name, text, access = (constants[key] for key in ("NAME", "HELP", "ACCESS"))
+            found.append(Kind(module, name, text, access, declared.settings))
+    return tuple(sorted(found, key=lambda kind: kind.name))
+
+
+def options() -> dict[str, tuple[Field, list[str]]]:
+    """Every setting of an attack by name, and which kinds have it."""
+    found: dict[str, tuple[Field, list[str]]] = {}
+    for kind in kinds():
+        for field in kind.fields:
+            found.setdefault(field.name, (field, []))[1].append(kind.name)
+    return found
+
+
+def parsed(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of attacks from flags' values; those that are None are left out.
+
+    Args:
+      texts: by name; a text, or a bool where the setting is one.
+
+    Raises:
+      UserError: a text that stands for no value, or for one out of bounds.
+    """
+    found = {}
+    for name, text in _not_none(texts).items():
+        try:
+            found[name] = options()[name][0].parse(str(text))
+        except ValueError as error:
+            raise UserError(f"--{name}={text}: {error}") from None
+    return found
+
+
+def described() -> str:
+    """A phrase on each kind of attack, for `--help`."""
+    return "; ".join(f"{kind.name}: {kind.help}" for kind in kinds())
+
+
+def suite(
+    name: str, epsilon: float, *, sources: Sequence["Source"] = (), **given: Any
+) -> list["Attack"]:
+    """The attacks of a suite.
+
+    Args:
+      name: one of `SUITES`.
+      epsilon: radius of the ball, pixel units.
+      sources: classifiers to transfer from.
+      **given: see `by_names`; the suite's own by default.
+
+    Returns:
+      The attacks.
+
+    Raises:
+      UserError: the name is unknown, a setting does not fit, or sources are missing.
+    """
+    if name not in SUITES:
+        raise UserError(f"unknown suite {name!r}; there are {', '.join(SUITES)}")
+    names, own = SUITES[name]
+    return by_names(names, epsilon, sources=sources, **{**own, **_not_none(given)})
+
+
+def by_names(
+    names: Sequence[str], epsilon: float, *, sources: Sequence["Source"] = (), **given: Any
+) -> list["Attack"]:
+    """Attacks by their names; each once.
+
+    Args:
+      names: such as `fgsm`, `pgd20` or `transfer_cw20`, which is one attack from each source.
+      epsilon: radius of the ball, pixel units.
+      sources: classifiers to transfer from.
+      **given: settings for those of the attacks that have them, such as `restarts`; None for the
+        attack's own.
+
+    Returns:
+      The attacks.
+
+    Raises:
+      UserError: a name is unknown, a setting does not fit, or sources are missing.
+    """
+    if not names:
+        raise UserError(f"no attack is named; there are {_known()}")
+    given = _not_none(given)
+    unique = dict.fromkeys(name.strip() for name in names)
+    attacks = [attack for name in unique for attack in _made(name, epsilon, sources, given)]
+    read = {field.name for name in unique for field in _fields(name)}
+    for name in given.keys() - read:
+        having = options()[name][1] if name in options() else []
+        raise UserError(
+            f"none of the attacks {', '.join(unique)} reads --{name}; "
+            + (f"{', '.join(having)} do" if having else "no attack does")
+        )
+    return attacks
+
+
+def _not_none(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _kind(name: str) -> tuple[Kind, str | None]:
+    """The kind of an attack and the end of its name."""
+    for kind in kinds():
+        if match := kind.match(name):
+            return kind, match.group(1) if match.groups() else None
+    raise UserError(f"unknown attack {name!r}; there are {_known()}")
+
+
+def _fields(name: str) -> tuple[Field, ...]:
+    kind, end = _kind(name)
+    inner = _fields(end) if end and kind.name.endswith("ATTACK") else ()
+    return (*kind.fields, *inner)
+
+
+def _made(
+    name: str, epsilon: float, sources: Sequence["Source"], given: dict[str, Any]
+) -> list["Attack"]:
+    from fsgan_tf.attacks.parts.attack import Wanted
+
+    kind, end = _kind(name)
+    inner: list[Attack] = []
+    if end and kind.name.endswith("ATTACK"):
+        inner = _made(end, epsilon, sources, given)
+    own = {field.name: given[field.name] for field in kind.fields if field.name in given}
+    try:
+        chosen = kind.settings(**own)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    num_steps = int(end) if end and kind.name.endswith("N") else 0
+    wanted = Wanted(name, epsilon, num_steps, tuple(inner), tuple(sources))
+    return importlib.import_module(f"{_PACKAGE}.{kind.module}").make(wanted, chosen)
+
+
+def _known() -> str:
+    return f"{', '.join(kind.name for kind in kinds())} (N is a number of steps)"

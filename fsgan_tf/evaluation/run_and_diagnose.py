@@ -1,0 +1,119 @@
+"""A whole evaluation: the attacks run, then the checks say whether the figures can be believed."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from fsgan_tf.attacks import registry
+from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
+from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.evaluation import arguments, checks
+from fsgan_tf.evaluation.engine import Evaluator
+from fsgan_tf.evaluation.request import Request
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.threat_model import ThreatModel
+
+
+def evaluate(
+    classifier: LogitsFn | keras.Model | Sequence[AttackedClassifier],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epsilon: float,
+    suite: str = "quick",
+    attacks: Sequence[str | Attack] | None = None,
+    sources: Sequence[Source] = (),
+    batch_size: int = 128,
+    seed: int = 0,
+    standalone: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> Result:
+    """Measures a classifier's robust accuracy and checks whether the figure can be believed.
+
+    Args:
+      classifier: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, for any b,
+        differentiable and in inference mode; or a Keras model; or copies of one classifier, each on
+        a device of its own, which share the batches.
+      images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
+        nested lists.
+      labels: integers `[n]`, likewise.
+      epsilon: radius of the l_inf ball, in pixels of [0, 1].
+      suite: one of `attacks.suites.SUITES`.
+      attacks: instead of a suite, names such as `pgd20`, or attacks.
+      sources: other classifiers, which transfer attacks make their images against and the checks
+        compare with.
+      batch_size: images attacked together.
+      seed: of the random starts.
+      standalone: see `Request`.
+      progress: show a progress bar, or a line an attack where the output is no terminal.
+      **settings: of the attacks, such as `restarts` and `step_size` of pgdN and cwN.
+
+    Returns:
+      The result, checks included.
+
+    Raises:
+      UserError: the images or labels are not as above, or there is no such suite or attack.
+    """
+    if attacks is None:
+        chosen = registry.suite(suite, epsilon, sources=sources, **settings)
+    else:
+        chosen = [attack for attack in attacks if not isinstance(attack, str)]
+        names = [attack for attack in attacks if isinstance(attack, str)]
+        if names or not chosen:
+            chosen += registry.by_names(names, epsilon, sources=sources, **settings)
+    request = Request(ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources)
+    return measure(classifier, images, labels, request, progress=progress)
+
+
+def measure(
+    classifier: LogitsFn | keras.Model | Sequence[AttackedClassifier],
+    images: np.ndarray,
+    labels: np.ndarray,
+    request: Request,
+    *,
+    state: EvaluationState | None = None,
+    progress: bool = False,
+) -> Result:
+    """`evaluate`, of a request, with finished batches on disk.
+
+    Args:
+      classifier: see `evaluate`.
+      images: see `evaluate`.
+      labels: see `evaluate`.
+      request: how to attack.
+      state: finished batches of this very evaluation, which are not run again; new ones join them.
+      progress: see `evaluate`.
+
+    Returns:
+      The result, checks included.
+
+    Raises:
+      UserError: the images or labels do not fit.
+    """
+    images, labels = arguments.as_examples(images, labels)
+    classifier = arguments.as_classifier(classifier, images[:1])
+    evaluator = Evaluator(
+        classifier, request.threat_model, min(request.batch_size, max(len(images), 1))
+    )
+    result = evaluator.attack(
+        images,
+        labels,
+        request.attacks,
+        seed=request.seed,
+        standalone=request.standalone,
+        state=state,
+        progress=progress,
+    )
+    checker = Evaluator(
+        evaluator.copies, request.threat_model, min(checks.SAMPLE_SIZE, evaluator.batch_size)
+    )
+    diagnosis = checks.diagnose(
+        checker, images, labels, request.attacks, result, request.sources, progress=progress
+    )
+    return dataclasses.replace(result, diagnosis=diagnosis)

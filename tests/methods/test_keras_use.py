@@ -1,0 +1,279 @@
+"""The methods as a Keras user trains with them: any classifier, any data set, Keras' callbacks."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from fsgan_tf import methods
+from fsgan_tf.methods import FSGAN, PGDAT, Standard
+from tests.commands import ROOT
+
+# Keras says so of every data set that it is not told to leave as it is.
+pytestmark = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
+SHAPE, CLASSES = (10, 14, 3), 4
+EPSILON = 8 / 255
+
+
+def _small(*middle: layers.Layer, shape=SHAPE, dtype=None) -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(4, 3, strides=2, dtype=dtype),
+            *middle,
+            layers.ReLU(dtype=dtype),
+            layers.GlobalAveragePooling2D(dtype=dtype),
+            layers.Dense(CLASSES, dtype=dtype),
+        ]
+    )
+
+
+def _functional() -> keras.Model:
+    inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, strides=2)(inputs)
+    x = layers.Dropout(0.5)(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(x)))
+
+
+class Subclassed(keras.Model):
+    """As many people write them."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = layers.Conv2D(4, 3)
+        self.normalization = layers.BatchNormalization()
+        self.logits = layers.Dense(CLASSES)
+
+    def call(self, images, training=False):
+        x = self.normalization(self.features(images), training=training)
+        return self.logits(tf.reduce_mean(x, axis=[1, 2]))
+
+
+def _subclassed() -> keras.Model:
+    classifier = Subclassed()
+    classifier(tf.zeros([1, *SHAPE]))
+    return classifier
+
+
+CLASSIFIERS = {
+    "functional with batch normalisation and dropout": _functional,
+    "subclassed": _subclassed,
+    "group normalisation": lambda: _small(layers.GroupNormalization(2)),
+    "layer normalisation": lambda: _small(layers.LayerNormalization()),
+    "mixed precision": lambda: _small(layers.BatchNormalization(), dtype="mixed_bfloat16"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+def _arrays(count: int = 12, shape=SHAPE) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.random((count, *shape), np.float32), random.integers(0, CLASSES, count)
+
+
+def _batches() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(_arrays()).batch(6)
+
+
+@pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_any_classifier_trains_with_fs_gan(make):
+    classifier = make()
+    method = FSGAN(classifier, epsilon=EPSILON, generator_width=4, latent_dim=2)
+    before = [weight.numpy() for weight in classifier.trainable_variables]
+    history = method.fit(_batches(), epochs=2, validation_data=_batches(), verbose=0)
+    assert np.isfinite([history.history[name][-1] for name in ("loss", "generator_ot")]).all()
+    assert len(history.history["val_accuracy"]) == 2
+    for weight, value in zip(classifier.trainable_variables, before, strict=True):
+        assert np.any(weight.numpy() != value), weight.path
+
+
+def test_every_method_trains_on_the_same_small_classifier():
+    assert [getattr(methods, methods.get(name).__name__) for name in methods.names()] == [
+        methods.get(name) for name in methods.names()
+    ]
+    for name in methods.names():
+        method = methods.get(name)(_small(layers.BatchNormalization()), epsilon=EPSILON)
+        history = method.fit(_batches().take(1), verbose=0)
+        assert np.isfinite(history.history["loss"]).all(), name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _batches,
+        lambda: _batches().map(lambda x, y: {"image": x, "label": y}),
+        lambda: _batches().map(lambda x, y: (x, tf.cast(y, tf.uint8)[:, tf.newaxis])),
+        lambda: _batches().map(lambda x, y: (tf.cast(x, tf.float64), y)),
+    ],
+    ids=["tuples of int64", "dictionaries", "columns of uint8", "float64"],
+)
+def test_data_sets_as_people_have_them_train_alike(data):
+    weights = []
+    for batches in (_batches(), data()):
+        keras.utils.set_random_seed(0)
+        classifier = _small()
+        PGDAT(classifier, epsilon=EPSILON, attack_iterations=2).fit(batches, verbose=0)
+        weights.append(classifier.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_arrays_train_and_evaluate_as_with_any_keras_model():
+    images, labels = _arrays()
+    classifier = _small(layers.BatchNormalization())
+    method = Standard(classifier, epsilon=EPSILON)
+    method.fit(images, labels, batch_size=6, epochs=1, verbose=0, validation_data=(images, labels))
+    loss, accuracy = method.evaluate(images, labels, batch_size=5, verbose=0)
+    logits = classifier.predict(images, verbose=0)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    assert accuracy == pytest.approx(np.mean(logits.argmax(1) == labels))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x * 255, y), "divide those of 0 to 255 by 255"),
+        (lambda x, y: (2 * x - 1, y), r"pixels lie in \[-"),
+        (lambda x, y: (x * np.nan, y), "pixels lie in"),
+        (lambda x, y: (tf.cast(x * 255, tf.uint8), y), "images are uint8.*/ 255"),
+        (lambda x, y: (x, y + 1), "labels must be 0 to 3"),
+        (lambda x, y: (x, tf.one_hot(y, CLASSES)), "tf.argmax"),
+        (lambda x, y: x, "(images, labels)"),
+    ],
+)
+def test_data_that_would_train_wrongly_is_refused_with_what_to_do(change, words):
+    method = Standard(_small(), epsilon=EPSILON)
+    with pytest.raises(ValueError, match=words):
+        method.fit(_batches().map(change), verbose=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", {"class_name": "SGD", "config": {}}, None])
+def test_compile_takes_effect(optimizer):
+    method = FSGAN(_small(), epsilon=EPSILON, generator_width=4)
+    method.compile(optimizer=optimizer, generator_optimizer=keras.optimizers.RMSprop(0.5))
+    expected = {"adam": "Adam", None: "SGD"}.get(optimizer if optimizer in ("adam", None) else "")
+    assert type(method.classifier_optimizer).__name__ == (expected or "SGD")
+    assert method.optimizer is method.classifier_optimizer
+    assert float(method.generator_optimizer.learning_rate) == 0.5
+    method.fit(_batches(), verbose=0)
+    assert int(method.classifier_optimizer.iterations) == 2
+    assert int(method.generator_optimizer.iterations) == 2
+
+
+def test_a_compile_that_cannot_take_effect_is_refused():
+    method = PGDAT(_small(), epsilon=EPSILON)
+    with pytest.raises(TypeError, match="no loss"):
+        method.compile("adam", loss="mse")
+    with pytest.raises(TypeError, match="no generator_optimizer"):
+        method.compile(generator_optimizer="adam")
+    used = keras.optimizers.SGD()
+    used.build(_small().trainable_variables)
+    with pytest.raises(ValueError, match="other variables"):
+        method.compile(used)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: PGDAT(_small(), epsilon=EPSILON, attack_iterations=0), "attack_iterations is 0"),
+        (lambda: PGDAT(_small()), "epsilon=8/255"),
+        (lambda: PGDAT(_small(layers.Activation("relu")), epsilon=0.0), "epsilon"),
+        (lambda: PGDAT(keras.Sequential([layers.Dense(3)]), epsilon=EPSILON), "no weights"),
+        (
+            lambda: PGDAT(
+                keras.Sequential([keras.Input(SHAPE), *_small().layers, layers.Softmax()]),
+                epsilon=EPSILON,
+            ),
+            "logits",
+        ),
+        (lambda: FSGAN(_small(shape=(None, None, 3)), epsilon=EPSILON), "height, width"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_when_the_method_is_made(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_a_setting_of_another_method_is_refused():
+    with pytest.raises(TypeError, match="latent_dim"):
+        PGDAT(_small(), epsilon=EPSILON, latent_dim=3)
+
+
+def test_keras_callbacks_work_and_save_the_classifier(tmp_path):
+    images, labels = _arrays()
+    classifier = _functional()
+    method = PGDAT(classifier, epsilon=EPSILON, attack_iterations=1)
+    rates = []
+    method.fit(
+        _batches(),
+        epochs=3,
+        validation_data=_batches(),
+        verbose=0,
+        callbacks=[
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+            keras.callbacks.ModelCheckpoint(tmp_path / "last.weights.h5", save_weights_only=True),
+            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+            keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True),
+            keras.callbacks.TensorBoard(tmp_path / "logs"),
+            keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)),
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: rates.append(float(method.optimizer.learning_rate))
+            ),
+        ],
+    )
+    assert rates == pytest.approx([0.1, 0.05, 0.1 / 3])
+    assert any((tmp_path / "logs").rglob("events*"))
+    best = keras.models.load_model(tmp_path / "best.keras")
+    assert [tuple(w.shape) for w in best.weights] == [tuple(w.shape) for w in classifier.weights]
+    classifier.save(tmp_path / "classifier.keras")
+    again = keras.models.load_model(tmp_path / "classifier.keras")
+    np.testing.assert_allclose(
+        again.predict(images, verbose=0), classifier.predict(images, verbose=0), rtol=1e-5
+    )
+    assert len(labels) == len(images)
+
+
+def test_the_means_of_an_epoch_start_anew_unless_it_goes_on():
+    images, labels = _arrays()
+    method = Standard(_small(), epsilon=EPSILON)
+    method.fit(images, labels, batch_size=6, verbose=0)
+    assert float(method.means["loss"].count) == 2
+    method.continues_epoch = True
+    method.fit(images, labels, batch_size=6, epochs=1, verbose=0)
+    assert float(method.means["loss"].count) == 4
+    method.fit(images, labels, batch_size=6, epochs=1, verbose=0)
+    assert float(method.means["loss"].count) == 2
+
+
+@pytest.mark.parametrize("shape", [(10, 14, 3), (9, 7, 1), (28, 28, 1)])
+def test_generators_take_images_of_any_size(shape):
+    images = tf.constant(_arrays(4, shape)[0])
+    for name in ("fs_gan", "l2l", "l2l_da"):
+        method = methods.get(name)(_small(shape=shape), epsilon=EPSILON, generator_width=4)
+        adversarial = method.perturb(images, tf.constant([0, 1, 2, 3]), tf.constant([1, 2]))
+        assert adversarial.shape == images.shape
+        assert method.threat_model.is_feasible(adversarial, images).numpy().all()
+
+
+def test_a_generator_can_be_given():
+    classifier = _small()
+    given = FSGAN(classifier, epsilon=EPSILON, generator_width=4).networks["generator"]
+    method = FSGAN(classifier, epsilon=EPSILON, generator=given)
+    assert method.networks["generator"] is given
+    method.fit(_batches(), verbose=0)
+
+
+def test_the_readmes_lines_of_python_run(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"## From Python\n\n```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"classifier": _small(), "train": _batches(), "validation": _batches()}
+    exec(code.replace("epochs=30", "epochs=1"), names)
+    assert (tmp_path / "robust.keras").exists()
