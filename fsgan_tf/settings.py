@@ -294,9 +294,15 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
         values,
         "latent_use",
         "concatenate",
-        ("concatenate", "scale", "both"),
+        ("concatenate", "scale", "both", "modulate"),
         "fs_gan: z joins the generator's inputs as L2L-DA has it, scales its last features by "
-        "gains linear in z, or both.",
+        "gains linear in z, or both; modulate: joins, and scales by 1 + such gains.",
+    )
+    _boolean(
+        values,
+        "generator_input_skip",
+        False,
+        "fs_gan: the generator's input images also join its last features.",
     )
     _float(
         values,

@@ -160,6 +160,7 @@ class FSGAN(TrainingMethod):
             latent_dim=values.latent_dim,
             width=values.generator_width,
             latent_use=values.latent_use,
+            input_skip=values.generator_input_skip,
             dtype=hidden_dtype(common["classifier"]),
         )
         return cls(

@@ -33,6 +33,7 @@ def unet(
     width: int = 64,
     num_classes: int | None = None,
     latent_use: str = "concatenate",
+    input_skip: bool = False,
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -45,7 +46,10 @@ def unet(
       width: channels of the first block; 64 in the reference.
       num_classes: K of the labels that condition the normalisation; None for no labels.
       latent_use: `concatenate` as L2L-DA does; `scale`: z scales the last features instead, by
-        gains linear in z, so that -z turns the output's sign; `both`.
+        gains linear in z, so that -z turns the output's sign; `both`; `modulate`: concatenated,
+        and the last features are scaled by 1 + such gains.
+      input_skip: whether the stacked input images join the last features; the output convolution
+        starts by Glorot's rule then.
       residual: whether the output takes a residual.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -70,11 +74,12 @@ def unet(
     down2 = _down(down1, z, 2 * width, 4, 2, "down2", dtype)
     up2 = _up(down2, down1, width, "up2", dtype, normalise)
     up1 = _up(up2, down0, width, "up1", dtype, normalise)
-    if latent_use != "concatenate":
-        up1 = _scale(up1, latents, dtype)
-    output = layers.Conv2D(channels, 3, padding="same", **_convolution_options("output", dtype))(
-        up1
-    )
+    up1 = _last_features(up1, features if input_skip else None, latents, latent_use, dtype)
+    options = _convolution_options("output", dtype)
+    if input_skip:
+        # At 0.02 the output starts near zero, where L_ot is flat: it is nearly even.
+        options["kernel_initializer"] = "glorot_uniform"
+    output = layers.Conv2D(channels, 3, padding="same", **options)(up1)
     return _perturbation(inputs, output, residual)
 
 
@@ -86,6 +91,7 @@ def double_convolution_unet(
     width: int = 64,
     levels: int = 2,
     latent_use: str = "concatenate",
+    input_skip: bool = False,
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -98,6 +104,7 @@ def double_convolution_unet(
       width: channels of the first level; each level below has twice those above it.
       levels: times that the images are halved; 4 in the reference.
       latent_use: see `unet`; concatenated, z joins the input images alone.
+      input_skip: see `unet`.
       residual: see `unet`.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -121,8 +128,7 @@ def double_convolution_unet(
         up = layers.Conv2DTranspose(width * 2**level, 2, 2, dtype=dtype, name=f"up{level}_conv")(x)
         x = layers.Concatenate(dtype=dtype, name=f"up{level}_skip")([up, skips[level]])
         x = _two_convolutions(x, width * 2**level, f"up{level}", dtype)
-    if latent_use != "concatenate":
-        x = _scale(x, latents, dtype)
+    x = _last_features(x, features if input_skip else None, latents, latent_use, dtype)
     output = layers.Conv2D(channels, 1, dtype=dtype, name="output")(x)
     return _perturbation([features, latents], output, residual)
 
@@ -150,6 +156,24 @@ def _perturbation(
         output = layers.Add(dtype="float32", name="add_residual")([output, inputs[-1]])
     perturbation = layers.Activation("tanh", dtype="float32", name="perturbation")(output)
     return keras.Model(inputs, perturbation, name="unet")
+
+
+def _last_features(
+    x: keras.KerasTensor,
+    joined: keras.KerasTensor | None,
+    latents: keras.KerasTensor,
+    latent_use: str,
+    dtype: str,
+) -> keras.KerasTensor:
+    """What the output convolution sees: with the images `joined` to it, and scaled by z."""
+    if joined is not None:
+        x = layers.Concatenate(dtype=dtype, name="input_skip")([x, joined])
+    if latent_use == "concatenate":
+        return x
+    scaled = _scale(x, latents, dtype)
+    if latent_use == "modulate":
+        return layers.Add(dtype=dtype, name="modulate_by_latents")([x, scaled])
+    return scaled
 
 
 def _scale(x: keras.KerasTensor, latents: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
