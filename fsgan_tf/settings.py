@@ -35,7 +35,8 @@ _COMMON_DEFAULTS: dict[str, int | float | bool | str] = {
     "generator_weight_decay": 1e-5,
     "generator_lr_decay": True,
     "gradient_clip_norm": 0.0,
-    "diversity_weight": 0.05,
+    # FS-GAN's, in units of epsilon (--diversity_scale); the paper has 0.05, in those or in pixels.
+    "diversity_weight": 0.01,
     "latent_dim": 10,
     "attack_iterations": 1,
     "attack_step_size": 1.0,
@@ -293,7 +294,7 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
     _enum(
         values,
         "latent_use",
-        "concatenate",
+        "modulate",
         ("concatenate", "scale", "both", "modulate"),
         "fs_gan: z joins the generator's inputs as L2L-DA has it, scales its last features by "
         "gains linear in z, or both; modulate: joins, and scales by 1 + such gains.",
@@ -301,7 +302,7 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
     _boolean(
         values,
         "generator_input_skip",
-        False,
+        True,
         "fs_gan: the generator's input images also join its last features.",
     )
     _float(
@@ -367,8 +368,8 @@ def _define_fs_gan(values: flags.FlagValues) -> None:
     _enum(
         values,
         "diversity_scale",
-        "pixel",
-        ("pixel", "epsilon"),
+        "epsilon",
+        ("epsilon", "pixel"),
         "fs_gan: diversity is measured on the perturbation in pixel units, or over epsilon.",
     )
 

@@ -65,7 +65,7 @@ def test_configurations_parse_and_hold_the_papers_values(config):
     assert (values.classifier_depth, values.classifier_width) == (28, 10)
     assert values.epsilon == pytest.approx(8 / 255)
     assert values.epochs == (200 if values.dataset == "cifar100" else 100)
-    assert values.generator_learning_rate == (7.8e-5 if values.dataset == "cifar100" else 7.8e-3)
+    assert values.generator_learning_rate == (0.01 if values.dataset == "cifar100" else 1)
     assert values.classifier_learning_rate == (0.01 if values.dataset == "svhn_cropped" else 0.1)
     assert settings.decay_epochs(values) == (60, 90)
 

@@ -79,7 +79,7 @@ def test_replaced_perturbations_forget_the_start_noise():
 
 
 def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
-    method = build(generator_update="replace", generator_gradient_skip=0)
+    method = build(generator_update="replace", generator_gradient_skip=0, diversity_scale="pixel")
     images, noise, start, gradients, _ = _inputs(method)
     made = _generate(method, (images, noise, start, gradients, None))
     latents = tf.split(draws.normal([2 * BATCH_SIZE, 3], SEED), 2)
