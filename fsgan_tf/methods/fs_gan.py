@@ -92,7 +92,8 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     """The paper's, and its open points (docs/ablation.md says how the defaults were chosen)."""
 
     label_smoothing: float = shared.label_smoothing(0.5)
-    diversity_weight: float = shared.diversity_weight(0.05)
+    # In units of epsilon (diversity_scale); the paper has 0.05, in those or in pixels.
+    diversity_weight: float = shared.diversity_weight(0.01)
     latent_dim: int = shared.latent_dim(10)
     attack_iterations: int = shared.attack_iterations(1)
     # The paper's 7.8e-3 is 1/128: the 1/n of its listing may be in it. 1.0 on a mean loss then.
@@ -111,10 +112,13 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     )
     generator_levels: int = setting(2, "Times that ronneberger's UNet halves the images.", lower=1)
     latent_use: str = setting(
-        "concatenate",
+        "modulate",
         "z joins the generator's inputs as L2L-DA has it, scales its last features by gains linear "
-        "in z, or both.",
-        choices=("concatenate", "scale", "both"),
+        "in z, or both; modulate: joins, and scales by 1 + such gains.",
+        choices=("concatenate", "scale", "both", "modulate"),
+    )
+    generator_input_skip: bool = setting(
+        True, "The generator's input images also join its last features."
     )
     generator_gradient_skip: float = setting(
         0.0,
@@ -159,9 +163,9 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
         choices=("both", "adversarial"),
     )
     diversity_scale: str = setting(
-        "pixel",
+        "epsilon",
         "Diversity is measured on the perturbation in pixel units, or over epsilon.",
-        choices=("pixel", "epsilon"),
+        choices=("epsilon", "pixel"),
     )
 
 
@@ -194,6 +198,7 @@ class FSGAN(LearntAdversary):
             latent_dim=self.settings.latent_dim,
             width=self.settings.generator_width,
             latent_use=self.settings.latent_use,
+            input_skip=self.settings.generator_input_skip,
             dtype=self.dtype_policy_name,
         )
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from fsgan_tf.training.monitor import warnings_of
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
-from fsgan_tf.training.monitor import warnings_of
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
@@ -79,7 +79,7 @@ def test_replaced_perturbations_forget_the_start_noise():
 
 
 def test_the_first_latent_makes_the_images_and_both_make_the_ratio():
-    method = build(generator_update="replace", generator_gradient_skip=0)
+    method = build(generator_update="replace", generator_gradient_skip=0, diversity_scale="pixel")
     images, noise, start, gradients, _ = _inputs(method)
     made = _generate(method, (images, noise, start, gradients, None))
     latents = tf.split(stateless_random.normal([2 * BATCH_SIZE, 3], SEED), 2)

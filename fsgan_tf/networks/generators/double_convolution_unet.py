@@ -13,9 +13,9 @@ from keras import layers
 from fsgan_tf.networks.generators.unet import (
     cropped,
     encode_latents,
+    last_features,
     padded,
     perturbation_model,
-    scale,
     tile,
 )
 
@@ -28,6 +28,7 @@ def double_convolution_unet(
     width: int = 64,
     levels: int = 2,
     latent_use: str = "concatenate",
+    input_skip: bool = False,
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -40,6 +41,7 @@ def double_convolution_unet(
       width: channels of the first level; each level below has twice those above it.
       levels: times that the images are halved; 4 in the reference.
       latent_use: see `unet`; concatenated, z joins the input images alone.
+      input_skip: see `unet`.
       residual: see `unet`.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -49,7 +51,7 @@ def double_convolution_unet(
     height, image_width, channels = image_shape
     features = keras.Input((height, image_width, feature_channels), name="features")
     latents = keras.Input((latent_dim,), name="latents")
-    x = padded(features, 2**levels, dtype)
+    x = stacked = padded(features, 2**levels, dtype)
     if latent_use != "scale":
         z = tile(encode_latents(latents, latent_dim, dtype), x.shape[1:3])
         x = layers.Concatenate(dtype=dtype, name="join")([x, z])
@@ -63,8 +65,7 @@ def double_convolution_unet(
         up = layers.Conv2DTranspose(width * 2**level, 2, 2, dtype=dtype, name=f"up{level}_conv")(x)
         x = layers.Concatenate(dtype=dtype, name=f"up{level}_skip")([up, skips[level]])
         x = _two_convolutions(x, width * 2**level, f"up{level}", dtype)
-    if latent_use != "concatenate":
-        x = scale(x, latents, dtype)
+    x = last_features(x, stacked if input_skip else None, latents, latent_use, dtype)
     output = layers.Conv2D(channels, 1, dtype=dtype, name="output")(x)
     output = cropped(output, (height, image_width), dtype)
     return perturbation_model([features, latents], output, residual)

@@ -33,6 +33,7 @@ def unet(
     width: int = 64,
     num_classes: int | None = None,
     latent_use: str = "concatenate",
+    input_skip: bool = False,
     residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -45,7 +46,10 @@ def unet(
       width: channels of the first block; 64 in the reference.
       num_classes: K of the labels that condition the normalisation; None for no labels.
       latent_use: `concatenate` as L2L-DA does; `scale`: z scales the last features instead, by
-        gains linear in z, so that -z turns the output's sign; `both`.
+        gains linear in z, so that -z turns the output's sign; `both`; `modulate`: concatenated,
+        and the last features are scaled by 1 + such gains.
+      input_skip: whether the stacked input images join the last features; the output convolution
+        starts by Glorot's rule then.
       residual: whether the output takes a residual.
       dtype: Keras dtype policy of the hidden layers.
 
@@ -71,11 +75,12 @@ def unet(
     down2 = _down(down1, z, 2 * width, 4, 2, "down2", dtype)
     up2 = _up(down2, down1, width, "up2", dtype, normalise)
     up1 = _up(up2, down0, width, "up1", dtype, normalise)
-    if latent_use != "concatenate":
-        up1 = scale(up1, latents, dtype)
-    output = layers.Conv2D(channels, 3, padding="same", **_convolution_options("output", dtype))(
-        up1
-    )
+    up1 = last_features(up1, x if input_skip else None, latents, latent_use, dtype)
+    options = _convolution_options("output", dtype)
+    if input_skip:
+        # At 0.02 the output starts near zero, where L_ot is flat: it is nearly even.
+        options["kernel_initializer"] = "glorot_uniform"
+    output = layers.Conv2D(channels, 3, padding="same", **options)(up1)
     output = cropped(output, (height, image_width), dtype)
     return perturbation_model(inputs, output, residual)
 
@@ -107,7 +112,25 @@ def perturbation_model(
     return keras.Model(inputs, perturbation, name="unet")
 
 
-def scale(x: keras.KerasTensor, latents: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+def last_features(
+    x: keras.KerasTensor,
+    joined: keras.KerasTensor | None,
+    latents: keras.KerasTensor,
+    latent_use: str,
+    dtype: str,
+) -> keras.KerasTensor:
+    """What the output convolution sees: with the images `joined` to it, and scaled by z."""
+    if joined is not None:
+        x = layers.Concatenate(dtype=dtype, name="input_skip")([x, joined])
+    if latent_use == "concatenate":
+        return x
+    scaled = _scale(x, latents, dtype)
+    if latent_use == "modulate":
+        return layers.Add(dtype=dtype, name="modulate_by_latents")([x, scaled])
+    return scaled
+
+
+def _scale(x: keras.KerasTensor, latents: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
     """Every channel of `[b, h, w, c]` times its gain, linear in the `[b, d]` latents."""
     channels = x.shape[-1]
     gains = layers.Dense(channels, use_bias=False, dtype=dtype, name="latent_gains")(latents)

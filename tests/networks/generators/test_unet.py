@@ -294,7 +294,7 @@ def _built(build, **options):
 @BUILDERS
 def test_gains_linear_in_z_turn_the_output_with_it(build):
     """tanh of features times z's gains, without a bias: odd in z."""
-    model = _built(build, latent_use="scale")
+    model = _built(build, latent_use="scale", input_skip=True)
     if build is double_convolution_unet:
         model.get_layer("output").bias.assign([0, 0, 0])
     features, latents, residual = _inputs()
@@ -306,13 +306,17 @@ def test_gains_linear_in_z_turn_the_output_with_it(build):
     assert np.abs(model([features, 0 * latents, nothing], training=False)).max() < 1e-6
 
 
-def test_gains_scale_the_features_before_the_last_convolution():
-    model = _built(unet, latent_use="both")
+@pytest.mark.parametrize(("latent_use", "constant"), [("both", 0), ("modulate", 1)])
+@pytest.mark.parametrize("input_skip", [False, True])
+def test_gains_scale_the_features_before_the_last_convolution(latent_use, constant, input_skip):
+    model = _built(unet, latent_use=latent_use, input_skip=input_skip)
     features, latents, residual = _inputs()
     middle = keras.Model(model.inputs, model.get_layer("up1_skip").output)
     of_pixels = middle([features, latents, residual], training=False).numpy()
+    if input_skip:
+        of_pixels = np.concatenate([of_pixels, features], axis=-1)
     (gains,) = model.get_layer("latent_gains").get_weights()
-    scaled = of_pixels * (latents @ gains)[:, None, None]
+    scaled = of_pixels * (constant + latents @ gains)[:, None, None]
     (kernel,) = model.get_layer("output").get_weights()
     expected = np.tanh(convolve(scaled, kernel, padding=1) + residual)
     output = model([features, latents, residual], training=False)
@@ -320,7 +324,7 @@ def test_gains_scale_the_features_before_the_last_convolution():
 
 
 @BUILDERS
-@pytest.mark.parametrize("latent_use", ["concatenate", "scale", "both"])
+@pytest.mark.parametrize("latent_use", ["concatenate", "scale", "both", "modulate"])
 def test_z_matters_to_its_example_alone_however_it_is_used(build, latent_use):
     model = _built(build, latent_use=latent_use)
     features, latents, residual = _inputs()
