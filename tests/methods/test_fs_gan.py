@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fsgan_tf.training.monitor import warnings_of
+from fsgan_tf.training.callbacks.warnings import warnings_of
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
