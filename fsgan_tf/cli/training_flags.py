@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from fsgan_tf.data.registry import source_classes
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
 from fsgan_tf.settings import Field, fields_of
@@ -103,6 +104,9 @@ def notes(values: flags.FlagValues, configured: TrainingConfiguration) -> list[s
     """What a person should know about a training that is otherwise as asked for."""
     method = configured.training.method
     lines = []
+    given = _recorded(given_texts(values)) | given_texts(values)
+    if recommended := configured.recommended(given):
+        lines.append(f"{' '.join(recommended)}, as natural images are trained with by default")
     if departures := configured.departures():
         lines.append(
             f"{method} is trained with {', '.join(departures)}; configs/baselines has their "
@@ -166,6 +170,9 @@ def _described(described: list[tuple[str, Field]]) -> str:
     if len(described) > 1 and len(defaults) == 1:
         only = "; " + ", ".join(group.partition(" ")[2] for group, _ in described)
     allowed = f"; {', '.join(field.setting.allowed())}" if field.setting.allowed() else ""
+    recommended = (source.recommended for source in source_classes())
+    for text in sorted({said[field.name] for said in recommended if field.name in said}):
+        default += f"; {text} for data other than digits"
     told = f"default: {default}" if default else "no default"
     return f"  {name}: {field.setting.help}\n      ({told}{allowed}{only})"
 

@@ -1,32 +1,34 @@
 """Random changes to training images: pure functions of the images and a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from fsgan_tf.data import registry
 from fsgan_tf.errors import UserError
 
 PADDING = 4
 _MIN_SIDE = 12
 
 
-def resolve_augmentation(augmentation: str, dataset: str) -> str:
-    """The augmentation that `auto` stands for: that of the reference codes.
+def resolve_augmentation(augmentation: str, dataset: str, image_shape: Sequence[int]) -> str:
+    """The augmentation that `auto` stands for.
 
     Feature-Scatter pads CIFAR by 4, crops and flips it, and leaves SVHN alone
-    (Haichao-Zhang/FeatureScatter, `fs_main.py`).
+    (Haichao-Zhang/FeatureScatter, `fs_main.py`): photographs may be mirrored, digits may not.
 
     Args:
       augmentation: `auto`, `none` or `crop_flip`.
-      dataset: a data set's name; a TFDS name may carry `:version` or `/config`.
+      dataset: a data set's name.
+      image_shape: height, width and channels.
 
     Returns:
       `none` or `crop_flip`.
     """
     if augmentation != "auto":
         return augmentation
-    name = dataset.split(":")[0].split("/")[0]
-    return "crop_flip" if name in ("cifar10", "cifar100") else "none"
+    mirrored = registry.source_of(dataset).may_be_mirrored(dataset)
+    return "crop_flip" if mirrored and min(image_shape[:2]) >= _MIN_SIDE else "none"
 
 
 def crop_flip(height: int, width: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -75,6 +75,7 @@ class DataSettings(ImageSettings):
     )
     augmentation: str = setting(
         "auto",
-        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for CIFAR.",
+        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for "
+        "photographs, none for digits and letters and for images smaller than 12x12.",
         choices=("auto", "none", "crop_flip"),
     )

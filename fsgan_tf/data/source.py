@@ -6,11 +6,16 @@ TensorFlow nor anything else that is slow, since `--help` imports it.
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from fsgan_tf import settings
 from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.split import Split
+
+# What a training on natural images does unless a flag says otherwise, where that is not what a
+# training on the digits does; by flag. docs/ablation.md says why.
+NATURAL_IMAGES = {"epsilon": "8/255", "classifier_ot_weight": "0.1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Source(abc.ABC):
       precedence: of the sources that own a name, the one of the lowest precedence has it: 0 for
         exact names, 1 for what is on disk, 2 for any name.
       sorts_classes: whether labels follow the sorted names for want of another order.
+      recommended: the defaults of trainings on it, by flag, where they are not the settings' own;
+        a method or network that does not read a flag goes without it.
       Settings: its own, beside `ImageSettings`.
       class_names: one name a label.
       splits: which split to read for what.
@@ -55,6 +62,7 @@ class Source(abc.ABC):
     help: ClassVar[str]
     precedence: ClassVar[int] = 0
     sorts_classes: ClassVar[bool] = False
+    recommended: ClassVar[Mapping[str, str]] = NATURAL_IMAGES
     Settings: ClassVar[type[settings.Settings]] = settings.Settings
     class_names: tuple[str, ...]
     splits: SplitNames
@@ -63,6 +71,12 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def owns(cls, name: str) -> bool:
         """Whether this name of a data set belongs to this source."""
+
+    @classmethod
+    def may_be_mirrored(cls, name: str) -> bool:
+        """Whether a mirrored image of this data set still shows its class, as with photographs."""
+        del name
+        return True
 
     @classmethod
     def known_size(cls, name: str) -> KnownSize | None:

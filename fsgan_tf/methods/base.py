@@ -122,6 +122,16 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.built = True
         self.compile()
 
+    @classmethod
+    def when_not_robust(cls, settings: Any) -> str | None:
+        """What to change first where a training ended without robustness, as flags with a reason.
+
+        Args:
+          settings: of the training's method.
+        """
+        del settings
+        return None
+
     def add_networks(self) -> None:
         """Adds the method's own networks; none here."""
 

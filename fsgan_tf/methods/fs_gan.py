@@ -184,6 +184,16 @@ class FSGAN(LearntAdversary):
         "accuracy_on_adversarial",
     )
 
+    @classmethod
+    def when_not_robust(cls, settings: Settings) -> str | None:
+        """A heavy L_ot, by which the classifier flattens the distance that its generator climbs."""
+        if settings.classifier_ot_weight < 0.5:
+            return None
+        return (
+            f"--classifier_ot_weight=0.1: at {settings.classifier_ot_weight:g} the classifier can "
+            "flatten the distance that its generator climbs instead of learning to withstand it"
+        )
+
     def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
         """A UNet that sees the perturbation, the image, the gradient and a latent vector."""
         del num_classes

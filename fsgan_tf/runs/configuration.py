@@ -50,10 +50,13 @@ class TrainingConfiguration:
     def from_texts(cls, given: Mapping[str, str]) -> TrainingConfiguration:
         """From flags by name; those that this method and network do not read are left out.
 
+        Where one is not given, the data's recommendation stands before the setting's own default.
+
         Raises:
           UserError: a value that is none.
         """
         given = {name: _from_anywhere(name, text) for name, text in given.items()}
+        given = _recommended(given) | given
         training = from_text(TrainingSettings, given)
         method = methods.declared(training.method)
         architecture = classifiers.declared(training.architecture)
@@ -125,10 +128,21 @@ class TrainingConfiguration:
             and (value := getattr(self.method, field.name)) != field.default
         ]
 
+    def recommended(self, given: Iterable[str]) -> list[str]:
+        """What the data recommend and no flag said, as flags."""
+        names = _recommended({"dataset": self.data.dataset}).keys() - set(given)
+        texts = self.texts()
+        return [f"--{name}={texts[name]}" for name in sorted(names & texts.keys())]
+
     def _fields(self) -> Iterator[tuple[Settings, Field]]:
         for part in (self.training, self.data, self.source, self.classifier, self.method):
             for field in fields_of(type(part)):
                 yield part, field
+
+
+def _recommended(given: Mapping[str, str]) -> dict[str, str]:
+    dataset = given.get("dataset")
+    return {} if dataset is None else dict(registry.source_of(dataset).recommended)
 
 
 def _from_anywhere(name: str, text: str) -> str:

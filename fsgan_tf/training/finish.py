@@ -16,12 +16,20 @@ from fsgan_tf.reporting import report, results_file
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
 from fsgan_tf.threat_model import ThreatModel
+from fsgan_tf.training import not_robust
 from fsgan_tf.training.setup import Training
 from fsgan_tf.training.tensorboard_log import TensorBoardLog, write_scalars
 
 
 def finish(training: Training) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
+    _export_and_attack(training)
+    rows = training.run.metrics.read()
+    if rows and (told := not_robust.warning(training.method, training.configuration, rows[-1])):
+        print(f"warning: {told}", file=sys.stderr, flush=True)
+
+
+def _export_and_attack(training: Training) -> None:
     run, eval_examples = training.run, training.settings.eval_examples
     restored = restore_classifier(run.path)
     # Read only now: no step of the training saw it.

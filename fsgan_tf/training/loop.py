@@ -76,7 +76,9 @@ def _steps(
         training.dataset.train,
         batch_size=training.global_batch_size,
         seed=seed,
-        augmentation=loading.resolve_augmentation(data.augmentation, data.dataset),
+        augmentation=loading.resolve_augmentation(
+            data.augmentation, data.dataset, training.dataset.image_shape
+        ),
         first_epoch=progress.epoch,
         first_batch=progress.step_in_epoch,
     )

@@ -88,13 +88,21 @@ def test_mixed_precision_does_not_round_pixels():
         ("auto", "cifar10", "crop_flip"),
         ("auto", "cifar100:3.0.2", "crop_flip"),
         ("auto", "cifar10/config", "crop_flip"),
-        ("auto", "cifar10_corrupted", "none"),
+        ("auto", "cifar10_corrupted", "crop_flip"),
         ("auto", "svhn_cropped", "none"),
         ("auto", "digits", "none"),
-        ("auto", "./folder", "none"),
+        ("auto", "mnist", "none"),
+        ("auto", "oxford_flowers102", "crop_flip"),
+        ("auto", "./folder", "crop_flip"),
         ("none", "cifar10", "none"),
         ("crop_flip", "digits", "crop_flip"),
     ],
 )
-def test_auto_augments_cifar_alone(augmentation_flag, dataset, expected):
-    assert augmentation.resolve_augmentation(augmentation_flag, dataset) == expected
+def test_auto_augments_what_may_be_mirrored(augmentation_flag, dataset, expected):
+    shape = (32, 32, 3)
+    assert augmentation.resolve_augmentation(augmentation_flag, dataset, shape) == expected
+
+
+def test_auto_leaves_images_alone_that_are_too_small_to_crop():
+    assert augmentation.resolve_augmentation("auto", "cifar10", (12, 12, 3)) == "crop_flip"
+    assert augmentation.resolve_augmentation("auto", "cifar10", (8, 32, 3)) == "none"

@@ -1,6 +1,7 @@
 """The embedded data set: scikit-learn's 1,797 handwritten digits, read without a network."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,11 +25,18 @@ class DigitsSource(Source):
     precedence = 0
     class_names = tuple("0123456789")
     splits = SplitNames(train="train", test="test")
+    recommended: ClassVar[Mapping[str, str]] = {}  # The settings' own defaults are the digits'.
 
     @classmethod
     def owns(cls, name: str) -> bool:
         """Whether this name is `digits`."""
         return name == "digits"
+
+    @classmethod
+    def may_be_mirrored(cls, name: str) -> bool:
+        """A mirrored 2 is no digit."""
+        del name
+        return False
 
     def __init__(self, name: str, images: ImageSettings, own: Any):
         """Opens the digits, 32x32 with 3 channels by default."""

@@ -41,6 +41,11 @@ _KNOWN_SIZES = {
     "cifar10": KnownSize(50000, 10, (32, 32, 3)),
     "cifar100": KnownSize(50000, 100, (32, 32, 3)),
 }
+# Digits and letters, which a mirror turns into something else.
+_CHARACTERS = (
+    *("svhn_cropped", "mnist", "mnist_corrupted", "emnist", "kmnist", "binary_alpha_digits"),
+    *("omniglot", "cmaterdb"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,11 @@ class TfdsSource(Source):
         """Any name may be one that TFDS knows, or will know."""
         del name
         return True
+
+    @classmethod
+    def may_be_mirrored(cls, name: str) -> bool:
+        """Whether it holds neither digits nor letters."""
+        return re.split("[:/]", name)[0] not in _CHARACTERS
 
     @classmethod
     def known_size(cls, name: str) -> KnownSize | None:

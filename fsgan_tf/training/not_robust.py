@@ -1,0 +1,41 @@
+"""Says when a training ended without the robustness that it was for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fsgan_tf.methods.base import TrainingMethod
+from fsgan_tf.runs.configuration import TrainingConfiguration
+
+# Withstanding less than this share of what is classified correctly is no robustness.
+_NEAR_ZERO = 0.1
+
+
+def warning(
+    method: TrainingMethod, configuration: TrainingConfiguration, row: dict[str, Any]
+) -> str | None:
+    """What to tell of the last epoch's figures.
+
+    Args:
+      method: what was trained, or its class.
+      configuration: its settings.
+      row: of metrics.jsonl; without held-out images it holds no accuracy, and nothing is told.
+
+    Returns:
+      One line with the likely cause and the flag to change; None where robustness came, or was not
+      trained for.
+    """
+    settings = configuration.training
+    if settings.method == "standard" or "robust_accuracy" not in row:
+        return None
+    clean, robust = row["clean_accuracy"], row["robust_accuracy"]
+    if not robust < _NEAR_ZERO * clean:
+        return None
+    advice = method.when_not_robust(configuration.method) or (
+        f"more --epochs than {settings.epochs}, a larger network, a smaller --epsilon than "
+        f"{settings.epsilon:.4g}, or --method=pgd_at"
+    )
+    return (
+        f"the classifier is not robust: of the held-out images it classifies {clean:.1%}, and "
+        f"{robust:.1%} under attack (PGD-10, epsilon {settings.epsilon:.4g}); try {advice}"
+    )

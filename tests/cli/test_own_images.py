@@ -1,0 +1,64 @@
+"""A folder of one's own, from the command to the exported classifier: docs/own_images.md."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsgan_tf import evaluate, export, predict, train
+from tests.commands import ROOT, call
+from tests.images import png
+
+PAGE = ROOT / "docs" / "own_images.md"
+SMALL = ["--image_size=16", "--epochs=2", "--batch_size=8", "--precision=float32"]
+SMALL += ["--classifier_depth=10", "--classifier_width=1", "--generator_width=4"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Twenty images each of two classes that differ in colour."""
+    path = tmp_path_factory.mktemp("photographs")
+    draws = np.random.default_rng(0)
+    for channel, name in enumerate(("apple", "leaf")):
+        (path / name).mkdir()
+        for index in range(20):
+            pixels = draws.integers(0, 60, (20, 24, 3), np.uint8)
+            pixels[..., channel] += 180
+            (path / name / f"{index}.png").write_bytes(png(pixels))
+    return path
+
+
+def test_the_command_trains_measures_and_exports(folder, tmp_path, capsys):
+    config, run = ROOT / "configs" / "own_images.flags", tmp_path / "run"
+    given = [f"--flagfile={config}", f"--dataset={folder}", f"--run_dir={run}", *SMALL]
+    assert call(train, *given) == 0
+    told = capsys.readouterr()
+    assert ": 29 training and 3 validation images" in told.out
+    results = json.loads((run / "evaluation" / "results.json").read_text())
+    assert results["threat_model"]["epsilon"] == 8 / 255
+    assert results["num_examples"] == 8
+    assert (run / "evaluation" / "report.html").is_file()
+    assert call(evaluate, f"--run_dir={run}", "--attacks=fgsm") == 0
+    assert call(export, f"--run_dir={run}", f"--export_dir={tmp_path / 'exported'}") == 0
+    capsys.readouterr()
+    assert call(predict, f"--saved_model={tmp_path / 'exported'}", folder / "leaf" / "0.png") == 0
+    assert re.search("apple|leaf", capsys.readouterr().out)
+
+
+def test_without_a_flag_file_what_is_done_by_default_is_said(folder, tmp_path, capsys):
+    given = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--dry_run", *SMALL]
+    assert call(train, *given) == 0
+    told = capsys.readouterr()
+    assert f"--epsilon={8 / 255}" in told.out
+    assert "--classifier_ot_weight=0.1" in told.err
+
+
+def test_the_page_and_what_leads_to_it_name_files_that_are_there():
+    page = PAGE.read_text()
+    for name in re.findall(r"configs/\S+\.flags", page):
+        assert (ROOT / name).is_file()
+    for file in ("README.md", "WORKSPACE.md", "docs/own_images.md"):
+        assert "own_images.flags" in (ROOT / file).read_text()
+    assert "own_images.md" in (ROOT / "mkdocs.yml").read_text()
