@@ -35,6 +35,8 @@ from fsgan_tf.errors import UserError
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 _SETTING = "setting"
+# Digits of a number that needs no fraction to be read.
+_SHORT = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +164,8 @@ class Field:
             return str(value).lower()
         if isinstance(value, tuple):
             return ",".join(map(str, value))
+        if self.setting.fraction and len(str(value)) > _SHORT and (of_255 := round(255 * value)):
+            return f"{of_255}/255" if of_255 / 255 == value else str(value)
         return str(value)
 
     @property

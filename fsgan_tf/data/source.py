@@ -14,8 +14,8 @@ from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.split import Split
 
 # What a training on natural images does unless a flag says otherwise, where that is not what a
-# training on the digits does; by flag. docs/ablation.md says why.
-NATURAL_IMAGES = {"epsilon": "8/255", "classifier_ot_weight": "0.1"}
+# training on the digits does; by flag.
+NATURAL_IMAGES = {"epsilon": "8/255"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -186,12 +186,13 @@ class FSGAN(LearntAdversary):
 
     @classmethod
     def when_not_robust(cls, settings: Settings) -> str | None:
-        """A heavy L_ot, by which the classifier flattens the distance that its generator climbs."""
-        if settings.classifier_ot_weight < 0.5:
+        """A heavy L_ot on logits, which the classifier makes small by an offset of them all."""
+        if settings.ot_on != "logits" or settings.classifier_ot_weight < 0.5:
             return None
         return (
-            f"--classifier_ot_weight=0.1: at {settings.classifier_ot_weight:g} the classifier can "
-            "flatten the distance that its generator climbs instead of learning to withstand it"
+            "--ot_on=probabilities: the cosine of logits falls with an offset common to all "
+            "classes, by which the classifier can flatten the distance that its generator climbs "
+            "instead of learning to withstand it"
         )
 
     def build_generator(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:

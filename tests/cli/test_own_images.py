@@ -51,8 +51,8 @@ def test_without_a_flag_file_what_is_done_by_default_is_said(folder, tmp_path, c
     given = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--dry_run", *SMALL]
     assert call(train, *given) == 0
     told = capsys.readouterr()
-    assert f"--epsilon={8 / 255}" in told.out
-    assert "--classifier_ot_weight=0.1" in told.err
+    assert "--epsilon=8/255" in told.out
+    assert "--epsilon=8/255" in told.err
 
 
 def test_the_page_and_what_leads_to_it_name_files_that_are_there():

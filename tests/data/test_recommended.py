@@ -17,14 +17,12 @@ def test_data_other_than_digits_are_trained_as_natural_images(dataset, tmp_path)
     name = dataset.replace("FOLDER", str(tmp_path))
     configured = training_flags.parse([f"--dataset={name}"])
     assert configured.training.epsilon == 8 / 255
-    assert configured.method.classifier_ot_weight == 0.1
 
 
 def test_digits_are_trained_by_the_settings_own_defaults():
     for arguments in ([], ["--dataset=digits"]):
         configured = training_flags.parse(arguments)
         assert configured.training.epsilon == type(configured.training).epsilon
-        assert configured.method.classifier_ot_weight == 1
 
 
 def test_a_flag_wins_over_what_the_data_recommend_and_the_rest_is_named():
@@ -32,17 +30,21 @@ def test_a_flag_wins_over_what_the_data_recommend_and_the_rest_is_named():
     values(["train", "--dataset=cifar10", "--epsilon=4/255"])
     configured = training_flags.configuration(values)
     assert configured.training.epsilon == 4 / 255
-    (note,) = training_flags.notes(values, configured)
-    assert "--classifier_ot_weight=0.1" in note
-    assert "--epsilon" not in note
+    assert training_flags.notes(values, configured) == []
+
+
+def test_what_the_data_recommend_is_named():
+    values = training_flags.training_flags()
+    values(["train", "--dataset=cifar10"])
+    (note,) = training_flags.notes(values, training_flags.configuration(values))
+    assert "--epsilon=8/255" in note
 
 
 def test_a_method_that_does_not_read_a_recommendation_goes_without():
     values = training_flags.training_flags()
     values(["train", "--dataset=cifar10", "--method=pgd_at"])
     configured = training_flags.configuration(values)
-    assert configured.recommended(()) == [f"--epsilon={8 / 255}"]
-    assert "classifier_ot_weight" not in configured.values()
+    assert configured.recommended(()) == ["--epsilon=8/255"]
 
 
 def test_a_run_keeps_what_it_was_trained_with():
@@ -52,4 +54,4 @@ def test_a_run_keeps_what_it_was_trained_with():
 
 def test_help_says_both_defaults():
     text = training_flags.help_text([])
-    assert "(default: 0.05; 8/255 for data other than digits)" in text
+    assert "(default: 13/255; 8/255 for data other than digits)" in text

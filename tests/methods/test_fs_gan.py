@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fsgan_tf.training.callbacks.warnings import warnings_of
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.training.callbacks.warnings import warnings_of
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])

@@ -18,13 +18,13 @@ def told(*flags: str, clean: float = 0.6, robust: float = 0.0) -> str | None:
 
 
 def test_the_figures_the_cause_and_the_flag_are_named():
-    line = told("--classifier_ot_weight=1")
+    line = told("--ot_on=logits")
     assert "60.0%" in line
     assert "0.0%" in line
-    assert "--classifier_ot_weight=0.1" in line
+    assert "--ot_on=probabilities" in line
     assert "--epochs" in told("--method=pgd_at")
     assert "--epsilon" in told("--method=pgd_at")
-    assert "--epochs" in told("--classifier_ot_weight=0.1")
+    assert "--epochs" in told()
 
 
 @pytest.mark.parametrize(
