@@ -37,6 +37,7 @@ Choices = Iterable[str] | Callable[[], Iterable[str]]
 _SETTING = "setting"
 # Digits of a number that needs no fraction to be read.
 _SHORT = 6
+_LARGEST = 2**63 - 1  # TensorFlow's largest whole number.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Setting:
         if allowed and value not in allowed:
             return f"must be one of {', '.join(allowed)}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                return f"must be at most {_LARGEST}"
             if not math.isfinite(value):
                 return "must be a finite number"
             if self.above is not None and value <= self.above:

@@ -13,6 +13,7 @@ from absl import flags
 
 from fsgan_tf.attacks import registry as attacks
 from fsgan_tf.attacks.suites import SUITES
+from fsgan_tf.cli import flag_files
 from fsgan_tf.data import registry
 from fsgan_tf.data.settings import MIN_SIDE
 from fsgan_tf.models import model_flags
@@ -66,7 +67,7 @@ class _SizeSerializer(flags.ArgumentSerializer):
 
 def evaluation_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.evaluate`."""
-    values = flags.FlagValues()
+    values = flag_files.FlagValues()
     _define_data(values, default=None)
     _define_validation(values, default=None)
     model_flags.define(values)
@@ -150,7 +151,7 @@ def evaluation_flags() -> flags.FlagValues:
 
 def export_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.export`."""
-    values = flags.FlagValues()
+    values = flag_files.FlagValues()
     _string(values, "run_dir", None, "Run whose classifier is exported.")
     _string(
         values,
@@ -170,7 +171,7 @@ def export_flags() -> flags.FlagValues:
 
 def predict_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.predict`."""
-    values = flags.FlagValues()
+    values = flag_files.FlagValues()
     _string(values, "saved_model", None, "SavedModel that labels the images.")
     _string(values, "run_dir", None, "Run whose newest classifier labels the images.")
     _integer(values, "top", 1, "Print the K most probable classes of an image.", lower=1)

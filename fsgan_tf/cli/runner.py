@@ -98,8 +98,6 @@ def _stoppable() -> Iterator[None]:
 def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     try:
         return list(flag_values(["fsgan_tf", *argv])[1:])
-    except UnicodeDecodeError as error:
-        raise UserError(f"a --flagfile is no text in UTF-8: {error}") from error
     except RecursionError as error:  # absl looks for names like it
         raise UserError("a flag's name is too long to be one (see --help)") from error
     except flags.UnrecognizedFlagError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from fsgan_tf.cli import flag_files
 from fsgan_tf.data.registry import source_classes
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
@@ -19,7 +20,7 @@ from fsgan_tf.settings import Field, fields_of
 _FLAG = re.compile(r"--?([A-Za-z_]\w*)")
 
 
-class TrainingFlags(flags.FlagValues):
+class TrainingFlags(flag_files.FlagValues):
     """Flag values that remember what stood on the command line itself, not in a flag file."""
 
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:

@@ -26,7 +26,7 @@ def warning(
       trained for.
     """
     settings = configuration.training
-    if settings.method == "standard" or "robust_accuracy" not in row:
+    if settings.method == "standard" or not {"clean_accuracy", "robust_accuracy"} <= set(row):
         return None
     clean, robust = row["clean_accuracy"], row["robust_accuracy"]
     if not robust < _NEAR_ZERO * clean:

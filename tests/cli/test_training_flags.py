@@ -107,6 +107,7 @@ def test_last_flag_wins_over_a_flagfile(tmp_path):
         (["--epsilon=nan"], ["epsilon", "nan"]),
         (["--epsilon=big"], ["epsilon", "big"]),
         (["--epochs=two"], ["--epochs=two", "a whole number"]),
+        ([f"--epochs=1{'0' * 400}"], ["--epochs", "at most 9223372036854775807"]),
         (["--classifier_depth=11"], ["classifier_depth", "6n+4"]),
         (["--batch_size=1"], ["batch_size", "1"]),
         (["--method=gan"], ["method", "fs_gan"]),

@@ -49,7 +49,7 @@ def _overfitting(earlier: Sequence[Row], row: Row) -> str | None:
     if not {"accuracy_on_adversarial", "one_step_accuracy", "robust_accuracy"} <= set(row):
         return None
     one_step, multi_step = row["one_step_accuracy"], row["robust_accuracy"]
-    attacked = [seen for seen in earlier if "robust_accuracy" in seen]
+    attacked = [seen for seen in earlier if {"one_step_accuracy", "robust_accuracy"} <= set(seen)]
     best = max(attacked, key=lambda seen: seen["robust_accuracy"], default=None)
     fell = (
         best is not None
