@@ -45,14 +45,14 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     del words
     named = model_flags.named_model(flag_values)
     model_flag, path = named.flag, named.path
-    if model_flag != "run_dir" and not flag_values.output_dir:
+    if model_flag != "run_dir" and not (flag_values.output_dir or flag_values.dry_run):
         raise UserError(f"--{model_flag} needs --output_dir, a folder for the results")
 
     quiet.start_tensorflow()
     import tensorflow as tf
 
     from fsgan_tf import devices
-    from fsgan_tf.evaluation import run_and_diagnose, saved_examples
+    from fsgan_tf.evaluation import estimate, run_and_diagnose, saved_examples
     from fsgan_tf.evaluation.request import Request
     from fsgan_tf.evaluation.state import fingerprint, resumable
     from fsgan_tf.models import fit, loading
@@ -90,6 +90,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         standalone=flag_values.standalone,
         sources=tuple(sources),
     )
+    if flag_values.dry_run:
+        able = classifier.differentiable
+        pixels, labels = examples.images, examples.labels
+        print(f"{path} on {split.name} of {dataset}")
+        print(estimate.estimate(copies, pixels, labels, request, differentiable=able))
+        return
     manifest = report.Manifest(
         model=path,
         dataset=dataset,

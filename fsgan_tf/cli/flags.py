@@ -142,6 +142,12 @@ def evaluation_flags() -> flags.FlagValues:
         "Devices that share the batches: auto is all GPUs, else one device; mirrored is all GPUs, "
         "or all logical CPUs.",
     )
+    _boolean(
+        values,
+        "dry_run",
+        False,
+        "Say how many images and passes, and how long it would take here, then stop.",
+    )
     _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
     _epsilon(values, None)
     _integer(values, "seed", 0, "Of random starts.", lower=0)

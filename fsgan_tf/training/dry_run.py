@@ -6,12 +6,20 @@ from collections.abc import Sequence
 
 from fsgan_tf import devices
 from fsgan_tf.data import loading
+from fsgan_tf.evaluation.estimate import duration
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.training import cost, setup
 from fsgan_tf.training.build import build_method
+from fsgan_tf.training.start import without_drops
 
-_TERAFLOPS = (0.1, 10, 100)
+# What whole trainings or steps of FS-GAN sustained, TFLOP/s: docs/benchmarks.md. Networks much
+# smaller than Wide ResNets of width 4 reach less of it.
+_MEASURED = {
+    "2 cores of an Intel Xeon, float32": 0.30,
+    "2 cores of an Intel Xeon with AMX, mixed_bfloat16": 0.84,
+    "an NVIDIA H100, mixed_bfloat16 (steps alone)": 279,
+}
 
 
 def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) -> None:
@@ -37,6 +45,8 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     _print_networks(method)
     steps = settings.epochs * (train_images // (settings.batch_size * replicas))
     print(f"steps an epoch: {steps // settings.epochs}, steps in all: {steps}")
+    if told := without_drops(settings):
+        print(told.strip(" ()"))
     _print_arithmetic(method, images=steps * settings.batch_size * replicas)
 
 
@@ -55,8 +65,9 @@ def _print_arithmetic(method: TrainingMethod, images: int) -> None:
         for name, network in method.networks.items()
     )
     operations = 2 * multiply_adds * images
-    hours = ", ".join(
-        f"{operations / (teraflops * 1e12) / 3600:.3g} h at {teraflops:g} TFLOP/s"
-        for teraflops in _TERAFLOPS
+    print(f"arithmetic of the training: {operations:.3g} floating-point operations")
+    print(
+        "time, at rates measured with WRN-16-4 and WRN-28-10 (smaller ones take some times as long):"
     )
-    print(f"arithmetic of the training: {operations:.3g} floating-point operations; {hours}")
+    for hardware, teraflops in _MEASURED.items():
+        print(f"  {hardware}: {duration(operations / (teraflops * 1e12))}")

@@ -36,13 +36,13 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
         f"and {len(dataset.validation)} validation images; epochs "
-        f"{progress.epoch} to {settings.epochs}{_without_drops(settings)}; {run.path}",
+        f"{progress.epoch} to {settings.epochs}{without_drops(settings)}; {run.path}",
         flush=True,
     )
     return progress
 
 
-def _without_drops(settings: TrainingSettings) -> str:
+def without_drops(settings: TrainingSettings) -> str:
     """Says that the learning rate never drops, where it was to and the training is too short."""
     drops = settings.lr_decay_epochs
     if not drops or settings.lr_decay_factor == 1 or min(drops) < settings.epochs:

@@ -531,3 +531,16 @@ def test_output_folder_that_cannot_be_made(capsys, run, test_set, tmp_path):
 def test_importing_the_command_imports_no_tensorflow():
     code = "import sys, fsgan_tf.evaluate; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
+    test_set, keras_file, tmp_path, capsys
+):
+    arguments = [f"--keras_model={keras_file}", "--dataset=digits", "--epsilon=8/255"]
+    assert _evaluate(*arguments, "--dry_run") == 0
+    printed = capsys.readouterr().out
+    assert "images: 20" in printed
+    assert "cw3: 3 passes an image" in printed
+    assert "time: at most" in printed
+    assert list(tmp_path.iterdir()) == []
+    assert _evaluate(*arguments) == 2  # Without --output_dir there is nowhere to write to.

@@ -210,7 +210,14 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     assert "36,479,194 trainable parameters" in printed
     assert "steps an epoch: 1204" in printed  # (73257 - 1000) // 60
     assert "--epsilon=0.0313725" in printed
+    assert "an NVIDIA H100, mixed_bfloat16 (steps alone): 50 min" in printed
+    assert "never drops" not in printed
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_that_the_learning_rate_never_drops(capsys):
+    assert _train("--epochs=2", "--dry_run", "--precision=float32") == 0
+    assert "the learning rate never drops: --lr_decay_epochs=10,13" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

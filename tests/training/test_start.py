@@ -3,7 +3,7 @@
 import pytest
 
 from fsgan_tf.runs.settings import TrainingSettings
-from fsgan_tf.training.start import _without_drops
+from fsgan_tf.training.start import without_drops
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from fsgan_tf.training.start import _without_drops
 )
 def test_drops_that_a_training_never_reaches_are_named(epochs, drops, factor, words):
     settings = TrainingSettings(epochs=epochs, lr_decay_epochs=drops, lr_decay_factor=factor)
-    assert _without_drops(settings) == words
+    assert without_drops(settings) == words

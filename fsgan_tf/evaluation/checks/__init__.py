@@ -62,6 +62,15 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
 )
 
 
+def cost(attacks: Sequence[Attack]) -> int:
+    """Gradients that all checks take of each image of their sample, at most.
+
+    An answer counts as half a gradient, which is about what it lasts.
+    """
+    steps = min(100, max((getattr(attack, "num_steps", 20) for attack in attacks), default=20))
+    return (90 + 6 * steps) + (180 + 4 * steps) // 2
+
+
 def diagnose(
     evaluator: Evaluator,
     images: np.ndarray,
@@ -81,7 +90,7 @@ def diagnose(
       attacks: those that ran.
       result: what they found.
       sources: other classifiers; one whose method is `standard` is the undefended twin.
-      progress: show a progress bar on a terminal.
+      progress: show a progress bar on a terminal, one line elsewhere.
 
     Returns:
       The verdicts, and the curves that they were drawn from.
@@ -91,6 +100,9 @@ def diagnose(
         # disable=None: no bar where standard error is no terminal.
         bar = tqdm(_CHECKS, desc="checks", unit="check", disable=None if progress else True)
         checks = tuple(check(evidence) for check in bar)
+        if progress and bar.disable:
+            objecting = sum(check.verdict in ("fail", "warn") for check in checks)
+            print(f"checks: {len(checks)} made, {objecting} object", flush=True)
         drawn = [curves.loss_curve(attack, traced) for attack, traced in evidence.traces]
     return Diagnosis(
         checks, evidence.epsilon_curve, tuple(curve for curve in drawn if curve is not None)
