@@ -179,13 +179,14 @@ def _copies(
 
     if not devices:
         classifier = load()
-        return classifier, (AttackedClassifier(classifier.logits_fn),)
+        copy = AttackedClassifier(classifier.logits_fn, differentiable=classifier.differentiable)
+        return classifier, (copy,)
     loaded = []
     for device in devices:
         with tf.device(device):
             loaded.append(load())
     return loaded[0], tuple(
-        AttackedClassifier(classifier.logits_fn, device)
+        AttackedClassifier(classifier.logits_fn, device, differentiable=classifier.differentiable)
         for classifier, device in zip(loaded, devices, strict=True)
     )
 

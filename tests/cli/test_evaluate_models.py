@@ -119,6 +119,11 @@ def test_a_litert_file_is_attacked_without_gradients(read, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "has no gradients, which fgsm need" in message
     assert "--attacks=square" in message
+    assert _run(tmp_path, path, "--attacks=spsa2") == 0
+    results = _results(tmp_path)
+    assert results["verdict"] == "upper bound"
+    assert not [check for check in results["checks"] if check["verdict"] == "fail"]
+    assert results["epsilon_curve"] is None
 
 
 @pytest.mark.parametrize("flag", ["signature", "input_name"])

@@ -146,6 +146,24 @@ def test_a_classifier_that_answers_little_is_diagnosed_all_the_same(images, labe
     json.dumps(dataclasses.asdict(diagnosis), allow_nan=False)
 
 
+def test_checks_that_climb_are_skipped_without_gradients(honest, fragile, images, labels):
+    def gathered(differentiable):
+        copies = [AttackedClassifier(_quantised(honest), differentiable=differentiable)]
+        return _gather(copies, images, labels, [SHORT_SQUARE], sources=[_source(fragile)])
+
+    without = _diagnose(gathered(differentiable=False))
+    verdicts = {check.name: check.verdict for check in without.checks}
+    assert len(verdicts) == 23
+    assert "fail" not in verdicts.values()
+    climbing = {check.name for check in without.checks if "has no gradients" in check.detail}
+    assert {"gradients_exist", "epsilon_curve_reaches_zero", "loss_converged"} < climbing
+    assert all(verdicts[name] == "skipped" for name in climbing)
+    assert verdicts["successes_verified"] == verdicts["undefended_twin_falls"] == "pass"
+    assert (without.epsilon_curve, without.loss_curves) == (None, ())
+    hidden = _diagnose(gathered(differentiable=True))
+    assert next(c for c in hidden.checks if c.name == "gradients_exist").verdict == "fail"
+
+
 def _constant(honest):
     return lambda pixels: 0 * honest(pixels) + [1.0, 0.0, 0.0, 0.0]
 

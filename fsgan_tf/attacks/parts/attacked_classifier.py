@@ -23,18 +23,27 @@ class AttackedClassifier:
       given_logits: the same of the classifier as it was given, with nothing rewritten. Whether an
         example is misclassified is decided by these.
       device: where it runs; None leaves that to TensorFlow.
+      differentiable: whether it has gradients at all; without them only some attacks can be run,
+        and the checks that climb are skipped.
     """
 
-    def __init__(self, logits_fn: LogitsFn | keras.Model, device: str | None = None):
+    def __init__(
+        self,
+        logits_fn: LogitsFn | keras.Model,
+        device: str | None = None,
+        *,
+        differentiable: bool = True,
+    ):
         """Wraps a classifier.
 
         Args:
-          logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, in inference mode
-            and differentiable; or a Keras model, which is then called with `training=False`. It
-            is traced with an open b.
+          logits_fn: float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, in inference mode;
+            or a Keras model, which is then called with `training=False`. It is traced with an open
+            b.
           device: that holds its variables, to run it there.
+          differentiable: False of what is known to have no gradients, as a LiteRT file.
         """
-        self.device = device
+        self.device, self.differentiable = device, differentiable
         if not isinstance(logits_fn, keras.Model):
             self.logits = self.given_logits = _compiled(logits_fn)
             return

@@ -27,7 +27,7 @@ from fsgan_tf.evaluation.checks import (
     rivals,
     soundness,
 )
-from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.evidence import Evidence, skipped
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, Diagnosis, Result
 
@@ -61,6 +61,25 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     soundness.successes_survive_rounding,
 )
 
+# They climb the classifier's gradient, or ask whether attacks that do beat those that do not.
+_CLIMBING = frozenset(
+    {
+        radius.epsilon_zero_equals_clean,
+        gradients.gradients_exist,
+        radius.single_step_below_clean,
+        radius.accuracy_falls_with_epsilon,
+        radius.epsilon_curve_reaches_zero,
+        radius.unbounded_attack_fools_all,
+        convergence.best_iterate_returned,
+        convergence.loss_converged,
+        convergence.iterative_beats_single_step,
+        convergence.more_steps_gain_nothing,
+        convergence.more_restarts_gain_nothing,
+        rivals.white_box_beats_black_box,
+        rivals.white_box_beats_transfer,
+    }
+)
+
 
 def cost(attacks: Sequence[Attack]) -> int:
     """Gradients that all checks take of each image of their sample, at most.
@@ -83,6 +102,9 @@ def diagnose(
 ) -> Diagnosis:
     """Runs every check on a finished evaluation.
 
+    Of a classifier known to have no gradients those that climb one are skipped, and no curves are
+    drawn.
+
     Args:
       evaluator: the classifier and the threat model.
       images: those evaluated, `[n, h, w, c]`, float32 in [0, 1] or uint8.
@@ -99,6 +121,8 @@ def diagnose(
         evidence = Evidence(evaluator, images, labels, attacks, result, sources)
         # disable=None: no bar where standard error is no terminal.
         bar = tqdm(_CHECKS, desc="checks", unit="check", disable=None if progress else True)
+        if not evaluator.classifier.differentiable:
+            return Diagnosis(tuple(_without_gradients(check, evidence) for check in bar))
         checks = tuple(check(evidence) for check in bar)
         if progress and bar.disable:
             objecting = sum(check.verdict in ("fail", "warn") for check in checks)
@@ -106,4 +130,14 @@ def diagnose(
         drawn = [curves.loss_curve(attack, traced) for attack, traced in evidence.traces]
     return Diagnosis(
         checks, evidence.epsilon_curve, tuple(curve for curve in drawn if curve is not None)
+    )
+
+
+def _without_gradients(check: Callable[[Evidence], Check], evidence: Evidence) -> Check:
+    if check not in _CLIMBING:
+        return check(evidence)
+    return skipped(
+        check.__name__,
+        "The classifier has no gradients, and this check follows them.",
+        advice="Evaluate the model that it was converted from, whose gradients attacks can use.",
     )

@@ -82,7 +82,7 @@ def undefended_twin_falls(evidence: Evidence) -> Check:
             advice="Train the same network with --method=standard and name its run in --source.",
         )
     sample, threat_model = evidence.sample, evidence.evaluator.threat_model
-    attack = evidence.strongest or evidence.traces[-1][0]
+    attack = evidence.strongest or evidence.longest("margin")
     twin = source.on(evidence.evaluator.classifier.device)
     indices = tf.range(len(sample.labels), dtype=tf.int64)
     seeds = tf.stack(
