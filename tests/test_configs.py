@@ -66,6 +66,27 @@ def test_the_papers_classifier_radius_and_schedule_are_in_every_file_for_its_dat
     )
 
 
+def test_the_papers_letter_departs_from_it_in_nothing_and_trains_on_all_images():
+    assert {file.stem for file in (CONFIGS / "paper").iterdir()} == set(DATASETS)
+    for data in DATASETS:
+        letter = _values(f"--flagfile={CONFIGS / 'paper' / f'{data}.flags'}")
+        assert letter.departures_from_paper() == []
+        assert letter.data.dataset == DATASETS[data]
+        assert letter.data.validation_examples == 0
+        rate = letter.method.generator_learning_rate
+        assert rate == (7.8e-5 if data == "cifar100" else 7.8e-3)
+        assert letter.method.classifier_learning_rate == (0.01 if data == "svhn" else 0.1)
+
+
+@pytest.mark.parametrize("data", DATASETS)
+def test_the_recommendation_says_its_departures_from_the_paper_in_its_first_lines(data):
+    file = CONFIGS / f"{data}.flags"
+    header = file.read_text().split("\n#\n")[0]
+    assert f"configs/paper/{data}.flags" in header
+    rate = _values(f"--flagfile={file}").method.generator_learning_rate
+    assert f"{rate:g} ({'7.8e-5' if data == 'cifar100' else '7.8e-3'})" in header
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_files_of_a_baseline_differ_only_where_their_data_sets_do(method):
     first, *others = [

@@ -1,4 +1,8 @@
-"""FGSM: one step of length epsilon from the image (Goodfellow et al. 2015, arXiv:1412.6572)."""
+"""FGSM: one step of length epsilon from the image (Goodfellow et al. 2015, arXiv:1412.6572).
+
+The FS-GAN paper cites this source and names no start. Feature-Scatter's code, from which some of
+its tables' numbers come, starts at random within the ball; the original has no random start.
+"""
 
 from fsgan_tf.attacks.parts.attack import Attack, Wanted
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient

@@ -11,6 +11,10 @@ Deviations:
     is returned. Theirs returns the first misclassified iterate after the start (with a threshold of
     0), else the last one.
   - There is one batch of samples an update (`spsa_iters=1`, their default).
+
+The FS-GAN paper has "a batch size of 128" and 1000 iterations, and names no learning rate or delta.
+128 is read as the samples of one update (CleverHans' default), not as images at once; the rates are
+CleverHans' defaults.
 """
 
 import dataclasses

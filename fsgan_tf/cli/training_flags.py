@@ -113,6 +113,10 @@ def notes(values: flags.FlagValues, configured: TrainingConfiguration) -> list[s
             f"{method} is trained with {', '.join(departures)}; configs/baselines has their "
             "settings"
         )
+    if departures := configured.departures_from_paper():
+        lines.append(
+            f"departs from the paper in {', '.join(departures)}; configs/paper has its letter"
+        )
     if unread := configured.unread(given_texts(values)):
         names = ", ".join(f"--{name}" for name in unread)
         lines.append(f"{method} does not read {names} of the flag file")

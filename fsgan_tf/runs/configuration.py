@@ -128,6 +128,18 @@ class TrainingConfiguration:
             and (value := getattr(self.method, field.name)) != field.default
         ]
 
+    def departures_from_paper(self) -> list[str]:
+        """What is otherwise than in the paper, where the method's file says what that has."""
+        declared = methods.declared(self.training.method)
+        paper = declared.constants.get("PAPER", {})
+        paper = paper | declared.constants.get("PAPER_ON", {}).get(self.data.dataset, {})
+        return [
+            f"--{field.name}={field.text(value)} ({field.text(paper[field.name])})"
+            for field in fields_of(declared.settings)
+            if field.name in paper
+            and (value := getattr(self.method, field.name)) != paper[field.name]
+        ]
+
     def recommended(self, given: Iterable[str]) -> list[str]:
         """What the data recommend and no flag said, as flags."""
         names = _recommended({"dataset": self.data.dataset}).keys() - set(given)

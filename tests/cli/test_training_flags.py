@@ -58,6 +58,26 @@ def test_another_methods_flag_file_is_a_departure_and_what_is_not_read_is_named(
     assert _parse(f"--flagfile={CONFIGS / 'cifar10.flags'}").departures() == []
 
 
+def test_a_training_says_its_departures_from_the_paper_in_one_line():
+    flag_values = training_flags.training_flags()
+    flag_values(["train", f"--flagfile={CONFIGS / 'cifar10.flags'}", "--latent_dim=3"])
+    (line,) = training_flags.notes(flag_values, training_flags.configuration(flag_values))
+    assert line.startswith("departs from the paper in --")
+    assert line.endswith("; configs/paper has its letter")
+    for departure in (
+        "--generator_learning_rate=1.0 (0.0078)",
+        "--latent_dim=3 (10)",
+        "--generator_input_skip=true (false)",
+    ):
+        assert departure in line
+    letter = _parse(f"--flagfile={CONFIGS / 'paper' / 'cifar10.flags'}")
+    assert letter.departures_from_paper() == []
+    # On CIFAR-100 the paper has another rate.
+    values = _parse("--dataset=cifar100", "--generator_learning_rate=7.8e-5")
+    assert "generator_learning_rate" not in "".join(values.departures_from_paper())
+    assert _parse("--method=pgd_at").departures_from_paper() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

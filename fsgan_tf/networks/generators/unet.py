@@ -1,13 +1,10 @@
-"""UNet generators of perturbations.
+"""L2L-DA's UNet generator of perturbations: its shallow form, not FS-GAN's reference [27].
 
-`unet`: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow
-form): z passes a two-layer encoder and joins the input of every down block. At 64 channels and 9
-feature channels, 504,476 parameters with latent dimension 10 and no classes (FS-GAN's), 500,944
-with latent dimension 8 and 10 classes (L2L-DA's).
-
-`double_convolution_unet`: Ronneberger et al. 2015 (arXiv:1505.04597), FS-GAN's reference [27]: two
-3x3 convolutions a level, max pooling, 2x2 up-convolutions, a 1x1 output; batch normalisation after
-each 3x3 convolution and padding to the same size, as it is used today.
+Source: YunseokJANG/l2l-da at 07c64bc, `adv_defence/models.py` (`NoiseGenerator`, the shallow form):
+z passes a two-layer encoder and joins the input of every down block. At 64 channels and 9 feature
+channels, 504,476 parameters with latent dimension 10 and no classes (FS-GAN's), 500,944 with latent
+dimension 8 and 10 classes (L2L-DA's). The UNet of reference [27] (Ronneberger et al. 2015) is in
+`double_convolution_unet.py`.
 
 Deviations, FS-GAN's alone: no class-conditional normalisation without `num_classes`, since its
 G(z, delta, x', gradient) sees no label; a residual added before the tanh; feature-wise scaling of
