@@ -1,4 +1,4 @@
-"""A trained classifier as a SavedModel that needs nothing of this package, or as a LiteRT file.
+"""Writes a trained classifier as a SavedModel that works without this package, or as LiteRT.
 
     python -m fsgan_tf.export --run_dir=runs/digits_fs_gan [--format=litert]
 

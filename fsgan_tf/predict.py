@@ -3,8 +3,9 @@
     python -m fsgan_tf.predict --saved_model=runs/digits_fs_gan/saved_model IMAGE_OR_FOLDER...
     python -m fsgan_tf.predict --run_dir=runs/digits_fs_gan [--top=3] [--json] IMAGE_OR_FOLDER...
 
-Prints one line a PNG or JPEG file: its path, its most probable class and the probability of that
-class; with --top=K the K most probable ones. Of a folder, every such file in it and below it.
+Prints one line for each PNG or JPEG file: its path, its most probable class and the probability of
+that class; with --top=K the K most probable ones. A folder stands for every such file in it and
+below it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m fsgan_tf.train --flagfile=configs/svhn.flags [--run_dir=runs/NAME] [flags]
 
 The last value given for a flag wins, so flags after --flagfile override it. Run again with the
-same --run_dir, it goes on where it stopped.
+same --run_dir, it resumes where it stopped.
 """
 
 import sys

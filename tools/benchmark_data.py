@@ -181,14 +181,21 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("side", 128, "Height and width.", lower_bound=16, flag_values=values)
     flags.DEFINE_integer("batches", 200, "Batches of 128 timed.", 1, flag_values=values)
     flags.DEFINE_multi_enum("stored", _STORED, _STORED, "How they are stored.", flag_values=values)
-    flags.DEFINE_string("folder", None, "Where they are written for a while.", flag_values=values)
+    flags.DEFINE_string(
+        "folder",
+        None,
+        "Folder in which they are written while the benchmark runs.",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "largest",
         8.0,
         "GiB that images in memory may take; above, that row is left out.",
         flag_values=values,
     )
-    flags.DEFINE_string("measure", None, "Data set to read here, for itself.", flag_values=values)
+    flags.DEFINE_string(
+        "measure", None, "Data set to read in this process, and to time.", flag_values=values
+    )
     flags.DEFINE_string("options", "{}", "How to read it.", flag_values=values)
     return values
 

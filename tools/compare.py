@@ -4,7 +4,7 @@
 
 Trains each method by its own configuration, scaled down by the same flags, and attacks every
 classifier on test images, each attack on each image. l2l_da starts from the standard classifier of
-its seed, as its authors' does. What is done is not done again: the same command goes on after an
+its seed, as its authors' does. What is done is not done again: the same command resumes after an
 interruption. Prints the table and writes it to RUNS/table.md.
 """
 

@@ -7,7 +7,7 @@
 `foolbox` and `art` attack RUN/saved_model with PGD-20 and with the margin attack C&W-20, through
 their own PGD loops. `auto_attack` is the authors' PyTorch code, version standard, on the same
 weights in PyTorch, once both networks' logits agree. Ours is `python -m fsgan_tf.evaluate`. Every
-attack of a peer is kept in OUTPUT_DIR once it is done: the same command goes on after an
+attack of a peer is kept in OUTPUT_DIR once it is done: the same command resumes after an
 interruption. Prints the table and writes it to OUTPUT_DIR/table.md; ends with exit code 1 where an
 accuracy differs by more than it may (docs/fidelity.md).
 """
@@ -226,7 +226,7 @@ def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
 def _ours(
     flag_values: flags.FlagValues, part: Part, output_dir: Path, classifier_sha256: str
 ) -> dict[str, Any]:
-    """The content of our results.json; the evaluation goes on where it stopped, or is there."""
+    """The content of our results.json; the evaluation resumes where it stopped, or is there."""
     folder = output_dir / ("ours_one_after_the_other" if part.cumulative else "ours_standalone")
     file = folder / "results.json"
     wanted = {"num_examples": flag_values.num_examples, "seed": flag_values.seed}
@@ -469,8 +469,8 @@ def _require_installed(name: str, part: Part, auto_attack: str | None) -> None:
     folder = Path(auto_attack or "")
     if name == "auto_attack" and not (folder / "autoattack" / "autoattack.py").is_file():
         raise UserError(
-            f"--auto_attack={auto_attack or ''} is no clone of its authors' code; get one by `git "
-            "clone https://github.com/fra31/auto-attack FOLDER`, or leave it out of --parts"
+            f"--auto_attack={auto_attack or ''} is not a clone of its authors' code; get one by "
+            "`git clone https://github.com/fra31/auto-attack FOLDER`, or leave it out of --parts"
         )
 
 
@@ -496,9 +496,12 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list("parts", list(_PARTS), "Peers to compare with.", flag_values=values)
     flags.DEFINE_integer("num_examples", 1000, "First N test images.", 1, flag_values=values)
     flags.DEFINE_integer("batch_size", 50, "Images attacked together.", 1, flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Of random starts.", 0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of the random starts.", 0, flag_values=values)
     flags.DEFINE_string(
-        "output_dir", None, "Of results; RUN_DIR/compare_attacks by default.", flag_values=values
+        "output_dir",
+        None,
+        "Folder for the results; RUN_DIR/compare_attacks by default.",
+        flag_values=values,
     )
     return values
 

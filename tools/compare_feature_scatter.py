@@ -427,7 +427,7 @@ def reference_code(folder: str | None, flag: str = "reference") -> tuple[Any, An
     """
     if folder is None or not (Path(folder) / "attack_methods.py").is_file():
         raise UserError(
-            f"--{flag}={folder or ''} is no checkout of FeatureScatter; get one by `git clone "
+            f"--{flag}={folder or ''} is not a checkout of FeatureScatter; get one by `git clone "
             "https://github.com/Haichao-Zhang/FeatureScatter FOLDER && git -C FOLDER checkout "
             "77e9140`"
         )
@@ -483,7 +483,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("classifier_depth", 16, "Wide ResNet depth.", flag_values=values)
     flags.DEFINE_integer("classifier_width", 2, "Wide ResNet width.", flag_values=values)
     flags.DEFINE_integer("batch_size", 60, "Digits in the batch.", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Of the weights and of the noise.", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of the weights and of the noise.", flag_values=values)
     return values
 
 

@@ -3,7 +3,7 @@
     python tools/demo.py [--seed=0] [--runs=runs]
 
 Trains both (`demo_standard`, `demo_fs_gan`), attacks both, exports both and prints the table. Run
-again, it goes on where it stopped, and trains nothing that is trained.
+again, it resumes where it stopped, and trains nothing twice.
 """
 
 import sys
@@ -64,7 +64,7 @@ def _table(run_dirs: dict[str, Path]) -> str:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_integer("seed", 0, "Of both trainings.", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of both trainings.", flag_values=values)
     flags.DEFINE_string("runs", "runs", "Folder of the two runs.", flag_values=values)
     return values
 

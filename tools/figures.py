@@ -422,12 +422,27 @@ def _flags() -> flags.FlagValues:
         "output_dir", None, "Where the figures go; RUN_DIR/figures by default.", flag_values=values
     )
     flags.DEFINE_integer(
-        "batch_size", None, "Images; the run's batch size by default.", 2, flag_values=values
+        "batch_size",
+        None,
+        "How many images; the run's batch size by default.",
+        2,
+        flag_values=values,
     )
     flags.DEFINE_integer(
-        "passes", 8, "Passes over the batch; a colour each.", 2, 10, flag_values=values
+        "passes",
+        8,
+        "How many passes over the batch, each of a colour of its own.",
+        2,
+        10,
+        flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "Of starts, latents and t-SNE.", 0, flag_values=values)
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Seed of the start noise, of the latent vectors and of t-SNE.",
+        0,
+        flag_values=values,
+    )
     return values
 
 

@@ -124,7 +124,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 def fuzz(target: Target, inputs: int, seed: int, hang_seconds: float) -> Outcome:
-    """Feeds a target in a child process; a new one goes on where one died or hung."""
+    """Feeds a target in a child process; a new one continues where one died or hung."""
     outcome, first = Outcome(), 0
     start = time.monotonic()
     with tqdm(total=inputs, desc=target.name, unit=" inputs", disable=None) as bar:
@@ -427,7 +427,7 @@ def _results_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 
 def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
-    """metrics.jsonl, as a training that goes on, its warnings and series of runs read it."""
+    """metrics.jsonl, as a resumed training, its warnings and series of runs read it."""
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.training.callbacks.warnings import warnings_of
 
@@ -452,7 +452,7 @@ def _metrics_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 
 def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
-    """Checkpoints, as a training that goes on reads them; without their recorded hash."""
+    """Checkpoints, as a resumed training reads them; without their recorded hash."""
     import keras
 
     from fsgan_tf.runs.checkpoints import Progress

@@ -6,7 +6,7 @@
 # Starts that many `python -m fsgan_tf.train --strategy=multi_worker` with a TF_CONFIG on free ports.
 # The first, the chief, writes the run directory; what the others print starts with their number.
 # Ctrl-C or SIGTERM lets all of them save and stop after one step; when one fails, all are ended. The
-# same command goes on from the checkpoint. PYTHON names the interpreter, `python` by default.
+# same command resumes from the checkpoint. PYTHON names the interpreter, `python` by default.
 
 set -u
 [[ $# -ge 2 && $1 =~ ^[1-9][0-9]*$ && $2 == -- ]] || {

@@ -42,7 +42,7 @@ def _lines(filename: str) -> Iterator[str]:
     try:
         text = Path(filename).read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise flags.Error(f"the flag file {filename} is no text in UTF-8: {error}") from error
+        raise flags.Error(f"the flag file {filename} is not UTF-8 text: {error}") from error
     except OSError as error:
         raise flags.Error(f"cannot read the flag file {filename}: {error.strerror}") from error
     for number, line in enumerate(text.splitlines(), start=1):
@@ -61,5 +61,5 @@ def _fault(line: str) -> str | None:
     if comment:
         return f"{name.split()[0]} has a comment after its value; give it a line of its own"
     if value.startswith(_QUOTES) or value.endswith(_QUOTES):
-        return f"{name} has quotes around its value, which no shell takes off here; leave them out"
+        return f"{name} has quotes around its value, which no shell removes here; leave them out"
     return None

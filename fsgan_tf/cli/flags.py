@@ -71,7 +71,7 @@ def evaluation_flags() -> flags.FlagValues:
     _define_data(values, default=None)
     _define_validation(values, default=None)
     model_flags.define(values)
-    _enum(values, "suite", "quick", SUITES, "Attacks by suite.")
+    _enum(values, "suite", "quick", SUITES, "Which list of attacks to run.")
     _enum(
         values,
         "format",
@@ -96,16 +96,16 @@ def evaluation_flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "source",
         [],
-        "Classifiers that transfer attacks make their images against, and the checks compare with: "
-        "run directories, SavedModels or .keras files. A run of --method=standard is the "
-        "undefended twin.",
+        "Classifiers that transfer attacks make their images against, and that the checks "
+        "compare with: run directories, SavedModels or .keras files. A run of "
+        "--method=standard serves the checks as the undefended classifier.",
         flag_values=values,
     )
     _string(
         values,
         "verify_examples",
         None,
-        "Also propose the images of this file of --save_examples, before every attack.",
+        "Before any attack, try the images of this file, which --save_examples wrote.",
     )
     _boolean(
         values,
@@ -120,27 +120,33 @@ def evaluation_flags() -> flags.FlagValues:
         values,
         "standalone",
         False,
-        "Run every attack on every image, for accuracies to compare between papers; by default "
-        "an attack sees only the images no attack before it fooled.",
+        "Run every attack on every image, for accuracies that can be compared between papers; "
+        "by default an attack sees only the images that no attack before it fooled.",
     )
     _string(
         values,
         "split",
         None,
-        "Examples to attack: test, validation (held out of the training set: choose settings on "
-        "it), train, all, or a part as TFDS writes it, train[80%:]. All there is to evaluate on by "
-        "default: the test split, or every image of a data set without one that the classifier was "
-        "not trained on.",
+        "Examples to attack: test, validation (held out of the training set, to choose "
+        "settings on), train, all, or a part as TFDS writes it, train[80%:]. By default the "
+        "test split or, in a data set without one, every image that the classifier was not "
+        "trained on.",
     )
-    _integer(values, "num_examples", None, "First N examples; all by default.", lower=1)
+    _integer(
+        values,
+        "num_examples",
+        None,
+        "Evaluate on the first N examples; on all by default.",
+        lower=1,
+    )
     _integer(values, "batch_size", 128, "Images attacked together on a device.", lower=1)
     _enum(
         values,
         "strategy",
         "auto",
         STRATEGIES,
-        "Devices that share the batches: auto is all GPUs, else one device; mirrored is all GPUs, "
-        "or all logical CPUs.",
+        "Devices that share the batches. auto: all GPUs, or one device where there is none; "
+        "mirrored: all GPUs, or all logical CPUs where there is none.",
     )
     _boolean(
         values,
@@ -150,7 +156,7 @@ def evaluation_flags() -> flags.FlagValues:
     )
     _string(values, "output_dir", None, "Where results go; RUN_DIR/evaluation by default.")
     _epsilon(values, None)
-    _integer(values, "seed", 0, "Of random starts.", lower=0)
+    _integer(values, "seed", 0, "Seed of the random starts.", lower=0)
     _define_deterministic(values)
     return values
 
@@ -158,7 +164,7 @@ def evaluation_flags() -> flags.FlagValues:
 def export_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.export`."""
     values = flag_files.FlagValues()
-    _string(values, "run_dir", None, "Run whose classifier is exported.")
+    _string(values, "run_dir", None, "Export the classifier of this run.")
     _string(
         values,
         "export_dir",
@@ -178,10 +184,10 @@ def export_flags() -> flags.FlagValues:
 def predict_flags() -> flags.FlagValues:
     """The flags of `python -m fsgan_tf.predict`."""
     values = flag_files.FlagValues()
-    _string(values, "saved_model", None, "SavedModel that labels the images.")
-    _string(values, "run_dir", None, "Run whose newest classifier labels the images.")
+    _string(values, "saved_model", None, "Label the images with this SavedModel.")
+    _string(values, "run_dir", None, "Label the images with the newest classifier of this run.")
     _integer(values, "top", 1, "Print the K most probable classes of an image.", lower=1)
-    _boolean(values, "json", False, "Print a JSON object a line instead of text.")
+    _boolean(values, "json", False, "Print one JSON object a line instead of text.")
     return values
 
 
@@ -207,7 +213,7 @@ def _define_data(values: flags.FlagValues, default: str | None) -> None:
     flags.DEFINE_integer(
         "channels",
         None,
-        "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
+        "Channels of the images in a folder: 1 for grey, 3 for colour (the default).",
         flag_values=values,
     )
     flags.register_validator(
@@ -220,15 +226,15 @@ def _define_data(values: flags.FlagValues, default: str | None) -> None:
         values,
         "class_names",
         None,
-        "File of one class name a line, in the order of the labels; classes that the data does not "
-        "have may be among them.",
+        "File with one class name a line, in the order of the labels; it may name classes that "
+        "the data do not have.",
     )
     _positive(
         values,
         "memory_limit",
         None,
-        "GiB that training images may take; above it they are read from disk as they are needed. "
-        "Half of the free memory by default.",
+        "Memory that training images may take, in GiB; where they need more, they are read "
+        "from disk as they are used. Half of the free memory by default.",
     )
 
 
@@ -237,8 +243,8 @@ def _define_deterministic(values: flags.FlagValues) -> None:
         values,
         "deterministic",
         False,
-        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
-        "costs.",
+        "Compute the same bits from the same seed on the same machine; docs/reliability.md "
+        "says what this covers and costs.",
     )
 
 
@@ -247,13 +253,19 @@ def _define_validation(values: flags.FlagValues, default: int | None) -> None:
         values,
         "validation_examples",
         default,
-        "Examples held out of the training set to watch it; at most a tenth of it is taken.",
+        "Examples held out of the training set to watch the training, at most a tenth of it.",
         lower=1,
     )
 
 
 def _epsilon(values: flags.FlagValues, default: float | None) -> None:
-    _fraction(values, "epsilon", default, "Radius of the l_inf ball, in pixels of [0,1]: 8/255.")
+    _fraction(
+        values,
+        "epsilon",
+        default,
+        "Largest change of a pixel, on the scale of [0,1], such as 8/255: the radius of the "
+        "l_inf ball.",
+    )
     flags.register_validator(
         "epsilon",
         lambda epsilon: epsilon is None or 0 < epsilon <= 1,

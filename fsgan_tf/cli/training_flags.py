@@ -57,7 +57,7 @@ def configuration(values: flags.FlagValues) -> TrainingConfiguration:
 
 
 def _recorded(given: Mapping[str, str]) -> dict[str, str]:
-    """The flags of the run that a command goes on with by naming its folder alone."""
+    """The flags of the run that a command resumes by naming its folder alone."""
     if "run_dir" not in given or not set(given) <= set(CHANGEABLE):
         return {}
     file = Path(given["run_dir"]) / "flags.txt"
@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> TrainingConfiguration:
     except (flags.Error, ValueError) as error:
         raise UserError(" ".join(str(error).split())) from error
     if words:
-        raise UserError(f"{' '.join(words)} is no flag")
+        raise UserError(f"{' '.join(words)} is not a flag")
     return TrainingConfiguration.from_texts(given_texts(values))
 
 

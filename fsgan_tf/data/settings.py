@@ -30,21 +30,21 @@ class ImageSettings(settings.Settings):
 
     image_size: tuple[int, int] | None = setting(
         None,
-        "Resize images to this height and width (32), or to a height and a width (64,96); the "
-        "data set's own where it is not given, 32 for folders of images.",
+        "Resize images to this height and width (32), or to a height and a width (64,96); by "
+        "default the data set's own, and 32 for folders of images.",
         parse=parse_size,
         noun="a side such as 32, or a height and a width such as 64,96",
         check=_too_small,
     )
     channels: int | None = setting(
         None,
-        "Channels of the images of a folder: 1 for grey, 3 for colour (the default).",
+        "Channels of the images in a folder: 1 for grey, 3 for colour (the default).",
         check=lambda count: None if count in (1, 3) else "must be 1 (grey) or 3 (colour)",
     )
     memory_limit: float | None = setting(
         None,
-        "GiB that training images may take; above it they are read from disk as they are needed. "
-        "Half of the free memory where it is not given.",
+        "Memory that training images may take, in GiB; where they need more, they are read "
+        "from disk as they are used. Half of the free memory by default.",
         above=0,
         fraction=True,
     )
@@ -61,21 +61,22 @@ class DataSettings(ImageSettings):
     )
     class_names: str | None = setting(
         None,
-        "File of one class name a line, in the order of the labels; classes that the data does not "
-        "have may be among them.",
+        "File with one class name a line, in the order of the labels; it may name classes that "
+        "the data do not have.",
     )
     train_examples: int | None = setting(
         None, "Train on the first N examples of the training set only.", lower=2
     )
     validation_examples: int = setting(
         1000,
-        "Examples held out of the training set to watch it; at most a tenth of it is taken. 0 "
-        "trains on all of them and watches the loss alone.",
+        "Examples held out of the training set to watch the training, at most a tenth of it; 0 "
+        "holds out none and watches the loss alone.",
         lower=0,
     )
     augmentation: str = setting(
         "auto",
-        "Of training images: crop_flip pads by 4, crops and flips; auto is crop_flip for "
-        "photographs, none for digits and letters and for images smaller than 12x12.",
+        "What is done to training images: crop_flip pads by 4, crops and flips; auto is "
+        "crop_flip for photographs, none for digits and letters and for images smaller than "
+        "12x12.",
         choices=("auto", "none", "crop_flip"),
     )

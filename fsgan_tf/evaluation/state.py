@@ -1,4 +1,4 @@
-"""Finished batches on disk, so that a killed evaluation goes on where it stopped.
+"""Finished batches on disk, so that a killed evaluation resumes where it stopped.
 
 One small file a batch, written whole or not at all. What an attack does to a batch follows from the
 fingerprint and the batch's examples alone, so that a batch read back is the batch run again.
@@ -58,7 +58,7 @@ def fingerprint(
 def resumable(output_dir: Path, fingerprint: Mapping[str, Any]) -> Iterator["EvaluationState"]:
     """Keeps finished batches in a folder until the block has ended and its results are written.
 
-    The same evaluation, begun again after a kill, goes on there and ends with the same result.
+    The same evaluation, begun again after a kill, resumes there and ends with the same result.
 
     Args:
       output_dir: where the results go; made if it is not there, and kept from other evaluations.
@@ -74,7 +74,7 @@ def resumable(output_dir: Path, fingerprint: Mapping[str, Any]) -> Iterator["Eva
             state = EvaluationState(folder, fingerprint)
             yield state
         except KeyboardInterrupt:
-            print(f"stopped; the same command goes on from {folder}", file=sys.stderr)
+            print(f"stopped; the same command resumes from {folder}", file=sys.stderr)
             raise
         state.remove()
 
@@ -106,7 +106,7 @@ class EvaluationState:
             self.remove()
         done = len(list(folder.glob("*.npz")))
         if done:
-            print(f"going on from {folder}, batches done: {done}")
+            print(f"resuming from {folder}, batches done: {done}")
         self._write(self._fingerprint, json.dumps(asked, indent=1).encode())
 
     def read(self, task: Task, image_shape: tuple[int, ...]) -> Outcome | None:
@@ -159,7 +159,7 @@ class EvaluationState:
             write_atomically(file, content)
         except OSError as error:
             raise RunError(
-                f"cannot write {file} ({error.strerror}); the same command goes on from "
+                f"cannot write {file} ({error.strerror}); the same command resumes from "
                 f"{self.folder} once there is room"
             ) from error
 

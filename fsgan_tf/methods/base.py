@@ -72,7 +72,7 @@ class TrainingMethod(keras.Model, abc.ABC):
       networks: every network by name, as it was given, for saving.
       optimizers_by_network: the optimizer of each, for schedules and checkpoints.
       reports: names of the means `train_step` returns.
-      continues_epoch: the next epoch of `fit` goes on with the means there are, as after an
+      continues_epoch: the next epoch of `fit` continues the means there are, as after an
         interruption.
     """
 
@@ -263,7 +263,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         return []
 
     def reset_metrics(self) -> None:
-        """Starts the means of an epoch, unless it goes on from before an interruption."""
+        """Starts the means of an epoch, unless it resumes one that was interrupted."""
         for mean in self.clean_means.values():
             mean.reset_state()
         if not self.continues_epoch:

@@ -125,25 +125,27 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     generator_learning_rate: float = 1.0
     generator_update: str = setting(
         "replace",
-        "The perturbation is the generator's output, or that added to the start noise; frozen_sign "
-        "is a control: the gradient's sign in place of a generator.",
+        "What the perturbation is: the generator's output in place of the start noise "
+        "(replace), or added to it (accumulate); frozen_sign, a control, takes the gradient's "
+        "sign instead of a generator.",
         choices=("replace", "accumulate", "frozen_sign"),
     )
     generator_architecture: str = setting(
         "l2l_da",
-        "L2L-DA's shallow UNet, or that of the paper's reference [27], with two 3x3 convolutions "
-        "a level.",
+        "The generator's network: L2L-DA's shallow UNet, or that of the paper's reference "
+        "[27], with two 3x3 convolutions a level.",
         choices=("l2l_da", "ronneberger"),
     )
-    generator_levels: int = setting(2, "Times that ronneberger's UNet halves the images.", lower=1)
+    generator_levels: int = setting(2, "How often the ronneberger UNet halves the image.", lower=1)
     latent_use: str = setting(
         "modulate",
-        "z joins the generator's inputs as L2L-DA has it, scales its last features by gains linear "
-        "in z, or both; modulate: joins, and scales by 1 + such gains.",
+        "How z enters the generator: joined to its inputs, as L2L-DA has it (concatenate); as "
+        "gains of its last features that are linear in z (scale); both; or joined, with gains "
+        "of 1 plus such a function (modulate).",
         choices=("concatenate", "scale", "both", "modulate"),
     )
     generator_input_skip: bool = setting(
-        True, "The generator's input images also join its last features."
+        True, "Join the generator's inputs to its last features as well."
     )
     generator_gradient_skip: float = setting(
         0.0,
@@ -152,19 +154,22 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     )
     generator_inputs: str = setting(
         "unit",
-        "Perturbation and image scaled to unit size for the generator, or in pixel units.",
+        "How the generator sees perturbation and image: scaled to unit size, or in pixel units"
+        " (literal).",
         choices=("unit", "literal"),
     )
     gradient_normalization: str = setting(
         "rms",
-        "Of the gradient given to the generator: as it is, unit RMS a sample, unit l2 norm a "
-        "sample and channel (L2L-DA), the batch's largest entry 1 (L2L), or its sign.",
+        "How the gradient is scaled for the generator: as it is, to unit RMS a sample, to unit "
+        "l2 norm a sample and channel (L2L-DA), to a largest entry of 1 in the batch (L2L), "
+        "or to its sign.",
         choices=("none", "rms", "channel_l2", "batch_max", "sign"),
     )
     adversary_statistics: str = setting(
         "batch",
-        "What the classifier normalises by while it is attacked: each batch, as when it trains, "
-        "with its moving averages left as they are, or those averages.",
+        "What the classifier normalises by while it is attacked: each batch, as when it "
+        "trains, with its moving averages left as they are (batch), or those averages "
+        "(moving).",
         choices=("batch", "moving"),
     )
     ot_on: str = setting(
@@ -175,7 +180,7 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     )
     classifier_latents: int = setting(
         1,
-        "The classifier trains on the images of the first latent (1), or of both (2).",
+        "Train the classifier on the images of the first latent vector (1), or of both (2).",
         lower=1,
         upper=2,
     )
@@ -184,12 +189,13 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
     )
     classifier_ot_branch: str = setting(
         "both",
-        "Whether that loss also pulls the clean logits.",
+        "Whether the optimal-transport loss trains the classifier through the clean logits "
+        "too, or through the adversarial ones alone.",
         choices=("both", "adversarial"),
     )
     diversity_scale: str = setting(
         "epsilon",
-        "Diversity is measured on the perturbation in pixel units, or over epsilon.",
+        "Unit of the perturbations whose diversity is measured: pixels, or epsilon.",
         choices=("epsilon", "pixel"),
     )
 

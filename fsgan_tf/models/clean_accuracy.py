@@ -63,7 +63,7 @@ def require_trained_preprocessing(
         raise UserError(
             f"under {best} clean accuracy is {best_correct.mean():.1%}, under yours "
             f"({classifier.preprocessing}) {as_given.mean():.1%}, on {len(targets)} images; give "
-            "those flags, or --preprocessing=as_given to go on"
+            "those flags, or --preprocessing=as_given to evaluate with yours"
         )
 
 

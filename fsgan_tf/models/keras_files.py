@@ -39,7 +39,7 @@ def load_keras_model(
         only one of another name.
 
     Returns:
-      The classifier. Logits made of probabilities are their logarithms.
+      The classifier. Where it returns probabilities, their logarithms are its logits.
 
     Raises:
       UserError: the file cannot be loaded, or its model is no classifier of images.

@@ -60,38 +60,47 @@ def define(values: flags.FlagValues) -> None:
     choice(
         "input_range",
         list(INPUT_RANGES),
-        "Pixels that the model takes, before --mean and --std (0,1 by default, 0,255 where it "
-        "takes integers); --epsilon is in pixels of [0,1] all the same.",
+        "Range of the pixels that the model takes, before --mean and --std: 0,1 by default, "
+        "0,255 where it takes integers. --epsilon stays on the scale of [0,1].",
     )
     numbers(
         "mean",
-        "Subtracted from the pixels, in units of --input_range: one number, or one for each "
+        "Subtract this from the pixels, in units of --input_range: one number, or one for each "
         "channel in the model's order.",
     )
-    numbers("std", "The pixels are divided by it after --mean; like --mean.")
-    choice("channel_order", CHANNEL_ORDERS, "Order of the colours the model takes; rgb by default.")
+    numbers(
+        "std",
+        "Divide the pixels by this after --mean: one number, or one for each channel in the "
+        "model's order.",
+    )
+    choice(
+        "channel_order",
+        CHANNEL_ORDERS,
+        "Order of the colour channels that the model takes; rgb by default.",
+    )
     choice(
         "output",
         OUTPUTS,
-        "What the model returns (logits by default). A final softmax or sigmoid of a Keras file is "
-        "cut off; elsewhere attacks see the logarithms of probabilities.",
+        "What the model returns (logits by default). A final softmax or sigmoid of a Keras "
+        "file is cut off; elsewhere probabilities are turned into log-probabilities and used "
+        "as logits.",
     )
-    text("signature", "Of --saved_model, the signature; serving_default by default.")
+    text("signature", "Signature of the SavedModel; serving_default by default.")
     text(
         "input_name",
-        "Of --saved_model, the input that takes the images; its only one by default.",
+        "Input of the SavedModel that takes the images; by default its only one.",
     )
     text(
         "output_name",
-        "The output to take; by default the one named as --output says, else the only one of "
-        "another name.",
+        "Output of the model to take; by default the one with the name that --output says, "
+        "else the only one with another name.",
     )
     flags.DEFINE_enum(
         "preprocessing",
         "checked",
         ("checked", "as_given"),
         "checked stops where another --input_range, --mean, --std or --channel_order gives a "
-        "clearly better clean accuracy; as_given goes on.",
+        "clearly better clean accuracy; as_given evaluates with those that are given.",
         flag_values=values,
     )
     flags.DEFINE_float(

@@ -190,7 +190,7 @@ def _predict_batch(
     predictions = iter(classifier.predict([item for item in contents if isinstance(item, bytes)]))
     for path, item in zip(paths, contents, strict=True):
         result = next(predictions) if isinstance(item, bytes) else item
-        yield result or UserError(f"{printable(path)}: no PNG or JPEG image, or a damaged one")
+        yield result or UserError(f"{printable(path)}: not a PNG or JPEG image, or a damaged one")
 
 
 def _read(path: str) -> bytes | UserError:

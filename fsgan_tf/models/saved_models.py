@@ -43,7 +43,7 @@ def load_saved_model(
         only one of another name.
 
     Returns:
-      The classifier. Logits made of probabilities are their logarithms.
+      The classifier. Where it returns probabilities, their logarithms are its logits.
 
     Raises:
       UserError: the folder cannot be loaded, or its signature is no classifier of images.

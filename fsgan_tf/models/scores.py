@@ -14,7 +14,7 @@ _LEAST_PROBABILITY = 1e-30
 # The closest that a float32 below 1 comes to it.
 _LEAST_COMPLEMENT = 2.0**-24
 
-# What it means for a robust accuracy that attacks see the logarithms of probabilities.
+# What it means for a robust accuracy that log-probabilities are used as logits.
 UPPER_BOUND = Check(
     "logits_are_seen",
     "warn",

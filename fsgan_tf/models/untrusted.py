@@ -107,7 +107,7 @@ def check_keras_archive(path: str | os.PathLike[str]) -> None:
     file = Path(path)
     if file.suffix != ".keras":  # Keras chooses the reader by it.
         raise UserError(
-            f"{file} is no Keras file by its ending, .keras, .h5 or .hdf5; save the model as one"
+            f"{file} is not a Keras file by its ending, .keras, .h5 or .hdf5; save the model as one"
         )
     try:
         with zipfile.ZipFile(file) as archive:
@@ -121,7 +121,7 @@ def check_keras_archive(path: str | os.PathLike[str]) -> None:
         raise
     except Exception as error:  # damaged archives, JSON and HDF5 raise almost anything
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} is no readable .keras file: {reason}") from error
+        raise UserError(f"{file} is not a readable .keras file: {reason}") from error
 
 
 def check_keras_hdf5(path: str | os.PathLike[str]) -> None:
@@ -154,7 +154,7 @@ def check_keras_hdf5(path: str | os.PathLike[str]) -> None:
         raise
     except Exception as error:  # damaged JSON and HDF5 raise almost anything
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} is no readable HDF5 file of Keras: {reason}") from error
+        raise UserError(f"{file} is not a readable HDF5 file of Keras: {reason}") from error
 
 
 def hdf5_keras_version(path: Path) -> str:
@@ -226,7 +226,7 @@ def _read_meta_graph(folder: Path) -> MetaGraphDef:
         raise UserError(f"{file} is damaged: {error}") from error
     if len(saved_model.meta_graphs) != 1 or not saved_model.meta_graphs[0].object_graph_def.nodes:
         raise UserError(
-            f"{folder} is no SavedModel of TensorFlow 2; export the classifier with "
+            f"{folder} is not a SavedModel of TensorFlow 2; export the classifier with "
             "tf.saved_model.save or model.export"
         )
     return saved_model.meta_graphs[0]

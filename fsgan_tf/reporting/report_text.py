@@ -49,7 +49,7 @@ def title(manifest: Manifest) -> str:
 
 
 def scope(result: Result, manifest: Manifest) -> str:
-    """What the worst-case accuracy is a share of, and how sure it is; goes on after it."""
+    """A sentence after the worst-case accuracy: of how many images it is, and its 95% interval."""
     low, high = result.confidence_interval_95
     where = ", ".join(filter(None, (manifest.dataset, manifest.split)))
     return (

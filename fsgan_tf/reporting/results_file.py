@@ -25,7 +25,7 @@ def read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         is_known = False
     if not is_known:
-        raise UserError(f"{file} is no evaluation's results.json; remove it and evaluate again")
+        raise UserError(f"{file} is not a valid results.json; move it away and evaluate again")
     return content
 
 

@@ -34,7 +34,7 @@ class Progress:
     Attributes:
       epoch: complete epochs.
       step_in_epoch: complete steps of the epoch after them; not 0 only after an interruption.
-      rollbacks: how often the run went back to a checkpoint to go on with other random draws.
+      rollbacks: how often the run went back to a checkpoint to resume with other random draws.
       class_names: of the classifier's logits, in order.
       image_shape: `(h, w, c)` of the classifier's input.
     """
@@ -100,7 +100,7 @@ class Checkpoints:
         except OSError as error:
             raise RunError(
                 f"cannot write a checkpoint to {self.folder} ({error.strerror}); the one "
-                "before it is kept, and the same command goes on from it"
+                "before it is kept, and the same command resumes from it"
             ) from error
         for old in self._files()[_KEPT_CHECKPOINTS:]:
             old.unlink()
@@ -206,7 +206,7 @@ def _read(
     content = file.read_bytes()
     # Arrays carry a CRC-32 each, which covers a file without a recorded hash.
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError(f"{len(content)} bytes, not those that SHA256SUMS is of")
+        raise ValueError(f"{len(content)} bytes, whose hash is not the one in SHA256SUMS")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         progress = _progress(archive[_PROGRESS_KEY].tobytes())
         arrays = {
@@ -236,7 +236,7 @@ def _progress(content: bytes) -> Progress:
         and all(isinstance(side, int) and 0 < side < 2**16 for side in progress.image_shape)
     )
     if not is_valid:
-        raise ValueError("its progress is none of a training")
+        raise ValueError("its progress is not a training's progress record")
     return progress
 
 

@@ -18,7 +18,7 @@ from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.settings import TrainingSettings
 from fsgan_tf.settings import Field, Settings, fields_of, from_text
 
-# What may change when a run goes on: where things are, how far it goes, what is looked at after.
+# What may change when a run is resumed: where things are, how far it goes, what is looked at after.
 CHANGEABLE = (
     *("run_dir", "data_dir", "memory_limit"),
     *("dry_run", "epochs", "eval_examples", "on_nan"),
@@ -77,7 +77,7 @@ class TrainingConfiguration:
         """From what `to_flags` wrote, or an earlier version's flags.txt.
 
         Raises:
-          UserError: a line that is no flag of a training.
+          UserError: a line that is not a training flag.
         """
         return cls.from_texts(dict(_flags_in(text)))
 
@@ -203,5 +203,5 @@ def _flags_in(text: str) -> Iterator[tuple[str, str]]:
         if name in _FLAG_FILES:
             continue
         if name not in known:
-            raise UserError(f"line {number}, {line!r}, is no flag of a training")
+            raise UserError(f"line {number}, {line!r}, is not a training flag")
         yield name, "true" if value is None else value

@@ -62,7 +62,7 @@ class RunDirectory:
         """
         if not self.flags_file.is_file():
             raise UserError(
-                f"{self.path} is no run directory: it has no flags.txt; give the --run_dir of a "
+                f"{self.path} is not a run directory: it has no flags.txt; give the --run_dir of a "
                 "training"
             )
         try:
@@ -85,5 +85,5 @@ class RunDirectory:
         if differences:
             raise UserError(
                 f"{self.path} holds a run of other flags: {'; '.join(differences)}; give the same "
-                "flags to go on, or another --run_dir"
+                "flags to resume it, or another --run_dir"
             )

@@ -39,7 +39,7 @@ class Metrics:
                 if number == len(lines):
                     break  # Cut short by a kill: of an epoch that no checkpoint holds yet.
                 raise UserError(
-                    f"{self.file}, line {number}, is no epoch's object; remove the line"
+                    f"{self.file}, line {number}, is not an epoch's JSON object; remove the line"
                 ) from error
         return rows
 

@@ -15,13 +15,11 @@ MAX_ROLLBACKS = 3
 class TrainingSettings(settings.Settings):
     """Length, schedule, threat model, seed, devices and arithmetic of a training."""
 
-    run_dir: str | None = setting(
-        None, "Folder of this run; runs/DATASET_METHOD where it is not given."
-    )
+    run_dir: str | None = setting(None, "Folder of this run; runs/DATASET_METHOD by default.")
     dry_run: bool = setting(False, "Print the resolved configuration and its cost, then stop.")
     method: str = setting("fs_gan", "Training method.", choices=methods.names)
     architecture: str = setting(
-        "wide_resnet", "Network of the classifier.", choices=classifiers.names
+        "wide_resnet", "The classifier's network.", choices=classifiers.names
     )
     init_from: str | None = setting(
         None,
@@ -30,7 +28,8 @@ class TrainingSettings(settings.Settings):
     )
     epsilon: float = setting(
         13 / 255,
-        "Radius of the l_inf ball, in pixels of [0,1], such as 8/255.",
+        "Largest change of a pixel, on the scale of [0,1], such as 8/255: the radius of the "
+        "l_inf ball.",
         above=0,
         upper=1,
         fraction=True,
@@ -38,7 +37,8 @@ class TrainingSettings(settings.Settings):
     epochs: int = setting(15, "Passes over the training set.", lower=1)
     batch_size: int = setting(
         64,
-        "Examples a replica and step; optimal transport couples the examples of one replica.",
+        "Examples in a step, for each replica; optimal transport pairs the examples of one "
+        "replica.",
         lower=2,
     )
     eval_examples: int = setting(
@@ -47,12 +47,19 @@ class TrainingSettings(settings.Settings):
     lr_decay_epochs: tuple[int, ...] = setting(
         (10, 13), "Epochs (from 0) at which learning rates are multiplied by --lr_decay_factor."
     )
-    lr_decay_factor: float = setting(0.1, "See --lr_decay_epochs.", lower=0, upper=1)
-    seed: int = setting(0, "Of initialisation, data order and every random draw.", lower=0)
+    lr_decay_factor: float = setting(
+        0.1, "What learning rates are multiplied by at --lr_decay_epochs.", lower=0, upper=1
+    )
+    seed: int = setting(
+        0,
+        "Seed of the initial weights, of the order of the data and of every random draw.",
+        lower=0,
+    )
     strategy: str = setting(
         "auto",
-        "auto: mirrored over all GPUs where there are several, one device otherwise; multi_worker: "
-        "one of the workers that TF_CONFIG names (tools/launch_local.sh starts some here).",
+        "auto: all GPUs where there are several (mirrored), else one device; multi_worker: one "
+        "of the workers that TF_CONFIG names (tools/launch_local.sh starts several on one "
+        "machine).",
         choices=STRATEGIES,
     )
     precision: str = setting(
@@ -63,13 +70,13 @@ class TrainingSettings(settings.Settings):
     jit_compile: bool = setting(False, "Compile the train step with XLA.")
     deterministic: bool = setting(
         False,
-        "The same bits from the same seed on the same machine; docs/reliability.md says what it "
-        "costs.",
+        "Compute the same bits from the same seed on the same machine; docs/reliability.md "
+        "says what this covers and costs.",
     )
     on_nan: str = setting(
         "stop",
-        "When a loss or a weight is NaN or infinite: stop, or go back to the last checkpoint and "
-        "on from there with other random draws and another order of the data, at most "
+        "When a loss or a weight is NaN or infinite: stop, or roll back to the last checkpoint "
+        "and resume from it with other random draws and another order of the data, at most "
         f"{MAX_ROLLBACKS} times from one checkpoint.",
         choices=("stop", "rollback"),
     )

@@ -1,4 +1,4 @@
-"""What can end a training, each told in one line that says how to go on."""
+"""What can end a training, each told in one line that says how to resume."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def told_in_one_line(run: RunDirectory) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stops_with_a_line(run: RunDirectory) -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to go on."""
+    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -46,7 +46,7 @@ def stops_with_a_line(run: RunDirectory) -> Iterator[None]:
 
 
 def _goes_on(run: RunDirectory) -> str:
-    return f"the same command goes on from {run.checkpoints.folder}"
+    return f"the same command resumes from {run.checkpoints.folder}"
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -33,7 +33,7 @@ def train(
 
     Raises:
       UserError: a flag, the data, the run directory or the hardware do not fit.
-      RunError: something failed at run time; the same call goes on from the newest checkpoint.
+      RunError: something failed at run time; the same call resumes from the newest checkpoint.
     """
     training = prepare(configuration, stop, notes)
     initial = initial_classifier(training)

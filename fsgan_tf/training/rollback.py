@@ -38,7 +38,7 @@ class Rollbacks:
         restored = checkpoints.restore(self._training.method) if rolls_back else None
         if restored is None:
             raise RunError(
-                f"{told}; --on_nan=rollback goes on from it with other random draws; a smaller "
+                f"{told}; --on_nan=rollback resumes from it with other random draws; a smaller "
                 "learning rate needs another --run_dir"
             ) from error
         place = (restored.epoch, restored.step_in_epoch)
@@ -48,7 +48,7 @@ class Rollbacks:
                 f"{told}; gave up after {MAX_ROLLBACKS} rollbacks to it; a smaller "
                 "learning rate needs another --run_dir"
             ) from error
-        print(f"warning: {told}; going on from it with other random draws", file=sys.stderr)
+        print(f"warning: {told}; resuming from it with other random draws", file=sys.stderr)
         return dataclasses.replace(restored, rollbacks=progress.rollbacks + 1)
 
 

@@ -49,4 +49,4 @@ class StopRequest:
         if self.requested or not self.after_step:
             raise KeyboardInterrupt
         self.requested = True
-        print("\nstopping after this step; once more stops at once", file=sys.stderr)
+        print("\nstopping after this step; a second signal stops at once", file=sys.stderr)

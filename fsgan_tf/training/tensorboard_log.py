@@ -1,7 +1,7 @@
 """TensorBoard's event files of a run: a few an epoch, each there whole or not at all.
 
 A file's name starts with the step of what it holds, so that TensorBoard reads them in order and a
-run that goes on can tell which belong to epochs that are run again. TensorBoard has no other way
+resumed run can tell which belong to epochs that are run again. TensorBoard has no other way
 to take points back that every version of its reader honours.
 """
 

@@ -42,7 +42,7 @@ def progress_bar(training: Training, progress: Progress) -> ProgressBar:
 def callbacks(
     training: Training, progress: Progress, bar: ProgressBar
 ) -> list[keras.callbacks.Callback]:
-    """All callbacks of a run that goes on from `progress`; the checkpoint comes last."""
+    """All callbacks of a run that resumes from `progress`; the checkpoint comes last."""
     checkpointing = Checkpointing(
         training.run.checkpoints,
         progress,

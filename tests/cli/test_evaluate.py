@@ -384,7 +384,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
     assert _evaluate(*argv) == 130
     assert signal.getsignal(signal.SIGTERM) is handler
     state = run / "evaluation" / ".state"
-    assert f"the same command goes on from {state}" in capsys.readouterr().err
+    assert f"the same command resumes from {state}" in capsys.readouterr().err
     assert len(list(state.glob("*.npz"))) == 4
     assert set((run / "evaluation").iterdir()) == {state, run / "evaluation" / ".lock"}
 

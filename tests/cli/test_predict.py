@@ -82,10 +82,10 @@ def test_bad_files_get_a_line_each_and_good_ones_a_label(saved_model, images, ca
     monkeypatch.setattr(prediction, "_MAX_FILE_BYTES", 2**16)
     os.mkfifo(images / "pipe.png")
     reasons = {
-        "text.png": "no PNG or JPEG image",
+        "text.png": "not a PNG or JPEG image",
         "missing.png": "No such file",
         "empty.png": "empty",
-        "truncated.jpg": "no PNG or JPEG image",
+        "truncated.jpg": "not a PNG or JPEG image",
         "heavy.png": "larger than",
         "pipe.png": "not a regular file",
     }

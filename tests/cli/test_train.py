@@ -189,7 +189,7 @@ def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--init_from=/nowhere"], ["/nowhere", "no run directory"]),
+        (["--init_from=/nowhere"], ["/nowhere", "not a run directory"]),
         (["--init_from=RUN", "--classifier_depth=16"], ["wide_resnet_10_1", "16", "depth=10"]),
         (["--init_from=RUN", "--image_size=16"], ["(32, 32, 3)", "(16, 16, 3)"]),
     ],
@@ -280,7 +280,7 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
     assert _train(*TINY, "--method=standard", f"--run_dir={tmp_path / 'run'}") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "OOM when allocating" in error
-    assert "the same command goes on" in error
+    assert "the same command resumes" in error
 
 
 def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
@@ -291,7 +291,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     run = RunDirectory(tmp_path / "run")
     assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"{run.metrics.file} (No space left on device); the same command goes on" in line
+    assert f"{run.metrics.file} (No space left on device); the same command resumes" in line
 
 
 def test_deterministic_asks_tensorflow_before_it_loads_anything(tmp_path, monkeypatch):
@@ -329,7 +329,7 @@ def test_nan_stops_with_step_parts_and_checkpoint_and_rolls_back_if_asked(
         assert words in line
     assert [row["epoch"] for row in run.metrics.read()] == [0]
     assert _train(*flags, "--on_nan=rollback") == 0
-    assert "going on from it with other random draws" in capsys.readouterr().err
+    assert "resuming from it with other random draws" in capsys.readouterr().err
     assert [row["step"] for row in run.metrics.read()] == [4, 8, 12]
     events = EventAccumulator(str(run.tensorboard)).Reload()
     assert [event.step for event in events.Tensors("train/loss")] == [4, 8, 12]
@@ -366,7 +366,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
     with monkeypatch.context() as patch:
         patch.setattr(RobustAccuracy, "measure", interrupted(validate, signal.SIGTERM))
         assert _train(*flags) == 130
-        assert "the same command goes on" in capsys.readouterr().err
+        assert "the same command resumes" in capsys.readouterr().err
         assert [row["epoch"] for row in run.metrics.read()] == [0]
         assert run.checkpoints.newest_file().name == "epoch_0001_step_000000.npz"
     with monkeypatch.context() as patch:
@@ -409,7 +409,7 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
         first.process.send_signal(signal.SIGTERM)
         code, output = first.finish()
     assert code == 130, output
-    assert "the same command goes on" in output
+    assert "the same command resumes" in output
     assert "Traceback" not in output
     with training(*flags, f"--run_dir={stopped.path}") as second:
         code, output = second.finish()

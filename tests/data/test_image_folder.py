@@ -137,7 +137,7 @@ def test_what_is_no_image_is_skipped_with_one_warning(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 2  # As training and test images are read.
     for line in lines:
-        assert re.match("warning: skipped [1-5] files that are no PNG, JPEG, WebP or BMP", line)
+        assert re.match("warning: skipped [1-5] files that are not PNG, JPEG, WebP or BMP", line)
     for name in ("README.txt", "notes.txt", "empty.png", "text.jpg", "cut.png"):
         assert sum(name in line for line in lines) == 1
 
@@ -152,7 +152,7 @@ def test_what_would_block_or_fill_the_memory_is_skipped(tmp_path, capsys):
     os.truncate(tmp_path / "dog" / "heavy.png", 2**30)
     loading.load_split(str(tmp_path))
     line, note = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: skipped 5 files that are no PNG, JPEG, WebP or BMP images of")
+    assert line.startswith("warning: skipped 5 files that are not PNG, JPEG, WebP or BMP images of")
     assert note.startswith("note: ")
     for name in ("pipe.png", "folder.png", "broken.png", "bomb.png", "heavy.png"):
         assert name in line

@@ -61,7 +61,7 @@ def test_an_outcome_is_read_as_it_was_written(folder, task, outcome, capsys):
     state.write(task, outcome)
     assert capsys.readouterr().out == ""
     found = EvaluationState(folder, _fingerprint()).read(task, (2, 2, 1))
-    assert capsys.readouterr().out == f"going on from {folder}, batches done: 1\n"
+    assert capsys.readouterr().out == f"resuming from {folder}, batches done: 1\n"
     for name, value in outcome._asdict().items():
         np.testing.assert_array_equal(getattr(found, name), value)
     assert state.read(task._replace(number=8), (2, 2, 1)) is None

@@ -226,14 +226,14 @@ def test_weights_in_other_files_are_refused(keras_file, tmp_path, trick):
 )
 def test_damaged_members_are_one_line(keras_file, tmp_path, content):
     path = repack(keras_file, tmp_path / "model.keras", **content)
-    assert "no readable .keras file" in refused(check_keras_archive, path)
+    assert "not a readable .keras file" in refused(check_keras_archive, path)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000])
 def test_a_cut_archive_and_another_format_are_one_line(keras_file, tmp_path, cut):
     path = tmp_path / "model.keras"
     path.write_bytes(keras_file.read_bytes()[:cut])
-    assert "no readable .keras file" in refused(check_keras_archive, path)
+    assert "not a readable .keras file" in refused(check_keras_archive, path)
     assert "save the model as one" in refused(check_keras_archive, path.rename(tmp_path / "x.h5"))
 
 
@@ -282,6 +282,6 @@ def test_an_hdf5_file_that_would_fill_the_memory_is_refused(hdf5):
 
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "m.h5").write_bytes(b"no model")
-    assert "no readable HDF5 file" in refused(check_keras_hdf5, tmp_path / "m.h5")
+    assert "not a readable HDF5 file" in refused(check_keras_hdf5, tmp_path / "m.h5")
     (tmp_path / "m.pt").write_bytes(b"no model")
-    assert "no Keras file by its ending" in refused(check_keras_file, tmp_path / "m.pt")
+    assert "not a Keras file by its ending" in refused(check_keras_file, tmp_path / "m.pt")

@@ -27,7 +27,7 @@ def test_a_file_as_an_evaluation_writes_it_is_read(tmp_path):
 )
 def test_what_is_none_is_one_line(tmp_path, text):
     (tmp_path / "results.json").write_bytes(text.encode(errors="surrogatepass"))
-    with pytest.raises(UserError, match=r"results.json is no evaluation's results.json; remove it"):
+    with pytest.raises(UserError, match=r"results.json is not a valid results.json; move it away"):
         results_file.read(tmp_path / "results.json")
 
 
@@ -53,10 +53,10 @@ def test_a_value_of_another_kind_is_one_line(tmp_path, path, value):
         parent = parent[key]
     parent[last] = value
     (tmp_path / "results.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="is no evaluation's"):
+    with pytest.raises(UserError, match="is not a valid results.json"):
         results_file.read(tmp_path / "results.json")
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="is no evaluation's"):
+    with pytest.raises(UserError, match="is not a valid results.json"):
         results_file.read(tmp_path / "results.json")

@@ -60,7 +60,7 @@ def test_a_checkpoint_that_does_not_fit(disk, method):
     run.checkpoints.save(method, Progress(1, 0, CLASSES, IMAGE_SHAPE))
     _fill(disk, 100_000)
     before = _names(disk)
-    with pytest.raises(RunError, match="No space left on device.*same command goes on"):
+    with pytest.raises(RunError, match="No space left on device.*same command resumes"):
         run.checkpoints.save(method, Progress(2, 0, CLASSES, IMAGE_SHAPE))
     assert _names(disk) == before
     assert run.checkpoints.restore(method).epoch == 1

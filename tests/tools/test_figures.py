@@ -203,7 +203,7 @@ def _error(capsys, *arguments) -> str:
 
 def test_the_run_must_be_named_and_be_an_fs_gan_run(standard, tmp_path, capsys):
     assert "--run_dir is missing" in _error(capsys)
-    assert "no run directory" in _error(capsys, f"--run_dir={tmp_path}")
+    assert "not a run directory" in _error(capsys, f"--run_dir={tmp_path}")
     error = _error(capsys, f"--run_dir={standard[0]}")
     assert "--method=standard" in error
     assert "--method=fs_gan" in error
@@ -218,7 +218,7 @@ def test_a_batch_larger_than_the_slice_names_the_largest(fs_gan, digits, tmp_pat
 
 def test_an_unfit_standard_run_is_named(fs_gan, tmp_path, capsys):
     fs_gan_run = f"--run_dir={fs_gan[0]}"
-    assert "no run directory" in _error(capsys, fs_gan_run, f"--standard_run_dir={tmp_path}")
+    assert "not a run directory" in _error(capsys, fs_gan_run, f"--standard_run_dir={tmp_path}")
     error = _error(capsys, fs_gan_run, f"--standard_run_dir={fs_gan[0]}")
     assert "a run of --method=standard is needed" in error
     values = training_flags.parse(["--method=standard"])

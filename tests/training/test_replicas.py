@@ -92,7 +92,7 @@ def test_sigterm_stops_both_workers_after_one_step_and_they_end_as_if_never_stop
         launcher.process.terminate()
         code, output = launcher.finish()
     assert code == 130, output
-    assert output.count("the same command goes on") == 2
+    assert output.count("the same command resumes") == 2
     with _launch(run) as again:
         code, output = again.finish()
     assert code == 0, output

@@ -17,7 +17,7 @@ from fsgan_tf.reporting import results_file
 
 
 def train(run_dir: Path, arguments: Sequence[str]) -> None:
-    """Trains into `run_dir`, or goes on where it stopped.
+    """Trains into `run_dir`, or resumes where it stopped.
 
     Args:
       run_dir: the run directory.

@@ -278,7 +278,7 @@ def _warn(skipped: set[Path]) -> None:
     named = ", ".join(str(path) for path in sorted(skipped)[:_NAMED])
     more = ", ..." if len(skipped) > _NAMED else ""
     print(
-        f"warning: skipped {len(skipped)} files that are no {image_files.FORMATS} images of at "
+        f"warning: skipped {len(skipped)} files that are not {image_files.FORMATS} images of at "
         f"most {MAX_PIXELS} pixels: {named}{more}",
         file=sys.stderr,
     )

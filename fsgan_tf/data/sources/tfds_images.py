@@ -52,9 +52,7 @@ _CHARACTERS = (
 class TfdsSettings(settings.Settings):
     """Of a TFDS data set."""
 
-    data_dir: str | None = setting(
-        None, "Folder of TFDS data; ~/tensorflow_datasets where it is not given."
-    )
+    data_dir: str | None = setting(None, "Folder of TFDS data; ~/tensorflow_datasets by default.")
 
 
 class TfdsSource(Source):
@@ -430,8 +428,8 @@ def _keys(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     if len(images) == len(labels) == 1:
         return images[0], labels[0]
     raise UserError(
-        f"{name} is no image-classification set: its features are {', '.join(features)}; one image "
-        "and one class label are needed"
+        f"{name} is not an image-classification set: its features are {', '.join(features)}; one "
+        "image and one class label are needed"
     )
 
 

@@ -21,10 +21,10 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Check:
         doubtful if by_chance > _LIKELY else "pass",
         f"{correct.mean():.1%} of {count} images are classified correctly without attack; guessing "
         f"among {num_classes} classes gives {1 / num_classes:.1%}.",
-        holds="The classifier knows these images.",
-        doubt="The classifier knows these images no better than chance: check the pixels it takes "
-        "(--input_range, --mean, --std, --channel_order), the order of its classes, and whether it "
-        "is trained.",
+        holds="The classifier is better than chance on these images.",
+        doubt="The classifier is no better than chance on these images: check the pixels it takes "
+        "(--input_range, --mean, --std, --channel_order), the order of its classes, and "
+        "whether it is trained.",
     )
 
 

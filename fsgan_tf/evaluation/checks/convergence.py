@@ -47,7 +47,7 @@ def iterative_beats_single_step(evidence: Evidence) -> Check:
         name,
         level(withstood, withstood / max(len(fooled), 1), _BAD_LUCK, _WEAKER),
         f"Of {len(fooled)} images that FGSM fools, {attack.name} fails on {withstood}.",
-        holds="Iterating finds what one step finds.",
+        holds="Iterative attacks fool what one step fools.",
         doubt="Iterating should only help: the gradient is masked, or the step size does not fit.",
     )
 

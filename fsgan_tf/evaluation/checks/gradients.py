@@ -37,7 +37,7 @@ def gradients_exist(evidence: Evidence) -> Check:
         "fail" if many else "warn" if no_slope or no_margin else "pass",
         f"Of {total} images classified correctly, {no_slope} have a cross-entropy gradient of "
         f"exactly zero, {no_margin} such a margin gradient, and {broken} one that is not finite.",
-        holds="Gradient attacks see where to go on every image.",
+        holds="On every image there is a gradient for attacks to follow.",
         doubt="Gradient attacks are blind on these images: trust attacks on a margin where only "
         "cross-entropy has no gradient, and gradient-free ones (square) elsewhere.",
     )
@@ -77,7 +77,7 @@ def loss_is_smooth(evidence: Evidence) -> Check:
         "fail" if change > _VERY_NOISY else "warn" if change > _NOISY else "pass",
         f"Noise of up to {255 * _NOISE_WIDTH / 2:g}/255 in each pixel changes the true class's "
         f"lead by {change:.1%} in the mean over {len(relative)} images and {_NUM_DRAWS} draws.",
-        holds="The gradient at a point speaks of its surroundings too.",
+        holds="The gradient at an image describes its surroundings too.",
         doubt="The gradient tells little of what lies a step away: smooth the loss over several "
         "draws, or rely on gradient-free attacks (square, spsa1000).",
     )

@@ -21,7 +21,7 @@ def logits_not_probabilities(evidence: Evidence) -> Check:
         "fail" if probabilities else "pass",
         f"The smallest output is {logits.min():.3g}; an image's outputs sum to {sums.min():.3g} to "
         f"{sums.max():.3g}.",
-        holds="The outputs are no probabilities, whose losses would have vanishing gradients.",
+        holds="The outputs are not probabilities, on which the losses' gradients would vanish.",
         doubt="Give the outputs before the softmax: on probabilities the losses' gradients vanish.",
     )
 
@@ -37,7 +37,8 @@ def same_output_twice(evidence: Evidence) -> Check:
         "fail" if difference > _SAME_LOGITS else "pass",
         f"Two calls on the same {sample.count} images gave logits up to {difference:.2g} apart, "
         "relative to the largest.",
-        holds="The classifier that attacks climb is the one that judges them.",
+        holds="The classifier answers alike each time, so attacks are judged by the one they "
+        "attacked.",
         doubt="The classifier is random: average each gradient and each verdict over its draws "
         "(expectation over transformation), which these attacks do not do.",
     )

@@ -21,7 +21,7 @@ def epsilon_zero_equals_clean(evidence: Evidence) -> Check:
         ("pass", "warn", "fail")[min(abs(found - expected), 2)],
         f"Of {count} images {expected} are classified correctly, and {found} withstand an attack "
         "at epsilon 0.",
-        holds="Attacks meet the classifier and the images that clean accuracy is measured on.",
+        holds="Attacks see the same classifier and the same images as the clean accuracy.",
         doubt="The classifier answers differently from call to call: look for randomness, state, "
         "or layers that work on batch statistics, before believing any figure.",
     )
@@ -85,7 +85,7 @@ def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
         max(above_chance, above_zero, key=("pass", "warn", "fail").index),
         f"At epsilon {half:g}, where all images can be made alike, {at_half:.1%} are classified "
         f"correctly (one answer for all: {chance:.1%} at most); the lowest is {lowest:.1%}.",
-        holds="Nothing keeps the attack from the errors that must be there.",
+        holds="The attack finds the errors that must exist at so large an epsilon.",
         doubt="Errors exist there for certain and the attack does not find them, so those it does "
         "not find at the given epsilon prove nothing: look for masked gradients.",
     )
@@ -101,6 +101,6 @@ def unbounded_attack_fools_all(evidence: Evidence) -> Check:
         f"Free to make any image of any other (epsilon {curve.epsilons[-1]:g}), the attack fails "
         f"on {left} of {curve.num_examples} images.",
         holds="Where an adversarial image must exist, the attack finds one.",
-        doubt="The attack cannot even make another image of an image: its gradients are masked, or "
+        doubt="The attack cannot even turn an image into another one: its gradients are masked, or "
         "it is broken, so no accuracy under it is evidence.",
     )

@@ -96,7 +96,7 @@ def white_box_beats_random_noise(evidence: Evidence) -> Check:
         evidence,
         _RandomNoise("random_noise", _DRAWS),
         f"uniform noise, drawn {_DRAWS} times,",
-        holds="No image falls to chance that withstands a search.",
+        holds="Random noise fools none of the images that withstood the attacks.",
         doubt=_WARNING,
         notable=_FLAG,
     )

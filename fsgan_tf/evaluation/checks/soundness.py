@@ -38,8 +38,8 @@ def successes_verified(evidence: Evidence) -> Check:
         f"{len(examples.labels)} images kept, {infeasible} leave the ball or the pixel range, and "
         f"of {len(batch)} classified again, {harmless} no longer fool.",
         holds="Every image that counts against the classifier is what the threat model allows.",
-        doubt="An attack claims what it has not found: mend it (its projection, its own judgement, "
-        "or a classifier that is random), for the figure may be too high.",
+        doubt="An attack claims successes that it did not have: mend it (its projection, its own "
+        "judgement, or a classifier that is random), for the figure may be too high.",
     )
 
 
@@ -67,7 +67,8 @@ def successes_survive_rounding(evidence: Evidence) -> Check:
         level(round(restored * evidence.result.num_examples), restored, _FEW_RESTORED, 1),
         f"The worst-case accuracy is {exact:.1%}, and {rounded:.1%} with pixels rounded to 8 bits.",
         holds="The figure holds for images as files store them.",
-        doubt="Many images fool only by what 8 bits cannot hold: state both accuracies.",
+        doubt="Many adversarial images no longer fool once they are rounded to 8 bits: state both "
+        "accuracies.",
     )
 
 

@@ -17,8 +17,10 @@ class MethodSettings(settings.Settings):
     classifier_learning_rate: float = setting(
         0.1, "Learning rate of the classifier's SGD.", above=0, fraction=True
     )
-    momentum: float = setting(0.9, "Momentum of every SGD.", lower=0, upper=0.999)
-    weight_decay: float = setting(2e-4, "Coupled L2 on every classifier parameter.", lower=0)
+    momentum: float = setting(0.9, "Momentum of every SGD optimizer.", lower=0, upper=0.999)
+    weight_decay: float = setting(
+        2e-4, "L2 penalty on every parameter of the classifier, added to its gradient.", lower=0
+    )
     gradient_clip_norm: float = setting(
         0.0,
         "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",
@@ -34,11 +36,9 @@ class GeneratorSettings(MethodSettings):
     generator_learning_rate: float = setting(
         7.8e-3, "Learning rate of the generator's optimizer.", above=0, fraction=True
     )
-    generator_optimizer: str = setting(
-        "sgd", "Optimizer of the generator.", choices=("sgd", "adam")
-    )
+    generator_optimizer: str = setting("sgd", "The generator's optimizer.", choices=("sgd", "adam"))
     generator_weight_decay: float = setting(
-        1e-5, "Coupled L2 on every generator parameter.", lower=0
+        1e-5, "L2 penalty on every parameter of the generator, added to its gradient.", lower=0
     )
     generator_lr_decay: bool = setting(
         True, "Whether the generator's learning rate drops with the classifier's."
@@ -50,11 +50,15 @@ class TransportSettings(settings.Settings):
     """The optimal-transport distance between the logits of two batches."""
 
     entropic_regularization: float = setting(
-        0.01, "Entropic regularisation of the Sinkhorn plan.", above=0, fraction=True
+        0.01,
+        "Entropic regularisation of the transport plan; a larger one blurs it more.",
+        above=0,
+        fraction=True,
     )
     sinkhorn_solver: str = setting(
         "reference",
-        "reference stops where Feature-Scatter's code stops; converged meets both marginals.",
+        "reference stops iterating where Feature-Scatter's code does; converged goes on until "
+        "the transport plan uses every image up exactly.",
         choices=("reference", "converged"),
     )
 
@@ -62,7 +66,10 @@ class TransportSettings(settings.Settings):
 def label_smoothing(default: float) -> float:
     """The setting of methods that smooth labels."""
     return setting(
-        default, "Mass taken from the true class and shared by the others.", lower=0, upper=0.999
+        default,
+        "Probability taken from the true class and shared out among the others.",
+        lower=0,
+        upper=0.999,
     )
 
 
@@ -85,7 +92,7 @@ def attack_iterations(default: int, upper: int | None = None) -> int:
 
 def diversity_weight(default: float) -> float:
     """The setting of methods with a diversity loss."""
-    return setting(default, "lambda, the weight of the diversity loss.", lower=0)
+    return setting(default, "Weight of the diversity loss (lambda).", lower=0)
 
 
 def latent_dim(default: int) -> int:

@@ -1,4 +1,4 @@
-"""Saves what a training needs to go on, and stops it on request."""
+"""Saves what a training needs to resume, and stops it on request."""
 
 from __future__ import annotations
 

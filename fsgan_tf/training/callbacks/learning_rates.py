@@ -13,7 +13,7 @@ Schedule = Callable[[int], float]
 class LearningRates(keras.callbacks.Callback):
     """Sets the learning rate of every network's optimizer at the start of each epoch.
 
-    A rate is a pure function of the epoch, so that a training that goes on has it. Keras' own
+    A rate is a pure function of the epoch, so that a resumed training has it. Keras' own
     schedules count an optimizer's updates instead: those of a generator that is updated several
     times a step, and of a loss scaling that leaves steps out, would drop at other epochs. Keras'
     `LearningRateScheduler` knows one optimizer only.

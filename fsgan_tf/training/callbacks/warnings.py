@@ -18,7 +18,7 @@ class Warnings(keras.callbacks.Callback):
     """Prints a warning where an epoch's figures show that robustness will not come, or is gone."""
 
     def __init__(self, earlier: Sequence[Row] = ()):
-        """Takes the figures of the epochs before, where a training goes on."""
+        """Takes the figures of the epochs before, where a training is resumed."""
         super().__init__()
         self._rows = list(earlier)
 
@@ -61,6 +61,6 @@ def _overfitting(earlier: Sequence[Row], row: Row) -> str | None:
         return None
     return (
         f"{ONE_STEP} accuracy holds at {one_step:.3f} while {MULTI_STEP} accuracy is "
-        f"{multi_step:.3f}: catastrophic overfitting; the classifier beats its one-step "
-        "adversary only"
+        f"{multi_step:.3f}: catastrophic overfitting; the classifier withstands only the "
+        "one-step adversary that it trains against"
     )
