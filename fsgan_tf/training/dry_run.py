@@ -67,7 +67,8 @@ def _print_arithmetic(method: TrainingMethod, images: int) -> None:
     operations = 2 * multiply_adds * images
     print(f"arithmetic of the training: {operations:.3g} floating-point operations")
     print(
-        "time, at rates measured with WRN-16-4 and WRN-28-10 (smaller ones take some times as long):"
+        "time, at rates measured with WRN-16-4 and WRN-28-10 (smaller networks take several "
+        "times as long for the same arithmetic):"
     )
     for hardware, teraflops in _MEASURED.items():
         print(f"  {hardware}: {duration(operations / (teraflops * 1e12))}")
