@@ -233,7 +233,7 @@ class ThreatModel:
     def round_to_8_bits(self, adversarial_images: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Nearest images whose pixels are k/255 for integer k, within the ball where it has any.
 
-        Rounding alone leaves the ball where epsilon is no multiple of 1/255.
+        Rounding alone leaves the ball where epsilon is not a multiple of 1/255.
 
         Args:
           adversarial_images: float32 `[b, h, w, c]`, feasible.

@@ -12,7 +12,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width of a text: `32` for both, or `64,96`.
 
     Raises:
-      ValueError: it is no size.
+      ValueError: it is not a size.
     """
     sides = [int(side) for side in text.split(",")]
     if len(sides) > 2:

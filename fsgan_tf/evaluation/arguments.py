@@ -59,7 +59,7 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
       The classifier; a function that answers in float16 with its gradients scaled.
 
     Raises:
-      UserError: it is no function, fails, or does not answer by a tensor `[1, k]`.
+      UserError: it is not a function, fails, or does not answer by a tensor `[1, k]`.
     """
     if isinstance(classifier, (Sequence, keras.Model)):
         return classifier

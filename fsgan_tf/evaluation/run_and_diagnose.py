@@ -51,7 +51,7 @@ def evaluate(
       batch_size: images attacked together.
       seed: of the random starts.
       standalone: see `Request`.
-      progress: show a progress bar, or a line an attack where the output is no terminal.
+      progress: show a progress bar, or one line for each attack where the output is not a terminal.
       **settings: of the attacks, such as `restarts` and `step_size` of pgdN and cwN.
 
     Returns:

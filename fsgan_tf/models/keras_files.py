@@ -42,7 +42,7 @@ def load_keras_model(
       The classifier. Where it returns probabilities, their logarithms are its logits.
 
     Raises:
-      UserError: the file cannot be loaded, or its model is no classifier of images.
+      UserError: the file cannot be loaded, or its model is not a classifier of images.
     """
     untrusted.check_keras_file(path)
     return keras_classifier(
@@ -78,7 +78,7 @@ def keras_classifier(
       The classifier; its `logits_fn` is for `evaluate`.
 
     Raises:
-      UserError: it is no classifier of images.
+      UserError: it is not a classifier of images.
     """
     output = output or "logits"
     images = _only_input(source, getattr(model, "inputs", None))

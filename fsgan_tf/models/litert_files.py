@@ -35,7 +35,7 @@ def load_litert_model(
       The classifier, through which no gradient flows.
 
     Raises:
-      UserError: the file cannot be loaded, or its model is no classifier of images.
+      UserError: the file cannot be loaded, or its model is not a classifier of images.
     """
     output = output or "logits"
     interpreter = _read(path)

@@ -26,7 +26,7 @@ def load_named(named: NamedModel) -> Classifier:
     """The classifier that the flags name.
 
     Raises:
-      UserError: it cannot be loaded, or is no classifier of images.
+      UserError: it cannot be loaded, or is not a classifier of images.
     """
     return _LOADERS[named.flag](named.path, **named.options)
 

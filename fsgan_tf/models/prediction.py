@@ -104,7 +104,7 @@ def of_saved_model(path: Path) -> FileClassifier:
     """The classifier of an export, once it is known to do nothing but compute.
 
     Raises:
-      UserError: the folder is no SavedModel, or one of another kind.
+      UserError: the folder is not a SavedModel, or one of another kind.
     """
     source = f"--saved_model={path}"
     check_saved_model(path)
@@ -127,7 +127,7 @@ def of_run(path: Path) -> FileClassifier:
     """The newest classifier of a run.
 
     Raises:
-      UserError: the folder is no run, or has no checkpoint of a step.
+      UserError: the folder is not a run, or has no checkpoint of a step.
     """
     found = restored.restore_classifier(path)
     image_shape = found.model.input_shape[1:]
@@ -171,7 +171,7 @@ def predict_files(
 
 
 def printable(path: str) -> str:
-    """The path with bytes that are no text in it replaced."""
+    """The path, with the bytes in it that are not text replaced."""
     return os.fsencode(path).decode(errors="replace")
 
 

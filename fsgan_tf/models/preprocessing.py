@@ -27,7 +27,7 @@ class Preprocessing:
       channel_order: `rgb` or `bgr`, the order in which the model takes colours.
 
     Raises:
-      UserError: a value is none of these, or std is not above 0.
+      UserError: a value is not one of these, or std is not above 0.
     """
 
     input_range: str = "0,1"

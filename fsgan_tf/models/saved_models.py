@@ -46,7 +46,7 @@ def load_saved_model(
       The classifier. Where it returns probabilities, their logarithms are its logits.
 
     Raises:
-      UserError: the folder cannot be loaded, or its signature is no classifier of images.
+      UserError: the folder cannot be loaded, or its signature is not a classifier's.
     """
     untrusted.check_saved_model(path)
     output = output or "logits"

@@ -2,7 +2,7 @@
 
 A SavedModel is a program. Loading and calling it runs the operations of its graph, some of which
 read and write files or run what no check can see; a `.keras` file names Python classes. Both are
-checked here without running anything of them. It is no sandbox: a model may still compute for
+checked here without running anything of them. It is not a sandbox: a model may still compute for
 ever, and the parsers of TensorFlow and HDF5 themselves are trusted.
 """
 

@@ -9,7 +9,7 @@ from fsgan_tf.networks.keras_settings import keras
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """SHA-256 of a model's weights in order, in hexadecimal; the file they came from is no part."""
+    """SHA-256 of a model's weights in order, in hexadecimal; their file does not count."""
     digest = hashlib.sha256()
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -41,7 +41,7 @@ def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
       run_dir: the run directory.
 
     Raises:
-      UserError: where the directory is no run, or has no readable checkpoint.
+      UserError: where the directory is not a run, or has no readable checkpoint.
     """
     run = RunDirectory(run_dir)
     configuration = run.read_configuration()

@@ -14,7 +14,7 @@ _NEAR_ZERO = 0.1
 def warning(
     method: TrainingMethod, configuration: TrainingConfiguration, row: dict[str, Any]
 ) -> str | None:
-    """What to tell of the last epoch's figures.
+    """What to say about the last epoch's figures.
 
     Args:
       method: what was trained, or its class.

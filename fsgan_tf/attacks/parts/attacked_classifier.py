@@ -101,7 +101,7 @@ def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
       labels: int32 `[b]`.
 
     Returns:
-      bool `[b]`; True where a logit is NaN, since that is no answer.
+      bool `[b]`; True where a logit is NaN, which is not an answer.
     """
     # Not by `!=`, which forgets the shape where one of the two sizes is open.
     wrong = tf.not_equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)

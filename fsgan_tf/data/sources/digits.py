@@ -34,7 +34,7 @@ class DigitsSource(Source):
 
     @classmethod
     def may_be_mirrored(cls, name: str) -> bool:
-        """A mirrored 2 is no digit."""
+        """A mirrored 2 is not a digit."""
         del name
         return False
 

@@ -38,7 +38,7 @@ class FolderSource(Source):
 
     The order of the files is that of a hash of CLASS/FILE: the same everywhere, and no class comes
     first. Without folders of splits, the first fifth of each class in that order is the test split.
-    What is no image is skipped, with one line of warning.
+    Files that are not images are skipped, with one line of warning.
     """
 
     help = "a folder of class folders"

@@ -7,7 +7,7 @@ Failure (arXiv:2106.09947); each says where it is from.
 Most run on one batch of examples, and those that ask whether an attack more would lower the figure
 on one batch of what was left standing. Where the longest attacks take N steps (of which 100 count
 at most) and an undefended source is given, all together take about 90 + 6 N gradients and 180 + 4 N
-forward passes of a batch; what fools at once is not attacked on.
+forward passes of a batch; images that are fooled at once are not attacked further.
 """
 
 from collections.abc import Callable, Sequence

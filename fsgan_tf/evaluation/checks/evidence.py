@@ -125,7 +125,7 @@ class Evidence:
 
     @property
     def strongest(self) -> Climbing | None:
-        """The dearest attack that climbs a loss in several steps; of equals one on the margin."""
+        """The costliest attack that climbs a loss in several steps; of equals one on the margin."""
         climbing = [attack for attack in self.attacks if climbs(attack)]
         return max(
             climbing, key=lambda attack: (attack.cost, attack.loss != "cross_entropy"), default=None

@@ -58,7 +58,7 @@ class TransportSettings(settings.Settings):
     sinkhorn_solver: str = setting(
         "reference",
         "reference stops iterating where Feature-Scatter's code does; converged goes on until "
-        "the transport plan uses every image up exactly.",
+        "the transport plan uses every image up.",
         choices=("reference", "converged"),
     )
 
