@@ -85,7 +85,7 @@ def evaluation_flags() -> flags.FlagValues:
         None,
         ("fail", "warn"),
         "End with exit code 3 where a check fails (fail), or where the verdict is not "
-        "`trustworthy` (warn). The results are written all the same.",
+        "`trustworthy`, which takes the strong suite (warn). The results are written all the same.",
     )
     flags.DEFINE_list(
         "attacks",

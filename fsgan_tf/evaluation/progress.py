@@ -1,12 +1,11 @@
 """How an attack shows how far it is."""
 
-from tqdm import tqdm
-
 from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.progress_bar import progress_bar
 
 
 class Progress:
-    """A bar with survivors and time left on a terminal; one line an attack elsewhere."""
+    """A bar with survivors and time left, on a terminal or in a notebook; one line elsewhere."""
 
     def __init__(self, attack: Attack, *, shown: bool):
         """Begins with nothing attacked."""
@@ -15,8 +14,7 @@ class Progress:
         self._standing = 0
 
     def __enter__(self) -> "Progress":
-        # disable=None: no bar where standard error is no terminal.
-        self._bar = tqdm(desc=self._attack.name, unit="img", disable=None if self._shown else True)
+        self._bar = progress_bar(desc=self._attack.name, unit="img", shown=self._shown)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fsgan_tf.attacks.suites import SUITES
+
 if TYPE_CHECKING:
     from fsgan_tf.evaluation.result import Check, Result
 
@@ -22,7 +24,7 @@ class Verdict:
     Attributes:
       name: `trustworthy`, `upper bound` or `not a robustness figure`.
       level: the most serious verdict of a check: `fail`, `warn`, `pass`, or `skipped` where no
-        check was run.
+        check was run; `warn` too where stronger attacks were not tried.
       sentence: why, in words of the check that decided, with its advice.
     """
 
@@ -32,7 +34,10 @@ class Verdict:
 
 
 def verdict(result: "Result") -> Verdict:
-    """One failed check makes the figure none; one that warns makes it an upper bound."""
+    """One failed check makes the figure none; one that warns makes it an upper bound.
+
+    So do attacks weaker than the strong suite's, whatever the checks say of them.
+    """
     if not result.checks:
         return Verdict(
             UPPER_BOUND,
@@ -43,7 +48,19 @@ def verdict(result: "Result") -> Verdict:
         decisive = [check for check in result.checks if check.verdict == level]
         if decisive:
             return Verdict(name, level, _words(decisive))
-    return Verdict(TRUSTWORTHY, "pass", "For these attacks, no check speaks against the figure.")
+    names = [attack.name for attack in result.attacks]
+    if not set(SUITES["strong"].attacks) <= set(names):
+        *others, last = names or ["no attack"]
+        tried = f"{', '.join(others)} and {last} were" if others else f"{last} was"
+        return Verdict(
+            UPPER_BOUND,
+            "warn",
+            f"No check speaks against it, but only {tried} tried, and stronger attacks often lower "
+            "the figure: run --suite=strong next.",
+        )
+    return Verdict(
+        TRUSTWORTHY, "pass", "The strong suite ran, and no check speaks against the figure."
+    )
 
 
 def share(accuracy: float, count: int) -> str:
@@ -65,7 +82,7 @@ def table(result: "Result") -> str:
     width = max(12, *(len(name) for name, _ in rows))
     low, high = result.confidence_interval_95
     lines = [f"verdict: {found.name}"]
-    if not result.checks:
+    if not any(check.verdict in ("fail", "warn") for check in result.checks):
         lines[0] += f". {found.sentence}"
     lines += [
         f"{name:<{width}} {accuracy:>6.1%} of {result.num_examples}" for name, accuracy in rows

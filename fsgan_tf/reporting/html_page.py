@@ -19,6 +19,7 @@ from fsgan_tf.reporting.manifest import Manifest
 
 # Of a long word: what ends in separators, or 16 characters of anything.
 _PIECE = r"[^/_=,.-]{1,16}[/_=,.-]*|[/_=,.-]+"
+_LONG = 25
 _MARKS = {"fail": "✕", "warn": "!", "pass": "✓", "skipped": "–"}
 
 
@@ -77,15 +78,25 @@ def _by_verdict(checks: Sequence[Check]) -> dict[str, list[Check]]:
 def _with_flags(text: str) -> markupsafe.Markup:
     """Flags look like code, and no line ends within one."""
     escaped = str(markupsafe.escape(text))
-    return markupsafe.Markup(re.sub(r"--\w+", r"<code>\g<0></code>", escaped))  # noqa: S704
+    return markupsafe.Markup(re.sub(r"--\w+", r'<code class="flag">\g<0></code>', escaped))  # noqa: S704
 
 
 def _breakable(text: str) -> markupsafe.Markup:
-    """A word of over 24 characters may end a line after a separator, or each 16 characters."""
-    line_end = markupsafe.Markup("<wbr>")
-    parts = re.split(r"(\S{25,})", text)
-    parts[1::2] = [line_end.join(re.findall(_PIECE, word)) for word in parts[1::2]]
-    return markupsafe.Markup("").join(parts)
+    """A word of over 24 characters may end a line after a separator, or each 16 characters.
+
+    The name of a flag never does, though browsers end lines after hyphens.
+    """
+    parts = re.split(r"(\S+)", text)
+    return markupsafe.Markup("").join([*map(_breakable_word, parts)])
+
+
+def _breakable_word(word: str) -> markupsafe.Markup:
+    flag = match[0] if (match := re.match(r"'?--\w+=?", word)) else ""
+    kept = markupsafe.Markup('<span class="flag">{}</span>').format(flag) if flag else ""
+    rest = [word[len(flag) :]]
+    if len(word) >= _LONG:
+        rest = re.findall(_PIECE, rest[0])
+    return markupsafe.Markup("<wbr>").join([*([kept] if flag else []), *rest])
 
 
 def _data_uri(picture: np.ndarray) -> str:

@@ -13,10 +13,11 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import devices, evaluate
+from fsgan_tf.attacks.suites import Suite
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
-from fsgan_tf.evaluation import checks, engine, run_and_diagnose
+from fsgan_tf.evaluation import checks, engine, run_and_diagnose, summary
 from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.files import sole_writer
 from fsgan_tf.runs import restored as restored_module
@@ -194,7 +195,8 @@ def unchecked(monkeypatch):
         ("fail", "warn", 3),
         ("warn", "warn", 3),
         ("warn", "fail", 0),
-        ("pass", "warn", 0),
+        ("pass", "warn", 3),  # Of weak attacks, a figure is an upper bound at best.
+        ("pass", "fail", 0),
         ("fail", None, 0),
     ],
 )
@@ -210,6 +212,13 @@ def test_a_verdict_that_is_refused_ends_with_3(
     assert "report.html" in written.out
     assert ("error: the verdict is" in written.err) == (code == 3)
     assert (run / "evaluation" / "results.json").is_file()
+
+
+def test_a_trustworthy_verdict_is_never_refused(run, test_set, monkeypatch):
+    monkeypatch.setattr(summary, "SUITES", {"strong": Suite(("fgsm", "cw3"), {})})
+    found = Diagnosis((Check("a_check", "pass", "What was seen.", "What to do."),))
+    monkeypatch.setattr(checks, "diagnose", lambda *_, **__: found)
+    assert _evaluate(f"--run_dir={run}", "--fail_on=warn") == 0
 
 
 def test_an_entry_for_robustbench(run, test_set, unchecked, capsys):

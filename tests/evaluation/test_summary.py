@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.result import Diagnosis
 from tests.reports import result
@@ -12,7 +13,7 @@ from tests.reports import result
 @pytest.mark.parametrize(
     ("verdicts", "name", "level", "sentence"),
     [
-        (["pass", "skipped"], "trustworthy", "pass", "no check speaks against the figure."),
+        (["pass", "skipped"], "upper bound", "warn", "only pgd20 and square were tried"),
         (["pass", "warn"], "upper bound", "warn", "Detail 1. Advice 1."),
         (["warn", "fail"], "not a robustness figure", "fail", "Detail 1. Advice 1."),
         (
@@ -32,6 +33,29 @@ def test_the_most_serious_check_gives_verdict_and_words(verdicts, name, level, s
     assert sentence in found.sentence
     assert "check_" not in found.sentence
     assert result(*verdicts).verdict == name
+
+
+def _attacked_by(names, *verdicts):
+    plain = result(*verdicts)
+    attack = plain.attacks[0]
+    return dataclasses.replace(
+        plain, attacks=tuple(dataclasses.replace(attack, name=name) for name in names)
+    )
+
+
+def test_only_the_strong_suite_makes_a_figure_trustworthy():
+    quick, strong = (SUITES[name].attacks for name in ("quick", "strong"))
+    found = summary.verdict(_attacked_by(quick, "pass", "skipped"))
+    assert (found.name, found.level) == ("upper bound", "warn")
+    assert "only fgsm, pgd20 and cw20 were tried" in found.sentence
+    assert "--suite=strong" in found.sentence
+    assert found.sentence in str(_attacked_by(quick, "pass"))
+    for names in (strong, [*quick, *strong]):
+        found = summary.verdict(_attacked_by(names, "pass", "skipped"))
+        assert (found.name, found.level) == ("trustworthy", "pass")
+    assert summary.verdict(_attacked_by(strong[:-1], "pass")).name == "upper bound"
+    assert summary.verdict(_attacked_by(strong, "warn")).sentence == "Detail 0. Advice 0."
+    assert "only fgsm was tried" in summary.verdict(_attacked_by(["fgsm"], "pass")).sentence
 
 
 def test_checks_that_did_not_pass_come_first():

@@ -36,7 +36,7 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
     clean = {"zero": 1.0, "one": 1.0, "two": 0.9, "class 3": 0.9}
     assert content == {
         "schema_version": 1,
-        "verdict": "trustworthy",
+        "verdict": "upper bound",
         "suite": "quick",
         "image_shape": [2, 4, 1],
         "date": "2026-11-27 09:30 UTC",

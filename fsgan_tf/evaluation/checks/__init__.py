@@ -13,7 +13,6 @@ forward passes of a batch; images that are fooled at once are not attacked furth
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.source import Source
@@ -30,6 +29,7 @@ from fsgan_tf.evaluation.checks import (
 from fsgan_tf.evaluation.checks.evidence import Evidence, skipped
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, Diagnosis, Result
+from fsgan_tf.progress_bar import progress_bar
 
 # Images the checks should look at: enough to see what would mislead anybody, and cheap.
 SAMPLE_SIZE = 64
@@ -119,8 +119,7 @@ def diagnose(
     """
     with evaluator.classifier.on_its_device():
         evidence = Evidence(evaluator, images, labels, attacks, result, sources)
-        # disable=None: no bar where standard error is no terminal.
-        bar = tqdm(_CHECKS, desc="checks", unit="check", disable=None if progress else True)
+        bar = progress_bar(_CHECKS, desc="checks", unit="check", shown=progress)
         if not evaluator.classifier.differentiable:
             return Diagnosis(tuple(_without_gradients(check, evidence) for check in bar))
         checks = tuple(check(evidence) for check in bar)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
+from fsgan_tf.progress_bar import progress_bar
+
 
 class ProgressBar(keras.callbacks.Callback):
     """A bar over all steps of the run, with rate and time left, where the output is a terminal."""
@@ -33,13 +35,13 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self._epochs = epochs
         self._images_per_step = images_per_step
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=epochs * steps_per_epoch * images_per_step,
             initial=done_steps * images_per_step,
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=None if shown else True,
+            shown=shown,
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
