@@ -460,7 +460,7 @@ def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
 
     classifier = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     method = types.SimpleNamespace(
-        networks={"classifier": classifier}, optimizers_by_network={}, means={}
+        networks={"classifier": classifier}, optimizers_by_network={}, means={}, average=None
     )
     run = RunDirectory(folder)
     run.checkpoints.folder.mkdir()

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts import optimizers
+from fsgan_tf.methods.parts.averaging import WeightAverage
 from fsgan_tf.methods.parts.batches import (
     Batch,
     as_batch,
@@ -57,7 +58,10 @@ class TrainingMethod(keras.Model, abc.ABC):
         method = PGDAT(classifier, epsilon=8 / 255)
         method.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))  # or the authors' own
         method.fit(train, epochs=30, validation_data=validation)
-        classifier.save("classifier.keras")
+        method.save("classifier.keras")  # or classifier.save(...), where nothing is averaged
+
+    With `ema_decay=0.9995` the classifier that is evaluated and saved has the average of the
+    weights over the steps; the one that was given is trained as without.
 
     `fit` takes what Keras takes: `tf.data` batches of (images, labels) or of
     `{"image": ..., "label": ...}`, or arrays. Images are float32 `[b, h, w, c]` in [0, 1], labels
@@ -66,6 +70,8 @@ class TrainingMethod(keras.Model, abc.ABC):
     Attributes:
       classifier: images in [0, 1] to logits `[b, K]`; normalisation fused, for calling.
       classifier_by_batch: the same; with `training=True` it keeps no statistics of the batch.
+      average: of the classifier's weights; None without `ema_decay`.
+      evaluated_classifier: the average, or `classifier` where there is none; for calling.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: bounds every adversarial image of the method.
       settings: of the method, as its file declares them.
@@ -116,6 +122,10 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
         self.seed = seed
         self.add_networks()
+        self.average, self.evaluated_classifier = None, self.classifier
+        if decay := self.settings.ema_decay:
+            self.average = WeightAverage(classifier, decay)
+            self.evaluated_classifier = with_fused_normalization(self.average.network)
         self.means = {name: EpochMean(name=name) for name in self.reports}
         self.clean_means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
         self.continues_epoch = False
@@ -235,12 +245,13 @@ class TrainingMethod(keras.Model, abc.ABC):
         return {}
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits `[b, K]` of the classifier."""
-        return self.classifier(images, training=training)
+        """Logits `[b, K]` of the classifier, averaged where there is an average."""
+        return self.evaluated_classifier(images, training=training)
 
     def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
-        """Saves the classifier as it was given, so that Keras' ModelCheckpoint does."""
-        self.networks["classifier"].save(filepath, *arguments, **options)
+        """Saves the classifier as it was given, or its average, so that ModelCheckpoint does."""
+        network = self.average.network if self.average else self.networks["classifier"]
+        network.save(filepath, *arguments, **options)
 
     def evaluate(self, *arguments: Any, return_dict: bool = False, **options: Any) -> Any:
         """Loss and accuracy on clean images, in this order, where Keras would sort their names."""
@@ -250,7 +261,7 @@ class TrainingMethod(keras.Model, abc.ABC):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Loss and accuracy on clean images, for `evaluate` and `validation_data`."""
         batch = as_batch(data)
-        logits = self.classifier(batch["image"], training=False)
+        logits = self.evaluated_classifier(batch["image"], training=False)
         losses = smoothed_cross_entropy(batch["label"], logits)
         self.clean_means["loss"].update_state(losses)
         correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch["label"])
@@ -286,6 +297,8 @@ class TrainingMethod(keras.Model, abc.ABC):
             reports = strategy.run(self.train_step, args=(batch,))
             # In one vector: one reduction over the replicas a step.
             packed = strategy.run(self.pack, args=(reports,))
+            if self.average:
+                self.average.update(self.networks["classifier"])
             return strategy.reduce(tf.distribute.ReduceOp.MEAN, packed, axis=None)
 
         step = tf.function(reduced_step, jit_compile=True) if self.jit_compile else reduced_step

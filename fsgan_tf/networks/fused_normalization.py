@@ -39,11 +39,14 @@ def with_batch_statistics(network: keras.Model) -> keras.Model:
     for the passes of an adversary that attacks the classifier that trains.
 
     Args:
-      network: functional or sequential.
+      network: any built model.
 
     Returns:
-      A model that shares every layer of `network` but batch normalisation. For calling alone.
+      A model that shares every layer of `network` but batch normalisation, for calling alone;
+      `network` itself, which keeps statistics, where its class decides how its layers are called.
     """
+    if getattr(network, "inputs", None) is None:
+        return network
     return keras.models.clone_model(network, clone_function=_by_batch)
 
 

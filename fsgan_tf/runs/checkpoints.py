@@ -24,6 +24,8 @@ from fsgan_tf.files import atomic_file, write_atomically, written_sha256
 from fsgan_tf.networks.weights import stable_paths
 
 _KEPT_CHECKPOINTS = 2
+# Names in a checkpoint begin with that of the network.
+CLASSIFIER, AVERAGE = "classifier", "classifier_average"
 _PROGRESS_KEY = "__progress__"
 
 
@@ -56,6 +58,10 @@ class HasVariables(Protocol):
     @property
     def optimizers_by_network(self) -> Mapping[str, keras.optimizers.Optimizer]:
         """The optimizer of each network."""
+
+    @property
+    def average(self) -> keras.Layer | None:
+        """The average of the classifier's weights."""
 
     @property
     def means(self) -> Mapping[str, keras.metrics.Metric]:
@@ -131,7 +137,7 @@ class Checkpoints:
         """Arrays by name and progress of the newest readable checkpoint; none where there is none.
 
         Args:
-          with_optimizers: all arrays, or the classifier's alone.
+          with_optimizers: all arrays, or the classifier's and its average's alone.
 
         Raises:
           UserError: where there are checkpoints and none is readable.
@@ -182,10 +188,13 @@ def _require_finite(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _variables(method: HasVariables) -> dict[str, Any]:
-    """Every variable of a method: networks, optimizers, the epoch's means."""
+    """Every variable of a method: networks, average, optimizers, the epoch's means."""
     variables: dict[str, Any] = {}
     for network, model in method.networks.items():
         variables |= network_variables(network, model)
+    if method.average is not None:
+        variables |= network_variables(AVERAGE, method.average.network)
+        variables[f"{AVERAGE}/updates"] = method.average.updates
     for network, optimizer in method.optimizers_by_network.items():
         for index, variable in enumerate(optimizer.variables):
             variables[f"{network}_optimizer/{index}_{variable.name}"] = variable
@@ -212,7 +221,7 @@ def _read(
         arrays = {
             name: archive[name]
             for name in archive.files
-            if with_optimizers or name.startswith("classifier/")
+            if with_optimizers or name.startswith((f"{CLASSIFIER}/", f"{AVERAGE}/"))
         }
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise ValueError("it holds something else than arrays")

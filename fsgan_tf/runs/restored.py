@@ -10,7 +10,7 @@ import keras
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks import classifiers
 from fsgan_tf.networks.weights import weights_sha256
-from fsgan_tf.runs.checkpoints import Progress, assign, network_variables
+from fsgan_tf.runs.checkpoints import AVERAGE, CLASSIFIER, Progress, assign, network_variables
 from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.runs.directory import RunDirectory
 
@@ -35,7 +35,7 @@ class RestoredClassifier:
 
 
 def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
-    """Builds the newest classifier of a run, in float32.
+    """Builds the newest classifier of a run, in float32; the average where one is kept.
 
     Args:
       run_dir: the run directory.
@@ -54,7 +54,8 @@ def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
         num_classes=len(progress.class_names),
         image_shape=progress.image_shape,
     )
-    assign(network_variables("classifier", model), arrays, run.checkpoints.folder)
+    kept = AVERAGE if configuration.method.ema_decay else CLASSIFIER
+    assign(network_variables(kept, model), arrays, run.checkpoints.folder)
     return RestoredClassifier(
         model, progress.class_names, configuration, progress, weights_sha256(model)
     )

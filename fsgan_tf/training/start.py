@@ -32,7 +32,7 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
     _require_same_classes(training, progress)
-    print_notes(training.notes)
+    print_notes([*training.notes, *_short_average(training)])
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
         f"and {len(dataset.validation)} validation images; epochs "
@@ -48,6 +48,19 @@ def without_drops(settings: TrainingSettings) -> str:
     if not drops or settings.lr_decay_factor == 1 or min(drops) < settings.epochs:
         return ""
     return f" (the learning rate never drops: --lr_decay_epochs={','.join(map(str, drops))})"
+
+
+def _short_average(training: Training) -> list[str]:
+    """Says that an average reaches back to the first steps, where the training is that short."""
+    decay = training.configuration.method.ema_decay
+    steps = training.settings.epochs * training.steps_per_epoch
+    if not decay or steps * (1 - decay) > 5:
+        return []
+    return [
+        f"--ema_decay={decay} averages over some {1 / (1 - decay):.0f} steps and this training has "
+        f"{steps}: its average stays near the first; a smaller one fits, such as "
+        f"{max(0.5, round(1 - 10 / steps, 4)):g}"
+    ]
 
 
 def initial_classifier(training: Training) -> RestoredClassifier | None:

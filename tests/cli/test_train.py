@@ -422,3 +422,38 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
         # A subprocess has one logical CPU and this process two: the rates are all that may differ.
         ours.pop("images_per_second"), theirs.pop("images_per_second")
         assert ours == theirs
+
+
+def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
+    tmp_path, capsys, monkeypatch
+):
+    """The average is watched, exported and evaluated, and is part of the checkpoint."""
+    flags = [*TINY, "--method=standard", "--epochs=2", "--ema_decay=0.9"]
+    whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
+    assert _train(*flags, f"--run_dir={whole.path}") == 0
+    assert "--ema_decay=0.9 averages over some 10 steps and this" in capsys.readouterr().err
+    measure = RobustAccuracy.measure
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measure(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RobustAccuracy, "measure", interrupted)
+        assert _train(*flags, f"--run_dir={stopped.path}") == 130
+    assert _train(*flags, f"--run_dir={stopped.path}") == 0
+    (ours, _), (theirs, _) = (
+        run.checkpoints.read_newest(with_optimizers=True) for run in (stopped, whole)
+    )
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+    assert theirs["classifier_average/updates"] == 8
+    restored = restore_classifier(stopped.path)
+    name = "stem/kernel"
+    np.testing.assert_array_equal(
+        restored.model.get_layer("stem").kernel, theirs[f"classifier_average/{name}"]
+    )
+    assert np.any(theirs[f"classifier_average/{name}"] != theirs[f"classifier/{name}"])
+    results = json.loads((stopped.evaluation / "results.json").read_text())
+    assert results["classifier_sha256"] == restored.weights_sha256

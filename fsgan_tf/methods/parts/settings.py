@@ -26,6 +26,14 @@ class MethodSettings(settings.Settings):
         "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",
         lower=0,
     )
+    ema_decay: float = setting(
+        0.0,
+        "Average the classifier's weights and normalisation statistics over the steps with this "
+        "decay, such as 0.9995, and evaluate and export the average; 0 for none.",
+        lower=0,
+        ours=True,
+        check=lambda decay: None if decay < 1 else "must be below 1",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

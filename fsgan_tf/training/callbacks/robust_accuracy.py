@@ -55,7 +55,9 @@ class RobustAccuracy(keras.callbacks.Callback):
         threat_model = self.model.threat_model
         if self._evaluator is None:
             # Compiled once, for all epochs.
-            self._evaluator = Evaluator(self.model.classifier, threat_model, self._batch_size)
+            self._evaluator = Evaluator(
+                self.model.evaluated_classifier, threat_model, self._batch_size
+            )
         clean = float(np.mean(self._evaluator.correct(self._images, self._labels)))
         result = self._evaluator.attack(
             self._images[self._attacked],
