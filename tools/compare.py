@@ -53,7 +53,7 @@ def _row(runs: Path, method: str, seed: str, flag_values: flags.FlagValues) -> l
     experiments.train(
         run_dir,
         [
-            f"--flagfile={_configuration(method)}",
+            f"--flagfile={experiments.configuration('cifar10', method)}",
             *shlex.split(flag_values.scale),
             *_initialisation(runs, method, seed),
             f"--seed={seed}",
@@ -68,14 +68,6 @@ def _row(runs: Path, method: str, seed: str, flag_values: flags.FlagValues) -> l
     shares.append(results["worst_case_accuracy"])
     minutes = experiments.training_minutes(run_dir)
     return [method, seed, *(f"{share:.3f}" for share in shares), f"{minutes:.1f}"]
-
-
-def _configuration(method: str) -> str:
-    return (
-        "configs/cifar10.flags"
-        if method == "fs_gan"
-        else f"configs/baselines/cifar10_{method}.flags"
-    )
 
 
 def _initialisation(runs: Path, method: str, seed: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Series of runs: what is done is not done again, and a failure stops the series."""
 
 import json
+import os
 
 import experiments
 import pytest
@@ -54,6 +55,16 @@ def test_a_finished_training_of_other_flags_is_refused(finished, calls):
     with pytest.raises(UserError, match="--batch_size was 50 and is now 60"):
         experiments.train(finished, ["--batch_size=60", "--epochs=2"])
     assert not calls
+
+
+def test_results_of_an_earlier_classifier_are_measured_again(finished, calls):
+    _write_results(finished, "fgsm")
+    experiments.evaluate(finished, ["fgsm"], [])
+    assert not calls
+    results = finished / "evaluation" / "results.json"
+    os.utime(results, (0, 0))
+    experiments.evaluate(finished, ["fgsm"], [])
+    assert [module for module, _ in calls] == ["fsgan_tf.evaluate"]
 
 
 def test_an_evaluation_that_lacks_an_attack_is_run(finished, calls, monkeypatch):

@@ -43,13 +43,34 @@ def train(run_dir: Path, arguments: Sequence[str]) -> None:
     )
 
 
-def evaluate(run_dir: Path, attacks: Sequence[str], arguments: Sequence[str]) -> dict[str, Any]:
+def configuration(data: str, method: str, *, letter: bool = False) -> str:
+    """The flag file of a method on a data set: `cifar10`, `cifar100` or `svhn`.
+
+    Args:
+      data: stem of the files in configs/.
+      method: by name.
+      letter: of FS-GAN, the paper's letter instead of what is recommended.
+    """
+    if method != "fs_gan":
+        return f"configs/baselines/{data}_{method}.flags"
+    return f"configs/{'paper/' if letter else ''}{data}.flags"
+
+
+def evaluate(
+    run_dir: Path,
+    attacks: Sequence[str],
+    arguments: Sequence[str],
+    *,
+    output_dir: Path | None = None,
+) -> dict[str, Any]:
     """Attacks the classifier of `run_dir`, each attack on every image.
 
     Args:
       run_dir: a finished run.
       attacks: by name.
       arguments: further flags of the evaluation.
+      output_dir: where its results go; `evaluation` in the run where it is not given. Results that
+        are there, of these attacks and newer than the classifier, are taken as they are.
 
     Returns:
       The content of its results.json.
@@ -57,9 +78,12 @@ def evaluate(run_dir: Path, attacks: Sequence[str], arguments: Sequence[str]) ->
     Raises:
       RunError: the evaluation failed.
     """
-    file = run_dir / "evaluation" / "results.json"
-    if not _holds(file, attacks):
+    folder = output_dir or run_dir / "evaluation"
+    file = folder / "results.json"
+    if not _holds(file, attacks) or _older(file, run_dir / "saved_model"):
         where = [f"--run_dir={run_dir}", f"--attacks={','.join(attacks)}", "--standalone"]
+        if output_dir:
+            where.append(f"--output_dir={output_dir}")
         run_module("fsgan_tf.evaluate", [*where, *arguments])
     return results_file.read(file)
 
@@ -108,6 +132,12 @@ def _holds(file: Path, attacks: Sequence[str]) -> bool:
     if not file.is_file():
         return False
     try:
-        return set(attacks) <= set(accuracies(results_file.read(file)))
+        # A transferred attack is called transfer_pgd20@SOURCE.
+        names = {name.partition("@")[0] for name in accuracies(results_file.read(file))}
     except UserError:
         return False
+    return set(attacks) <= names
+
+
+def _older(file: Path, than: Path) -> bool:
+    return than.exists() and file.stat().st_mtime < than.stat().st_mtime

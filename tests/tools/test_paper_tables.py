@@ -1,0 +1,207 @@
+"""The paper's tables, scaled down: trainings, copies, attacks, and the figures set beside them."""
+
+import json
+import shlex
+
+import experiments
+import pytest
+from experiments.paper import TABLES, TITLES
+
+from fsgan_tf import evaluate, methods, train
+from tests.commands import ROOT, call
+from tests.data.test_tfds_images import svhn_dir  # noqa: F401
+from tools import paper_tables
+
+SCALE = (
+    "--classifier_depth=10 --classifier_width=1 --generator_width=4 --batch_size=8 "
+    "--train_examples=16 --epochs=1 --lr_decay_epochs=1 --attack_iterations=1 --precision=float32"
+)
+DIGITS = f"{SCALE} --dataset=digits --augmentation=none"
+COMMANDS = {command.__name__: command for command in (train, evaluate)}
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Runs what would be processes in this one; their modules and flags."""
+    started = []
+
+    def run_module(module, arguments):
+        started.append((module, *arguments))
+        assert call(COMMANDS[module], *arguments) == 0
+
+    monkeypatch.setattr(experiments, "run_module", run_module)
+    return started
+
+
+def _tables(*arguments: str) -> int:
+    return call(paper_tables, *arguments)
+
+
+def _rows(path) -> list[list[str]]:
+    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def _trained(started) -> list[str]:
+    flags = [flag for module, *flags in started if module == "fsgan_tf.train" for flag in flags]
+    return [flag.rpartition("/")[2] for flag in flags if flag.startswith("--run_dir=")]
+
+
+def test_table_1_attacks_from_a_copy_and_nothing_runs_twice(tmp_path, processes):
+    command = (
+        "--table=1",
+        f"--runs={tmp_path}",
+        f"--scale={DIGITS}",
+        "--methods=standard",
+        "--columns=PGD10,SPSA",
+        "--num_examples=4",
+        "--restarts=2",
+        "--spsa_iterations=2",
+    )
+    assert _tables(*command) == 0
+    assert _trained(processes) == ["cifar10_standard_seed0", "cifar10_standard_seed1"]
+    (file,) = tmp_path.glob("cifar10_standard_seed0/evaluations/*/results.json")
+    results = json.loads(file.read_text())
+    transferred, spsa = results["attacks"]
+    assert transferred["name"] == "transfer_pgd10@cifar10_standard_seed1"
+    assert transferred["parameters"]["source_seed"] == 1
+    assert transferred["parameters"]["restarts"] == 2
+    assert spsa["name"] == "spsa2"
+    assert (results["num_examples"], results["split"]) == (4, "test")
+    header, _, ours, paper, difference = _rows(tmp_path / "table_1.md")
+    assert header == ["method", "", "clean", "PGD10", "SPSA"]
+    assert paper == ["", "paper", "94.59", "0.09", "7.11"]
+    shares = [results["clean_accuracy"], transferred["accuracy"], spsa["accuracy"]]
+    assert ours == ["Clean model", "ours (1)", *(f"{100 * share:.2f}" for share in shares)]
+    assert difference[2] == f"{100 * shares[0] - 94.59:+.2f}"
+
+    processes.clear()
+    assert _tables(*command) == 0
+    assert not processes
+
+
+@pytest.mark.slow
+def test_table_3_on_svhn_as_tfds_prepares_it(tmp_path, processes, svhn_dir):  # noqa: F811
+    command = (
+        "--table=3",
+        f"--data_dir={svhn_dir}",
+        f"--runs={tmp_path}",
+        f"--scale={SCALE}",
+        "--methods=fs_gan",
+        "--columns=FGSM,PGD10",
+        "--num_examples=2",
+        "--restarts=1",
+        "--letter",
+    )
+    assert _tables(*command) == 0
+    assert _trained(processes) == ["svhn_fs_gan_letter_seed0"]
+    assert "configs/paper/svhn.flags" in (tmp_path / "table_3.md").read_text()
+    header, _, ours, paper, _ = _rows(tmp_path / "table_3.md")
+    assert header == ["method", "", "clean", "FGSM", "PGD10"]
+    assert paper == ["", "paper", "96.37", "82.26", "70.69"]
+    assert all(float(cell) >= 0 for cell in ours[2:])
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Nothing runs: every accuracy is a quarter; what would have been run."""
+    made = []
+    monkeypatch.setattr(
+        experiments, "train", lambda run_dir, flags: made.append((run_dir.name, flags))
+    )
+
+    def evaluate(run_dir, attacks, arguments, *, output_dir):
+        made.append((run_dir.name, [*attacks, *arguments, str(output_dir)]))
+        return {
+            "clean_accuracy": 0.5,
+            "attacks": [{"name": name, "accuracy": 0.25} for name in attacks],
+        }
+
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
+    return made
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_a_whole_table_has_the_papers_rows_and_columns(number, tmp_path, measured):
+    table = TABLES[number]
+    assert _tables(f"--table={number}", f"--runs={tmp_path}") == 0
+    header, _, *rows = _rows(tmp_path / f"table_{number}.md")
+    assert header == ["method", "", "clean", *table.attacks]
+    assert [row[0] for row in rows[::3]] == [TITLES[method] for method in table.figures]
+    for ours, paper, difference in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert ours[2:] == ["50.00"] + ["25.00"] * len(table.attacks)
+        expected = [f"{25 - float(cell):+.2f}" for cell in paper[3:]]
+        assert difference[3:] == expected
+    text = (tmp_path / f"table_{number}.md").read_text()
+    assert "10 restarts" in text
+    assert "the paper's scale" in text
+    for method in table.figures:
+        assert method in methods.names()
+        for letter in (False, True):
+            assert (ROOT / experiments.configuration(table.data, method, letter=letter)).is_file()
+
+
+def test_with_several_seeds_each_is_the_copy_of_another(tmp_path, measured):
+    arguments = ("--table=1", f"--runs={tmp_path}", "--methods=fs_gan", "--seeds=0,1,2")
+    assert _tables(*arguments) == 0
+    assert {name for name, _ in measured} == {f"cifar10_fs_gan_seed{seed}" for seed in range(3)}
+    sources = [flag for _, flags in measured for flag in flags if flag.startswith("--source=")]
+    assert [source[-5:] for source in sources] == ["seed1", "seed2", "seed0"]
+    (row,) = [row for row in _rows(tmp_path / "table_1.md") if row[0] == "FS-GAN"]
+    assert row[1:3] == ["ours (3)", "50.00 ± 0.00"]
+
+
+def test_a_measurement_with_other_settings_is_not_taken_for_this_one(tmp_path, measured):
+    arguments = ("--table=2", f"--runs={tmp_path}", "--methods=l2l")
+    for more in ([], ["--num_examples=9"], ["--restarts=1"]):
+        assert _tables(*arguments, *more) == 0
+    folders = [flags[-1] for _, flags in measured if "pgd10" in flags]
+    assert len(set(folders)) == len(folders) == 3
+
+
+def test_l2l_da_starts_from_the_standard_run_of_its_seed_and_rows_run_side_by_side(
+    tmp_path, measured
+):
+    arguments = ("--table=2", f"--runs={tmp_path}", "--seeds=3,4", "--jobs=2")
+    assert _tables(*arguments, "--methods=l2l_da,pgd_at") == 0
+    (flags,) = [
+        flags for name, flags in measured if name == "cifar10_l2l_da_seed3" and "=" in flags[0]
+    ]
+    assert f"--init_from={tmp_path / 'cifar10_standard_seed3'}" in flags
+    names = [name for name, _ in measured]
+    assert names.index("cifar10_standard_seed3") < names.index("cifar10_l2l_da_seed3")
+
+
+def test_rows_that_are_not_there_yet_are_empty(tmp_path, measured, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        paper_tables, "write_atomically", lambda path, content: written.append(content.decode())
+    )
+    assert _tables("--table=4", f"--runs={tmp_path}", "--methods=fs_gan,l2l") == 0
+    assert "| L2L | ours (0) |  |" in written[0]
+    assert "| L2L | ours (1) | 50.00 |" in written[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--table is missing"]),
+        (["--table=1", "--methods=pgd_at"], ["pgd_at", "standard"]),
+        (["--table=1", "--columns=CW20"], ["CW20", "SPSA"]),
+        (["--table=1", "--seeds=a"], ["--seeds", "a"]),
+    ],
+)
+def test_what_a_table_does_not_have_is_one_line(tmp_path, measured, arguments, words, capsys):
+    assert _tables(f"--runs={tmp_path}", *arguments) == 2
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1
+    assert all(word in message for word in words), message
+    assert not measured
+
+
+def test_the_command_of_the_docs_is_one_of_the_tool():
+    text = (ROOT / "docs" / "results.md").read_text()
+    (line,) = [line for line in text.splitlines() if "tools/paper_tables.py --table=" in line][:1]
+    words = shlex.split(line)[2:]
+    values = paper_tables._flags()
+    assert values(["paper_tables", *words]) == ["paper_tables"]

@@ -1,0 +1,221 @@
+"""Tables I to IV of the FS-GAN paper: trains, attacks, and sets each figure beside the paper's own.
+
+    python tools/paper_tables.py --table=2 --data_dir=FOLDER [--seeds=0,1,2] [--scale="FLAGS"]
+
+Trains the table's methods by their files in configs/ (FS-GAN by the paper's letter with --letter)
+and attacks each classifier on test images as the paper does: 10 restarts of PGD and C&W, every
+attack on every image, none on what another has left. Table I transfers images of "a copy of the
+victim": the same method trained from another seed. l2l_da starts from the standard classifier of
+its seed, as its authors' does.
+
+At the paper's scale a training takes hours on a GPU; --scale makes it smaller by training flags,
+--num_examples attacks the first test images only, --methods and --columns leave out the rest. What
+is done is not done again: the same command goes on after an interruption, and tables I and II share
+their trainings. The table is printed and written to RUNS/table_N.md whenever a row has come.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from statistics import fmean, stdev
+
+import experiments
+from absl import flags
+from experiments.paper import TABLES, TITLES, Table
+
+from fsgan_tf.cli import runner
+from fsgan_tf.errors import UserError
+from fsgan_tf.files import write_atomically
+
+# Percentages, clean accuracy first, by method and seed.
+_Measured = dict[tuple[str, str], list[float]]
+
+
+class _Runs:
+    """The trainings behind the tables, each made once, whoever asks for it first."""
+
+    def __init__(self, flag_values: flags.FlagValues, table: Table):
+        self._flags = flag_values
+        self._table = table
+        self._guard = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}
+
+    def trained(self, method: str, seed: str) -> Path:
+        """The folder of a finished run."""
+        data, letter = self._table.data, self._flags.letter and method == "fs_gan"
+        name = f"{data}_{method}{'_letter' if letter else ''}_seed{seed}"
+        run_dir = Path(self._flags.runs) / name
+        initial = self.trained("standard", seed) if method == "l2l_da" else None
+        with self._guard:
+            lock = self._locks.setdefault(run_dir, threading.Lock())
+        with lock:
+            experiments.train(
+                run_dir,
+                [
+                    f"--flagfile={experiments.configuration(data, method, letter=letter)}",
+                    *shlex.split(self._flags.scale),
+                    *([f"--init_from={initial}"] if initial else []),
+                    "--eval_examples=0",
+                    f"--seed={seed}",
+                    *self._data(),
+                ],
+            )
+        return run_dir
+
+    def measured(self, method: str, seed: str, attacks: list[str]) -> list[float]:
+        """Percentages of clean accuracy and under each attack."""
+        run_dir = self.trained(method, seed)
+        box, arguments = "white_box", [f"--restarts={self._flags.restarts}", *self._data()]
+        if self._table.transferred:
+            copy = self.trained(method, _other(seed, self._flags.seeds))
+            box = f"black_box_from_{copy.name}"
+            arguments.append(f"--source={copy}")
+        count = self._flags.num_examples
+        if count:
+            arguments.append(f"--num_examples={count}")
+        # What it was measured with is in the name, so that no other measurement is taken for it.
+        folder = f"{box}_{count or 'all'}_images_{self._flags.restarts}_restarts"
+        results = experiments.evaluate(
+            run_dir, attacks, arguments, output_dir=run_dir / "evaluations" / folder
+        )
+        # Those transferred are called transfer_pgd20@COPY.
+        accuracies = {
+            name.partition("@")[0]: accuracy
+            for name, accuracy in experiments.accuracies(results).items()
+        }
+        shares = [results["clean_accuracy"], *(accuracies[attack] for attack in attacks)]
+        return [100 * share for share in shares]
+
+    def _data(self) -> list[str]:
+        return [f"--data_dir={self._flags.data_dir}"] if self._flags.data_dir else []
+
+
+def main(flag_values: flags.FlagValues, words: list[str]) -> None:
+    """Runs what is not there yet; prints the table after every row."""
+    del words
+    if flag_values.table is None:
+        raise UserError("--table is missing: 1, 2, 3 or 4")
+    table = TABLES[flag_values.table]
+    methods = _chosen("methods", flag_values.methods, list(table.figures))
+    columns = _chosen("columns", flag_values.columns, list(table.attacks))
+    if not flag_values.seeds or not all(seed.isdecimal() for seed in flag_values.seeds):
+        raise UserError(f"--seeds={','.join(flag_values.seeds)} must be whole numbers: 0,1,2")
+    attacks = [
+        f"spsa{flag_values.spsa_iterations}" if column == "SPSA" else table.attacks[column]
+        for column in columns
+    ]
+    runs = _Runs(flag_values, table)
+    measured: _Measured = {}
+    tasks = [(method, seed) for seed in flag_values.seeds for method in methods]
+    for task, percentages in _worked_off(runs, tasks, attacks, flag_values.jobs):
+        measured[task] = percentages
+        text = _as_text(table, methods, columns, measured, flag_values)
+        name = f"table_{flag_values.table}.md"
+        write_atomically(Path(flag_values.runs) / name, f"{text}\n".encode())
+        print(f"\n{text}\n", flush=True)
+
+
+def _worked_off(
+    runs: _Runs, tasks: list[tuple[str, str]], attacks: list[str], jobs: int
+) -> Iterator[tuple[tuple[str, str], list[float]]]:
+    """Each task and its percentages, as they come."""
+    if jobs == 1:
+        yield from ((task, runs.measured(*task, attacks)) for task in tasks)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(runs.measured, *task, attacks): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chosen(flag: str, named: list[str] | None, there: list[str]) -> list[str]:
+    if unknown := set(named or ()) - set(there):
+        raise UserError(
+            f"--{flag} names {', '.join(sorted(unknown))}; this table has {', '.join(there)}"
+        )
+    return named or there
+
+
+def _other(seed: str, seeds: list[str]) -> str:
+    """The seed of the copy: the next one of the series, so that few trainings are needed."""
+    if len(set(seeds)) > 1:
+        return seeds[(seeds.index(seed) + 1) % len(seeds)]
+    return str(int(seed) + 1)
+
+
+def _as_text(
+    table: Table,
+    methods: list[str],
+    columns: list[str],
+    measured: _Measured,
+    flag_values: flags.FlagValues,
+) -> str:
+    places = [0, *(1 + list(table.attacks).index(column) for column in columns)]
+    rows = []
+    for method in methods:
+        seeds = [values for (name, _), values in measured.items() if name == method]
+        paper = [table.figures[method][place] for place in places]
+        differences = [""] * len(paper)
+        if seeds:
+            ours = list(zip(*seeds, strict=True))
+            differences = [
+                f"{fmean(values) - p:+.2f}" for values, p in zip(ours, paper, strict=True)
+            ]
+            rows.append([TITLES[method], f"ours ({len(seeds)})", *map(_mean, ours)])
+        else:
+            rows.append([TITLES[method], "ours (0)", *differences])
+        rows.append(["", "paper", *(f"{percent:.2f}" for percent in paper)])
+        rows.append(["", "difference", *differences])
+    images = f"{flag_values.num_examples or 'all'} test images"
+    return "\n\n".join(
+        [
+            f"Table {table.number} of the paper, accuracies in %; ours (number of seeds) ± the "
+            f"standard error over seeds. {images}, {flag_values.restarts} restarts; FS-GAN by "
+            f"{experiments.configuration(table.data, 'fs_gan', letter=flag_values.letter)}; "
+            + (f"scaled by {flag_values.scale}" if flag_values.scale else "the paper's scale"),
+            experiments.table(["method", "", "clean", *columns], rows),
+        ]
+    )
+
+
+def _mean(percentages: tuple[float, ...]) -> str:
+    if len(percentages) < 2:
+        return f"{percentages[0]:.2f}"
+    return f"{fmean(percentages):.2f} ± {stdev(percentages) / len(percentages) ** 0.5:.2f}"
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_integer("table", None, "1, 2, 3 or 4.", 1, 4, flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Folder of TFDS data.", flag_values=values)
+    flags.DEFINE_string("runs", "runs/paper_tables", "Folder of the runs.", flag_values=values)
+    flags.DEFINE_list("seeds", ["0"], "Seeds.", flag_values=values)
+    flags.DEFINE_string(
+        "scale", "", "Training flags that every method gets, to train less.", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "letter", False, "FS-GAN by configs/paper instead of what we recommend.", flag_values=values
+    )
+    flags.DEFINE_list("methods", None, "Rows; all by default.", flag_values=values)
+    flags.DEFINE_list("columns", None, "Attacks; all by default.", flag_values=values)
+    flags.DEFINE_integer(
+        "num_examples", None, "Test images attacked; all by default.", 1, flag_values=values
+    )
+    flags.DEFINE_integer("restarts", 10, "Of PGD and C&W.", 1, flag_values=values)
+    flags.DEFINE_integer("spsa_iterations", 1000, "Of SPSA.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "jobs", 1, "Rows worked on at once, a process each.", 1, flag_values=values
+    )
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(runner.run(main, _flags(), description=__doc__ or ""))
