@@ -14,7 +14,7 @@ import experiments
 from absl import flags
 
 from fsgan_tf.cli import runner
-from fsgan_tf.reporting import results_file
+from fsgan_tf.reporting import report_text, results_file
 
 _METHODS = ("standard", "fs_gan")
 _ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
@@ -28,7 +28,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     for name, run_dir in run_dirs.items():
         print(f"\n== {name} ==", flush=True)
         _train(name, run_dir, flag_values.seed)
-    print(f"\nThe {_epsilon(run_dirs['fs_gan'])}-ball on 360 test digits, accuracies:\n")
+    print(f"\nAccuracy on 360 test digits, {_epsilon(run_dirs['fs_gan'])}:\n")
     print(_table(run_dirs))
     print(f"\n{'':10} SavedModel, report, checkpoints, metrics:")
     for name, run_dir in run_dirs.items():
@@ -47,7 +47,8 @@ def _results(run_dir: Path) -> dict:
 
 
 def _epsilon(run_dir: Path) -> str:
-    return f"epsilon {_results(run_dir)['threat_model']['epsilon']:g}"
+    epsilon = _results(run_dir)["threat_model"]["epsilon"]
+    return f"no pixel changed by more than {report_text.in_255ths(epsilon)}"
 
 
 def _table(run_dirs: dict[str, Path]) -> str:
