@@ -158,9 +158,11 @@ def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/ablation", "Folder of the runs.", flag_values=values)
-    flags.DEFINE_list("seeds", ["0"], "Seeds.", flag_values=values)
-    flags.DEFINE_list("variants", list(_VARIANTS), "Variants, in order.", flag_values=values)
+    flags.DEFINE_string("runs", "runs/ablation", "Folder for the runs.", flag_values=values)
+    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
+    flags.DEFINE_list(
+        "variants", list(_VARIANTS), "Variants to train, in order.", flag_values=values
+    )
     return values
 
 

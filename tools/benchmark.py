@@ -105,12 +105,14 @@ def _text(section: Section) -> str:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_list("methods", methods.names(), "Training methods, in order.", flag_values=values)
+    flags.DEFINE_list(
+        "methods", methods.names(), "Training methods to time, in order.", flag_values=values
+    )
     flags.DEFINE_string(
         "training_flags",
         "--classifier_depth=10 --classifier_width=2 --generator_width=16 --batch_size=64 "
         "--epsilon=8/255",
-        "Training flags that all methods get.",
+        "Training flags for all methods.",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -124,7 +126,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "epoch_methods",
         ["feature_scatter", "fs_gan"],
-        "Methods of the part epoch.",
+        "Methods whose epochs are timed.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -136,13 +138,15 @@ def _flags() -> flags.FlagValues:
         "Parts of attack: pgd (restarts, beside other libraries), strong (AutoAttack's), growth.",
         flag_values=values,
     )
-    flags.DEFINE_string("run_dir", None, "Trained run that is attacked.", flag_values=values)
+    flags.DEFINE_string("run_dir", None, "Trained run to attack.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
-    flags.DEFINE_integer("num_examples", 256, "Test images attacked.", 1, flag_values=values)
-    flags.DEFINE_integer("steps", 100, "Of PGD.", 1, flag_values=values)
-    flags.DEFINE_integer("restarts", 10, "Of PGD.", 1, flag_values=values)
-    flags.DEFINE_integer("rounds", 5, "Timings of each.", 1, flag_values=values)
-    flags.DEFINE_string("results", "runs/benchmark", "Folder of the results.", flag_values=values)
+    flags.DEFINE_integer(
+        "num_examples", 256, "How many test images to attack.", 1, flag_values=values
+    )
+    flags.DEFINE_integer("steps", 100, "Steps of PGD.", 1, flag_values=values)
+    flags.DEFINE_integer("restarts", 10, "Restarts of PGD.", 1, flag_values=values)
+    flags.DEFINE_integer("rounds", 5, "How often each is timed.", 1, flag_values=values)
+    flags.DEFINE_string("results", "runs/benchmark", "Folder for the results.", flag_values=values)
     return values
 
 

@@ -177,26 +177,34 @@ def _encoded(side: int) -> list[bytes]:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_integer("images", 20_000, "How many.", lower_bound=300, flag_values=values)
-    flags.DEFINE_integer("side", 128, "Height and width.", lower_bound=16, flag_values=values)
-    flags.DEFINE_integer("batches", 200, "Batches of 128 timed.", 1, flag_values=values)
-    flags.DEFINE_multi_enum("stored", _STORED, _STORED, "How they are stored.", flag_values=values)
+    flags.DEFINE_integer(
+        "images", 20_000, "How many images to write and read.", lower_bound=300, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "side", 128, "Height and width of the images.", lower_bound=16, flag_values=values
+    )
+    flags.DEFINE_integer("batches", 200, "How many batches of 128 to time.", 1, flag_values=values)
+    flags.DEFINE_multi_enum(
+        "stored", _STORED, _STORED, "How the images are stored.", flag_values=values
+    )
     flags.DEFINE_string(
         "folder",
         None,
-        "Folder in which they are written while the benchmark runs.",
+        "Folder for the images while the benchmark runs.",
         flag_values=values,
     )
     flags.DEFINE_float(
         "largest",
         8.0,
-        "GiB that images in memory may take; above, that row is left out.",
+        "Leave out the row of images in memory where they take more GiB than this.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "measure", None, "Data set to read in this process, and to time.", flag_values=values
     )
-    flags.DEFINE_string("options", "{}", "How to read it.", flag_values=values)
+    flags.DEFINE_string(
+        "options", "{}", "Settings to read --measure with, as JSON.", flag_values=values
+    )
     return values
 
 

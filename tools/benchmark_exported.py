@@ -208,13 +208,13 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "precisions",
         ["float32", "mixed_bfloat16"],
-        "Precisions to export each in.",
+        "Precisions to export each method in.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "training_flags",
         "--flagfile=configs/cifar10.flags",
-        "Training flags that all methods get.",
+        "Training flags for all methods.",
         flag_values=values,
     )
     flags.DEFINE_boolean(
@@ -224,14 +224,26 @@ def _flags() -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "reference_steps", 0, "Steps to take here, for their losses.", 0, flag_values=values
+        "reference_steps",
+        0,
+        "Take this many steps here and record their losses, to compare with.",
+        0,
+        flag_values=values,
     )
     flags.DEFINE_string(
         "feature_scatter", None, "Checkout of Haichao-Zhang/FeatureScatter.", flag_values=values
     )
-    flags.DEFINE_integer("threads", 4, "Programs compiled at once.", 1, flag_values=values)
-    flags.DEFINE_integer("matrix_size", 8192, "Of the peak's product.", 1, flag_values=values)
-    flags.DEFINE_integer("rounds", 3, "Timings of each.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "threads", 4, "How many programs are compiled at once.", 1, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "matrix_size",
+        8192,
+        "Side of the matrices whose product is the peak.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer("rounds", 3, "How often each is timed.", 1, flag_values=values)
     flags.DEFINE_string("results", None, "File for every timing, as JSON.", flag_values=values)
     return values
 

@@ -82,11 +82,13 @@ def _initialisation(runs: Path, method: str, seed: str) -> list[str]:
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/comparison", "Folder of the runs.", flag_values=values)
-    flags.DEFINE_string("scale", _SCALE, "Training flags that all methods get.", flag_values=values)
-    flags.DEFINE_integer("num_examples", 1000, "Test images attacked.", 1, flag_values=values)
-    flags.DEFINE_list("seeds", ["0"], "Seeds.", flag_values=values)
-    flags.DEFINE_list("methods", list(_METHODS), "Methods, in order.", flag_values=values)
+    flags.DEFINE_string("runs", "runs/comparison", "Folder for the runs.", flag_values=values)
+    flags.DEFINE_string("scale", _SCALE, "Training flags for all methods.", flag_values=values)
+    flags.DEFINE_integer(
+        "num_examples", 1000, "How many test images to attack.", 1, flag_values=values
+    )
+    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
+    flags.DEFINE_list("methods", list(_METHODS), "Methods to train, in order.", flag_values=values)
     return values
 
 

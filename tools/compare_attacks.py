@@ -494,7 +494,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data.", flag_values=values)
     flags.DEFINE_string("auto_attack", None, "Clone of fra31/auto-attack.", flag_values=values)
     flags.DEFINE_list("parts", list(_PARTS), "Peers to compare with.", flag_values=values)
-    flags.DEFINE_integer("num_examples", 1000, "First N test images.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "num_examples", 1000, "Attack the first N test images.", 1, flag_values=values
+    )
     flags.DEFINE_integer("batch_size", 50, "Images attacked together.", 1, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the random starts.", 0, flag_values=values)
     flags.DEFINE_string(

@@ -480,9 +480,9 @@ def _recorded(torch: Any, code: Any, noise: Any) -> Iterator[dict[str, mock.Mock
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("reference", None, "Checkout of FeatureScatter.", flag_values=values)
-    flags.DEFINE_integer("classifier_depth", 16, "Wide ResNet depth.", flag_values=values)
-    flags.DEFINE_integer("classifier_width", 2, "Wide ResNet width.", flag_values=values)
-    flags.DEFINE_integer("batch_size", 60, "Digits in the batch.", flag_values=values)
+    flags.DEFINE_integer("classifier_depth", 16, "Depth of the Wide ResNet.", flag_values=values)
+    flags.DEFINE_integer("classifier_width", 2, "Width of the Wide ResNet.", flag_values=values)
+    flags.DEFINE_integer("batch_size", 60, "How many digits are in the batch.", flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the weights and of the noise.", flag_values=values)
     return values
 

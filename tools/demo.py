@@ -66,7 +66,7 @@ def _table(run_dirs: dict[str, Path]) -> str:
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_integer("seed", 0, "Seed of both trainings.", flag_values=values)
-    flags.DEFINE_string("runs", "runs", "Folder of the two runs.", flag_values=values)
+    flags.DEFINE_string("runs", "runs", "Folder for the two runs.", flag_values=values)
     return values
 
 

@@ -624,7 +624,9 @@ TARGETS = {
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_integer("inputs", 10_000, "Of each target.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "inputs", 10_000, "How many inputs each target is fed.", lower_bound=1, flag_values=values
+    )
     flags.DEFINE_list(
         "targets", list(TARGETS), f"Which of {', '.join(TARGETS)}.", flag_values=values
     )
@@ -634,10 +636,16 @@ def _flags() -> flags.FlagValues:
         f"must be of {', '.join(TARGETS)}",
         flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "Of the inputs.", lower_bound=0, flag_values=values)
-    flags.DEFINE_float("hang_seconds", 30.0, "For one input.", 1.0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of the inputs.", lower_bound=0, flag_values=values)
+    flags.DEFINE_float(
+        "hang_seconds",
+        30.0,
+        "An input that takes more seconds counts as a hang.",
+        1.0,
+        flag_values=values,
+    )
     flags.DEFINE_string(
-        "failures_dir", "fuzz_failures", "Where inputs that fail are kept.", flag_values=values
+        "failures_dir", "fuzz_failures", "Folder for inputs that fail.", flag_values=values
     )
     return values
 

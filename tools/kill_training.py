@@ -297,10 +297,10 @@ def _without_names(value: Any) -> Any:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_integer("kills", 20, "How many, over all runs.", 1, flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Of the moments.", flag_values=values)
-    flags.DEFINE_string("training_flags", TINY, "Of the training.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/kill_training", "Folder of the runs.", flag_values=values)
+    flags.DEFINE_integer("kills", 20, "How many kills, over all runs.", 1, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of the moments of the kills.", flag_values=values)
+    flags.DEFINE_string("training_flags", TINY, "Flags of the training.", flag_values=values)
+    flags.DEFINE_string("runs", "runs/kill_training", "Folder for the runs.", flag_values=values)
     return values
 
 

@@ -294,10 +294,15 @@ def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_list("files", list(TESTS), f"Modules of {PACKAGE} to change.", flag_values=values)
     flags.DEFINE_float(
-        "sample", 1.0, "Share of the mutants that run, drawn.", 0, 1, flag_values=values
+        "sample", 1.0, "Run this share of the mutants, drawn at random.", 0, 1, flag_values=values
     )
     flags.DEFINE_float(
-        "at_least", 0.9, "Share to kill; below it the exit code is 1.", 0, 1, flag_values=values
+        "at_least",
+        0.9,
+        "Share of the mutants to kill; below it the exit code is 1.",
+        0,
+        1,
+        flag_values=values,
     )
     return values
 

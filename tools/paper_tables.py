@@ -10,7 +10,7 @@ its seed, as its authors' does.
 
 At the paper's scale a training takes hours on a GPU; --scale makes it smaller by training flags,
 --num_examples attacks the first test images only, --methods and --columns leave out the rest. What
-is done is not done again: the same command goes on after an interruption, and tables I and II share
+is done is not done again: the same command resumes after an interruption, and tables I and II share
 their trainings. The table is printed and written to RUNS/table_N.md whenever a row has come.
 """
 
@@ -194,25 +194,41 @@ def _mean(percentages: tuple[float, ...]) -> str:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_integer("table", None, "1, 2, 3 or 4.", 1, 4, flag_values=values)
+    flags.DEFINE_integer("table", None, "Table to make: 1, 2, 3 or 4.", 1, 4, flag_values=values)
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/paper_tables", "Folder of the runs.", flag_values=values)
-    flags.DEFINE_list("seeds", ["0"], "Seeds.", flag_values=values)
+    flags.DEFINE_string("runs", "runs/paper_tables", "Folder for the runs.", flag_values=values)
+    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
     flags.DEFINE_string(
-        "scale", "", "Training flags that every method gets, to train less.", flag_values=values
+        "scale",
+        "",
+        "Training flags for every method, to train less than the paper.",
+        flag_values=values,
     )
     flags.DEFINE_boolean(
-        "letter", False, "FS-GAN by configs/paper instead of what we recommend.", flag_values=values
+        "letter",
+        False,
+        "Train FS-GAN by configs/paper instead of what we recommend.",
+        flag_values=values,
     )
-    flags.DEFINE_list("methods", None, "Rows; all by default.", flag_values=values)
-    flags.DEFINE_list("columns", None, "Attacks; all by default.", flag_values=values)
-    flags.DEFINE_integer(
-        "num_examples", None, "Test images attacked; all by default.", 1, flag_values=values
+    flags.DEFINE_list("methods", None, "Rows to make; all by default.", flag_values=values)
+    flags.DEFINE_list(
+        "columns", None, "Attacks to make columns of; all by default.", flag_values=values
     )
-    flags.DEFINE_integer("restarts", 10, "Of PGD and C&W.", 1, flag_values=values)
-    flags.DEFINE_integer("spsa_iterations", 1000, "Of SPSA.", 1, flag_values=values)
     flags.DEFINE_integer(
-        "jobs", 1, "Rows worked on at once, a process each.", 1, flag_values=values
+        "num_examples",
+        None,
+        "How many test images to attack; all by default.",
+        1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer("restarts", 10, "Restarts of PGD and C&W.", 1, flag_values=values)
+    flags.DEFINE_integer("spsa_iterations", 1000, "Iterations of SPSA.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "jobs",
+        1,
+        "How many rows to work on at once, each in a process of its own.",
+        1,
+        flag_values=values,
     )
     return values
 

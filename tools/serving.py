@@ -213,10 +213,14 @@ def _resident(field: str = "VmRSS") -> int:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("run_dir", None, "A finished run.", flag_values=values)
-    flags.DEFINE_integer("requests", 1000, "How many.", lower_bound=4, flag_values=values)
-    flags.DEFINE_integer("threads", 8, "That send them.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Of the requests.", lower_bound=0, flag_values=values)
+    flags.DEFINE_string("run_dir", None, "Finished run whose export is asked.", flag_values=values)
+    flags.DEFINE_integer(
+        "requests", 1000, "How many requests to send.", lower_bound=4, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "threads", 8, "How many threads send them.", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the requests.", lower_bound=0, flag_values=values)
     return values
 
 
