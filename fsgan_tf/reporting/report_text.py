@@ -24,10 +24,10 @@ ATTACK_NOTE = (
 EPSILON_HEADER = ("epsilon", "in pixel units", "accuracy")
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
-    "The mean over a sample of the best loss so far, each attack's own. One that still rises at "
-    "the end has not converged: more steps may lower the accuracy. The loss of C&W is the lead of "
-    "the strongest wrong class less a confidence of 50: -51 says that the true class leads by 1, "
-    "above -50 the image is misclassified, and 0 is the most there is."
+    "Each attack's own loss: the best so far, averaged over a sample of the images. A loss that "
+    "still rises at the end has not converged: more steps may lower the accuracy. The loss of C&W "
+    "is the lead of the strongest wrong class less a confidence of 50: at -51 the true class leads "
+    "by 1, above -50 the image is misclassified, and 0 is the largest value."
 )
 CLASS_HEADER = ("class", "images", "without attack", "under every attack")
 
