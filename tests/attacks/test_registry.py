@@ -56,7 +56,9 @@ def test_what_a_file_declares_is_what_the_attack_is():
 
 def test_the_kinds_of_attack():
     assert {kind.name: kind.access for kind in registry.kinds()} == {
-        **dict.fromkeys(("apgd_ce", "apgd_t", "cwN", "fab_t", "fgsm", "pgdN"), "gradients"),
+        **dict.fromkeys(
+            ("a3", "apgd_ce", "apgd_t", "cwN", "fab_t", "fgsm", "pgdN", "pma"), "gradients"
+        ),
         **dict.fromkeys(("spsaN", "square"), "outputs"),
         "transfer_ATTACK": "none",
     }
@@ -224,7 +226,7 @@ def test_names_are_stripped_and_taken_once():
 
 @pytest.mark.parametrize("name", ["pgd", "pgd0", "pgd-1", "cw20x", "autoattack", ""])
 def test_unknown_attack_is_refused_with_those_there_are(name):
-    with pytest.raises(UserError, match=r"unknown attack .*cwN, fab_t, fgsm, pgdN, spsaN"):
+    with pytest.raises(UserError, match=r"unknown attack .*cwN, fab_t, fgsm, pgdN, pma, spsaN"):
         by_names(["fgsm", name], EPSILON)
 
 

@@ -44,9 +44,23 @@ def true_class_lead(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
       float32 `[b]`; below 0 where the example is misclassified.
     """
-    is_true_class = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
-    others = tf.where(is_true_class, logits.dtype.min, logits)
-    return tf.gather(logits, labels, batch_dims=1) - tf.reduce_max(others, axis=1)
+    true, other = true_and_largest_other(labels, logits)
+    return true - other
+
+
+def true_and_largest_other(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The true class's score and the largest of the others.
+
+    Args:
+      labels: int32 `[b]`.
+      scores: float32 `[b, k]`, k at least 2: logits or probabilities.
+
+    Returns:
+      Two float32 `[b]`.
+    """
+    is_true_class = tf.one_hot(labels, tf.shape(scores)[1], on_value=True, off_value=False)
+    others = tf.where(is_true_class, scores.dtype.min, scores)
+    return tf.gather(scores, labels, batch_dims=1), tf.reduce_max(others, axis=1)
 
 
 def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,128 @@
+"""Sign steps up a loss, where step size and loss follow a schedule and fooled images leave."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
+from fsgan_tf.threat_model import ThreatModel
+
+# Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
+_STRETCH, _LEAST_MULTIPLE = 10, 4
+
+# (logits `[b, k]`, labels `[b]`, guides `[b, g]`, weights `[m]` of this step) to losses `[b]`.
+LossFn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Schedule(NamedTuple):
+    """What differs from step to step.
+
+    Attributes:
+      step_sizes: float `[n]`, in radii of the ball.
+      weights: float `[n, m]`, what the loss is told of each step.
+    """
+
+    step_sizes: np.ndarray
+    weights: np.ndarray
+
+
+def climb(
+    classifier: AttackedClassifier,
+    loss_fn: LossFn,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    start: tf.Tensor,
+    labels: tf.Tensor,
+    guides: tf.Tensor,
+    schedule: Schedule,
+) -> Attempt:
+    """Takes the schedule's steps, each projected to the ball and the pixel range.
+
+    Args:
+      classifier: what is attacked.
+      loss_fn: a function of a module, since it is traced once for each function that there is.
+      threat_model: the ball and the pixel range.
+      images: float32 `[b, h, w, c]` clean images within the pixel range.
+      start: float32 `[b, h, w, c]` first iterate, within the ball and the range.
+      labels: int32 `[b]` true labels.
+      guides: float32 `[b, g]`, what the loss is told of each example.
+      schedule: of the steps.
+
+    Returns:
+      Each example's first misclassified iterate, the start and the end included; else the last one.
+    """
+    sizes = np.asarray(schedule.step_sizes, np.float32)
+    weights = np.asarray(schedule.weights, np.float32)
+    state = _State(start, tf.zeros_like(labels, tf.bool))
+    standing: np.ndarray = np.arange(len(labels))
+    for first in range(0, len(sizes), _STRETCH):
+        rows = padded(standing, len(labels), least_multiple=_LEAST_MULTIPLE)
+        stretch = slice(first, first + _STRETCH)
+        moved = _ascend(
+            classifier,
+            loss_fn,
+            threat_model,
+            tf.gather(images, rows),
+            tf.gather(labels, rows),
+            tf.gather(guides, rows),
+            _State(*(tf.gather(tensor, rows) for tensor in state)),
+            tf.constant(sizes[stretch]),
+            tf.constant(weights[stretch]),
+            tf.constant(first + _STRETCH >= len(sizes)),
+        )
+        state = _State(
+            *(
+                tf.tensor_scatter_nd_update(before, standing[:, np.newaxis], after[: len(standing)])
+                for before, after in zip(state, moved, strict=True)
+            )
+        )
+        standing = np.flatnonzero(~state.success.numpy())
+        if not len(standing):
+            break
+    return Attempt(state.iterate, state.success)
+
+
+class _State(NamedTuple):
+    """The iterates, where those of `success`, which are misclassified, move no more."""
+
+    iterate: tf.Tensor
+    success: tf.Tensor
+
+
+@for_any_batch_size
+def _ascend(
+    classifier: AttackedClassifier,
+    loss_fn: LossFn,
+    threat_model: ThreatModel,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    guides: tf.Tensor,
+    state: _State,
+    step_sizes: tf.Tensor,
+    weights: tf.Tensor,
+    judge_end: tf.Tensor,
+) -> _State:
+    def goes_on(taken: tf.Tensor, state: _State) -> tf.Tensor:
+        return (taken < tf.shape(step_sizes)[0]) & ~tf.reduce_all(state.success)
+
+    def step(taken: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+        logits, _, gradient = classifier.loss_and_gradient(
+            state.iterate, lambda logits: loss_fn(logits, labels, guides, weights[taken])
+        )
+        success = state.success | is_misclassified(logits, labels)
+        length = step_sizes[taken] * threat_model.epsilon
+        moved = state.iterate + threat_model.steepest_step(gradient, length)
+        stays = success[:, None, None, None]
+        iterate = tf.where(stays, state.iterate, threat_model.project(moved, images))
+        return taken + 1, _State(iterate, success)
+
+    def judged(state: _State) -> _State:
+        wrong = is_misclassified(classifier.logits(state.iterate), labels)
+        return state._replace(success=state.success | wrong)
+
+    _, end = tf.while_loop(goes_on, step, [tf.constant(0), state])
+    return tf.cond(judge_end & ~tf.reduce_all(end.success), lambda: judged(end), lambda: end)
