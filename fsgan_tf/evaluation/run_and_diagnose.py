@@ -32,6 +32,11 @@ def evaluate(
     seed: int = 0,
     standalone: bool = False,
     progress: bool = False,
+    input_range: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    channel_order: str | None = None,
+    output: str | None = None,
     **settings: Any,
 ) -> Result:
     """Measures a classifier's robust accuracy and checks whether the figure can be believed.
@@ -52,6 +57,14 @@ def evaluate(
       seed: of the random starts.
       standalone: see `Request`.
       progress: show a progress bar, or one line for each attack where the output is not a terminal.
+      input_range: pixels that the classifier takes, as `--input_range`: `0,1`, `0,255` or `-1,1`.
+        This and the next four adapt one classifier, a Keras model or a function, as the command
+        adapts a file; where none is given it is attacked as it is.
+      mean: subtracted from the pixels, in units of `input_range`: one number, or one a channel.
+      std: divided by, likewise.
+      channel_order: `rgb` or `bgr`.
+      output: what the classifier returns, `logits` or `probabilities`. With any of these, a final
+        softmax or sigmoid of a Keras model is cut off.
       **settings: of the attacks, such as `restarts` and `step_size` of pgdN and cwN.
 
     Returns:
@@ -68,7 +81,21 @@ def evaluate(
         if names or not chosen:
             chosen += registry.by_names(names, epsilon, sources=sources, **settings)
     request = Request(ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources)
-    return measure(classifier, images, labels, request, progress=progress)
+    adaptation: dict[str, Any] = {
+        "input_range": input_range,
+        "mean": mean,
+        "std": std,
+        "channel_order": channel_order,
+        "output": output,
+    }
+    if all(value is None for value in adaptation.values()):
+        return measure(classifier, images, labels, request, progress=progress)
+    # Models are read for evaluations, so that this import points upwards, as that of reports does.
+    from fsgan_tf.models import in_memory
+
+    adapted = in_memory.adapted(classifier, **adaptation)
+    result = measure(adapted.logits_fn, images, labels, request, progress=progress)
+    return result.with_checks([adapted.upper_bound] if adapted.upper_bound else [])
 
 
 def measure(

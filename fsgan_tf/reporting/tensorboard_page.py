@@ -70,7 +70,11 @@ def _write_pictures(examples: Sequence[ExamplePicture]) -> None:
         f"{example.true_class} → {example.predicted_class} by {example.attack}"
         for example in examples
     )
-    tf.summary.image("evaluation/examples", grid[np.newaxis], description=f"Columns: {names}.")
+    caption = (
+        "Rows: the image; the adversarial image; the perturbation, magnified (grey is none). "
+        f"Columns: {names}."
+    )
+    tf.summary.image("pictures/adversarial_examples", grid[np.newaxis], description=caption)
 
 
 def _column(example: ExamplePicture) -> np.ndarray:

@@ -24,6 +24,7 @@ from fsgan_tf.training.callbacks import RobustAccuracy
 from tests.commands import ROOT, call, training
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
+PICTURES = "pictures/clean_adversarial_perturbation"
 
 
 def _train(*arguments: str) -> int:
@@ -73,14 +74,16 @@ def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
         "train/loss", "train/generator_ot", "train/diversity", "validation/clean_accuracy",
         "validation/robust_accuracy", "validation/replaced_sign_ot", "learning_rate/generator",
         "train/generator_displacement", "validation/diversity_share", "validation/latent_share",
-        "images_per_second", "clean_adversarial_perturbation", "flags", "test/worst_case_accuracy",
+        "images_per_second", PICTURES, "flags", "test/worst_case_accuracy",
     ):  # fmt: skip
         assert tag in tags, tags
     assert [event.step for event in events.Tensors("train/loss")] == [4, 8]
     text = tf.make_ndarray(events.Tensors("flags")[0].tensor_proto).item().decode()
     assert "--epsilon=0.05" in text
     assert any("hparams" in tag for tag in events.summary_metadata)
-    picture = tf.make_ndarray(events.Tensors("clean_adversarial_perturbation")[0].tensor_proto)
+    assert "magnified" in events.summary_metadata[PICTURES].summary_description
+    assert min(events.summary_metadata) < PICTURES  # TensorBoard shows tags in their order.
+    picture = tf.make_ndarray(events.Tensors(PICTURES)[0].tensor_proto)
     assert tf.io.decode_png(picture.flatten()[2]).shape == (3 * 96, 8 * 96, 3)
 
 

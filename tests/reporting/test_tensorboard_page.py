@@ -51,13 +51,27 @@ def test_the_figures_of_the_report(tmp_path):
 
 def test_the_pictures(tmp_path):
     _write(tmp_path)
-    width, height, encoded = _events(tmp_path)["evaluation/examples", 0]
+    width, height, encoded = _events(tmp_path)["pictures/adversarial_examples", 0]
     picture = tf.io.decode_png(encoded).numpy()
     # Three examples of 2x4 pixels, 24 times enlarged, each with a frame of 3 pixels.
     assert (int(height), int(width)) == picture.shape[:2] == (3 * (48 + 6), 3 * (96 + 6))
     clean, adversarial, perturbation = picture[3 + 24 :: 54, 3 + 24]
     assert (int(clean[0]), int(adversarial[0]), int(perturbation[0])) == (51, 47, 64)
     assert np.all(picture[:3] == 255)
+
+
+def test_pictures_have_captions_and_come_after_the_curves(tmp_path):
+    _write(tmp_path)
+    described = {
+        value.tag: value.metadata.summary_description
+        for file in tmp_path.iterdir()
+        for event in EventFileLoader(str(file)).Load()
+        for value in event.summary.value
+    }
+    caption = described["pictures/adversarial_examples"]
+    assert "Rows: the image; the adversarial image" in caption
+    assert "zero → one by pgd20" in caption
+    assert max(described) == "pictures/adversarial_examples"
 
 
 def test_what_is_missing_is_left_out(tmp_path):

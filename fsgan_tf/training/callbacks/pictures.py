@@ -13,6 +13,12 @@ from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
 _SHOWN = 8
 _ENLARGEMENT = 3
+# TensorBoard sorts by name: pictures come after the curves of the evaluation.
+_TAG = "pictures/clean_adversarial_perturbation"
+_CAPTION = (
+    "Held-out images; the same as the method's own adversary changes them; and the change, "
+    "magnified: grey is none, black and white are the whole of epsilon."
+)
 
 
 class Pictures(keras.callbacks.Callback):
@@ -57,7 +63,7 @@ class Pictures(keras.callbacks.Callback):
         adversarial = self._perturb(images, self._labels, tf.constant([self._seed, 0]))
         magnified = 0.5 + (adversarial - images) / (2 * self.model.threat_model.epsilon)
         strips = [_strip(x[:_SHOWN]) for x in (images, adversarial, magnified)]
-        tf.summary.image("clean_adversarial_perturbation", tf.concat(strips, axis=0)[tf.newaxis])
+        tf.summary.image(_TAG, tf.concat(strips, axis=0)[tf.newaxis], description=_CAPTION)
 
 
 def _strip(images: tf.Tensor) -> tf.Tensor:

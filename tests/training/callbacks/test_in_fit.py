@@ -69,7 +69,8 @@ def test_figures_reach_what_stands_after_them_and_the_history(held_out, tmp_path
         assert added <= set(history)
         assert all(history[name][index] == row[name] for name in added)
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload()
-    for tag in ("validation/robust_accuracy", "train/loss", "clean_adversarial_perturbation"):
+    pictures = "pictures/clean_adversarial_perturbation"
+    for tag in ("validation/robust_accuracy", "train/loss", pictures):
         assert [event.step for event in events.Tensors(tag)] == [2, 4]
     assert "epoch 2/2" in capsys.readouterr().out
 

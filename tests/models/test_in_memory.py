@@ -1,0 +1,55 @@
+"""`evaluate` as a library takes other pixels and probabilities, as the command does."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
+from fsgan_tf.models import in_memory
+
+
+def _evaluate(model, images, labels, **options):
+    return evaluate(model, images, labels, epsilon=0.05, attacks=["fgsm"], **options)
+
+
+def test_a_function_of_other_pixels_and_probabilities(honest, images, labels):
+    def others(pixels):
+        return tf.nn.softmax(honest((pixels * 50 + 100) / 255))
+
+    expected = _evaluate(honest, images, labels)
+    options = {"input_range": "0,255", "mean": 100, "std": [50.0], "output": "probabilities"}
+    found = _evaluate(others, images, labels, **options)
+    assert found.clean_accuracy == expected.clean_accuracy
+    assert found.worst_case_accuracy == expected.worst_case_accuracy < found.clean_accuracy
+    assert found.checks[0].name == "logits_are_seen"
+
+
+def test_a_keras_model_with_a_softmax_is_attacked_at_its_logits(honest, images, labels):
+    inputs = keras.Input((8, 8, 1))
+    pooled = keras.layers.AveragePooling2D(4)(keras.layers.Rescaling(20 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Flatten()(pooled)))
+    found = _evaluate(model, images, labels, input_range="0,255")
+    expected = _evaluate(honest, images, labels)
+    assert found.clean_accuracy == expected.clean_accuracy
+    assert found.worst_case_accuracy == expected.worst_case_accuracy
+    assert "logits_are_seen" not in [check.name for check in found.checks]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"input_range": "0,2"}, "input_range"),
+        ({"output": "softmax"}, "logits, probabilities"),
+        ({"channel_order": "grb"}, "rgb or bgr"),
+    ],
+)
+def test_what_is_none_is_refused(options, words, honest):
+    with pytest.raises(UserError, match=words):
+        in_memory.adapted(honest, **options)
+
+
+def test_a_function_that_returns_arrays_is_refused_by_one_line(honest, images, labels):
+    with pytest.raises(UserError, match="ndarray, through which no gradient flows"):
+        _evaluate(lambda x: np.asarray(honest(x)), images, labels, output="probabilities")
