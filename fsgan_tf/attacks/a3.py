@@ -41,7 +41,7 @@ from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
 
 NAME = "a3"
-HELP = "13 restarts of margin steps from starts that directions of the logits drive apart"
+HELP = "13 restarts of steps up the margin, each from a start that is driven to other logits"
 ACCESS = "gradients"
 
 # Direction and margin steps of each restart: theirs add the 7 to what they call `max_iter`.

@@ -434,7 +434,7 @@ def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
     flags = [*TINY, "--method=standard", "--epochs=2", "--ema_decay=0.9"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
     assert _train(*flags, f"--run_dir={whole.path}") == 0
-    assert "--ema_decay=0.9 averages over some 10 steps and this" in capsys.readouterr().err
+    assert "--ema_decay=0.9 averages over about 10 steps, and this" in capsys.readouterr().err
     measure = RobustAccuracy.measure
 
     def interrupted(*arguments):
