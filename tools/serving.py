@@ -213,7 +213,9 @@ def _resident(field: str = "VmRSS") -> int:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("run_dir", None, "Finished run whose exported classifier answers.", flag_values=values)
+    flags.DEFINE_string(
+        "run_dir", None, "Finished run whose exported classifier answers.", flag_values=values
+    )
     flags.DEFINE_integer(
         "requests", 1000, "How many requests to send.", lower_bound=4, flag_values=values
     )

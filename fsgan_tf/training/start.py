@@ -57,8 +57,8 @@ def _short_average(training: Training) -> list[str]:
     if not decay or steps * (1 - decay) > 5:
         return []
     return [
-        f"--ema_decay={decay} averages over about {1 / (1 - decay):.0f} steps, and this training has "
-        f"{steps}: the average stays near the initial weights; a smaller decay fits, such as "
+        f"--ema_decay={decay} averages over about {1 / (1 - decay):.0f} steps, and this training "
+        f"has {steps}: the average stays near the initial weights; a smaller decay fits, such as "
         f"{max(0.5, round(1 - 10 / steps, 4)):g}"
     ]
 
