@@ -12,13 +12,16 @@ from fsgan_tf.training.build import build_method
 IMAGE_SHAPE = (16, 16, 3)
 NUM_CLASSES = 5
 BATCH_SIZE = 8
+TOTAL_STEPS = 10
 
 
 def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     """A method of tiny networks."""
     flags = {"precision": "float32", "generator_width": 4, "latent_dim": 3, **flags}
     words = [f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())]
-    return build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
+    method = build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
+    method.set_total_steps(TOTAL_STEPS)
+    return method
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:

@@ -73,11 +73,12 @@ class TrainingMethod(keras.Model, abc.ABC):
       average: of the classifier's weights; None without `ema_decay`.
       evaluated_classifier: the average, or `classifier` where there is none; for calling.
       classifier_optimizer: built for the classifier's trainable variables.
-      threat_model: bounds every adversarial image of the method.
+      threat_model: what the classifier shall withstand.
       settings: of the method, as its file declares them.
       networks: every network by name, as it was given, for saving.
       optimizers_by_network: the optimizer of each, for schedules and checkpoints.
       reports: names of the means `train_step` returns.
+      total_steps: of the whole training, where it is known; see `set_total_steps`.
       continues_epoch: the next epoch of `fit` continues the means there are, as after an
         interruption.
     """
@@ -121,6 +122,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.optimizers_by_network: dict[str, keras.optimizers.Optimizer] = {}
         self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
         self.seed = seed
+        self.total_steps: int | None = None
         self.add_networks()
         self.average, self.evaluated_classifier = None, self.classifier
         if decay := self.settings.ema_decay:
@@ -236,8 +238,13 @@ class TrainingMethod(keras.Model, abc.ABC):
           seed: int32 `[2]`.
 
         Returns:
-          float32 `[b, h, w, c]` within the threat model.
+          float32 `[b, h, w, c]` within `training_ball`.
         """
+
+    @property
+    def training_ball(self) -> ThreatModel:
+        """What bounds the images of training; wider than the threat model for some methods."""
+        return self.threat_model
 
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """Scalars that tell whether the method's adversary works; watched once an epoch."""
@@ -330,6 +337,13 @@ class TrainingMethod(keras.Model, abc.ABC):
         if seed != self.seed:
             self.seed = seed
             # The old seed is a constant of the traced step.
+            self.train_function = None
+
+    def set_total_steps(self, steps: int) -> None:
+        """Says how many steps the whole training has, for what a method changes over it."""
+        if steps != self.total_steps:
+            self.total_steps = steps
+            # A constant of the traced step.
             self.train_function = None
 
     def reset_means(self) -> None:

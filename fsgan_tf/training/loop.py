@@ -71,6 +71,7 @@ def _steps(
     data = training.configuration.data
     seed = seed_after(progress.rollbacks, training.settings.seed)
     training.method.reseed(seed)
+    training.method.set_total_steps(training.settings.epochs * training.steps_per_epoch)
     training.method.continues_epoch = progress.step_in_epoch > 0
     batches = loading.training_batches(
         training.dataset.train,

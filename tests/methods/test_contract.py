@@ -84,6 +84,9 @@ CLASSIFIER_PASSES = {
     "l2l": [(TRAIN, 1)] * 2 + [(EVAL, 1)] * 2,
     "l2l_da": [(EVAL, 1)] + [(EVAL, 2)] * 10 + [(TRAIN, 3)],
     "fs_gan": [(TRAIN, 1)] * 2,
+    "n_fgsm": [(TRAIN, 1)] * 2,
+    "single_step_consistency": [(TRAIN, 1)] * 2,
+    "trades": [(EVAL, 1)] * 11 + [(TRAIN, 1)] * 2,
 }
 # Those that normalise by the batch and keep no statistics.
 PASSES_BY_BATCH = {"fs_gan": [(TRAIN, 1)] * 3}
@@ -142,14 +145,14 @@ def test_a_step_trains_on_feasible_images(name, monkeypatch):
     images = batch()["image"]
     trained = [inputs for training, inputs in passes if training]
     for seen in tf.concat(trained, axis=0).numpy().reshape(-1, *images.shape):
-        assert method.threat_model.is_feasible(seen, images).numpy().all()
+        assert method.training_ball.is_feasible(seen, images).numpy().all()
 
 
 def test_perturbed_images_are_feasible_and_reproducible(name):
     method = _stepped(name).method
     data = batch()
     adversarial = method.perturb(data["image"], data["label"], SEED)
-    assert method.threat_model.is_feasible(adversarial, data["image"]).numpy().all()
+    assert method.training_ball.is_feasible(adversarial, data["image"]).numpy().all()
     again = method.perturb(data["image"], data["label"], SEED)
     np.testing.assert_array_equal(adversarial, again)
 

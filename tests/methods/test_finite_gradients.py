@@ -10,7 +10,7 @@ from fsgan_tf import methods
 from fsgan_tf.methods.base import TrainingMethod
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build
 
-SLOW_ADVERSARIES = {"pgd_at": {"attack_iterations": 2}, "l2l_da": {"attack_iterations": 2}}
+SLOW_ADVERSARIES = {name: {"attack_iterations": 2} for name in ("pgd_at", "l2l_da", "trades")}
 
 
 @functools.cache

@@ -32,3 +32,17 @@ def test_from_the_command_to_a_step_it_is_a_handful_of_frames(tmp_path, monkeypa
         ours = [*ours[ours.index("train.py:main") :], "methods/standard.py:train_step"]
         assert ours[:2] == ["train.py:main", "training/loop.py:train"]
         assert len(ours) <= FRAMES, ours
+
+
+def test_the_method_is_told_how_many_steps_the_whole_training_has(tmp_path, monkeypatch):
+    told, step = [], Standard.train_step
+
+    def train_step(self, data):
+        told.append(self.total_steps)
+        return step(self, data)
+
+    monkeypatch.setattr(Standard, "train_step", train_step)
+    arguments = ["--train_examples=32", "--batch_size=16", "--epochs=2", "--eval_examples=0"]
+    arguments += ["--precision=float32", "--validation_examples=1", "--method=standard"]
+    assert call(train, *arguments, f"--run_dir={tmp_path / 'run'}") == 0
+    assert set(told) == {2 * 2}

@@ -1,0 +1,146 @@
+"""One sign step, and agreement of the classifier's answers before and after it. This package's own.
+
+The start is uniform noise in the ball, clipped to the pixel range. One pass in training mode at the
+start, x0, serves twice: the step of length epsilon follows the sign of its cross-entropy's gradient
+and is projected to the ball, then to the pixel range, which gives x'; and its logits are those that
+the consistency term compares. The classifier descends the cross-entropy of x' plus lambda times the
+mean squared difference of the logits at x' and at x0, with the gradient flowing through both.
+lambda rises linearly from 0 to `consistency_weight` over the training, so that the classifier
+learns to tell the classes before it is held to answer alike.
+
+What it rests on: the shared pass, the squared difference of logits and its weight of 10 are
+FGSM-PGI's (arXiv:2207.08859; jiaxiaojunQAQ/FGSM-PGI at fc15cfe, `FGSM_MEP.py`), without its
+perturbation stored for each image, its smoothed labels and its momentum; the random start and the
+step are Fast Adversarial Training's (Wong et al. 2020, arXiv:2001.03994) with a step of epsilon; a
+weight that rises linearly is that of LIET in fzjcdt/FastAT_Benchmark at b99c0de. Learning rate and
+weight decay are N-FGSM's (pdejorge/N-FGSM at 0a9e4f0), for a schedule that rises and falls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from fsgan_tf import stateless_random
+from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.settings import setting
+
+TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.MethodSettings):
+    """Of the step, the consistency term and the classifier's optimizer."""
+
+    attack_step_size: float = shared.attack_step_size(1.0)
+    consistency_weight: float = setting(
+        10.0, "lambda, what the weight of the consistency of logits rises to.", lower=0
+    )
+    consistency_ramp_steps: int | None = setting(
+        None,
+        "Steps over which --consistency_weight is reached; those of the training if not given.",
+        lower=1,
+    )
+    classifier_learning_rate: float = 0.2
+    weight_decay: float = 5e-4
+
+
+class SingleStepConsistency(TrainingMethod):
+    """Trains on one sign step, and on agreement with the step's start.
+
+    Attributes:
+      total_steps: of the training, over which lambda rises unless `consistency_ramp_steps` says
+        otherwise: those of the first `fit` if nobody set it. lambda is full where it is not known.
+    """
+
+    settings: Settings
+    reports = ("loss", "consistency", "accuracy_on_adversarial")
+
+    @property
+    def forward_equivalents(self) -> dict[str, float]:
+        """The start and a gradient by its images; then the step's pass, and back through both."""
+        return {"classifier": 2 + 1 + 2 * 2}
+
+    def fit(
+        self, *arguments: Any, callbacks: Any = None, **options: Any
+    ) -> keras.callbacks.History:
+        """Keras' `fit`."""
+        given = callbacks if isinstance(callbacks, (list, tuple)) else filter(None, [callbacks])
+        return super().fit(*arguments, callbacks=[_Length(), *given], **options)
+
+    def consistency_weight(self) -> tf.Tensor:
+        """The weight lambda at this step; float32 scalar."""
+        steps = self.settings.consistency_ramp_steps or self.total_steps
+        share = 1.0
+        if steps:
+            share = tf.minimum(tf.cast(self.classifier_optimizer.iterations, tf.float32) / steps, 1)
+        return tf.cast(self.settings.consistency_weight * share, tf.float32)
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """Steps from the start, then descends through both passes."""
+        images, labels = data["image"], data["label"]
+        (start_seed,) = self.step_seeds(1)
+        start = self.start(images, start_seed)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(start)
+            start_logits = self.classifier(start, training=True)
+            start_losses = smoothed_cross_entropy(labels, start_logits)
+            with tape.stop_recording():
+                adversarial_images = self.step(images, start, tape.gradient(start_losses, start))
+            logits = self.classifier(adversarial_images, training=True)
+            cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
+            consistency = tf.reduce_mean(tf.square(logits - start_logits))
+            loss = cross_entropy + self.consistency_weight() * consistency
+        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        return self.track(
+            loss=loss,
+            consistency=consistency,
+            accuracy_on_adversarial=accuracy(labels, logits),
+        )
+
+    def start(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Uniform in the ball, clipped to the pixel range; float32 `[b, h, w, c]`."""
+        noise = self.threat_model.random_perturbation(tf.shape(images), seed)
+        return self.threat_model.project(images + noise, images)
+
+    def step(self, images: tf.Tensor, start: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+        """A step along the gradient's sign.
+
+        Args:
+          images: clean, float32 `[b, h, w, c]`.
+          start: float32 `[b, h, w, c]`.
+          gradients: of the loss at the start, float32 `[b, h, w, c]`.
+
+        Returns:
+          float32 `[b, h, w, c]` within the threat model.
+        """
+        length = self.settings.attack_step_size * self.threat_model.epsilon
+        return self.threat_model.project(start + length * tf.sign(gradients), images)
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The step's images, from the classifier in inference mode."""
+        (start_seed,) = stateless_random.split(seed, 1)
+        start = self.start(images, start_seed)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(start)
+            losses = smoothed_cross_entropy(labels, self.classifier(start, training=False))
+        return self.step(images, start, tape.gradient(losses, start))
+
+
+class _Length(keras.callbacks.Callback):
+    """Tells the method how many steps its training has, which Keras tells callbacks alone."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        del logs
+        if self.model.total_steps is None and self.params["steps"]:
+            self.model.set_total_steps(self.params["epochs"] * self.params["steps"])
+            # `fit` has made its function before callbacks are told.
+            self.model.make_train_function()
+
+
+METHOD = SingleStepConsistency

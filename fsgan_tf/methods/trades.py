@@ -1,0 +1,126 @@
+"""TRADES (Zhang et al. 2019, arXiv:1901.08573).
+
+Source: yaodongyu/TRADES at 6e8e11b, `trades.py` and `train_trades_cifar10.py`: from the clean image
+plus normal noise of deviation 0.001, not clipped, ten sign steps of 0.007 (at a radius of 0.031) up
+KL(p(x) || p(x')), each projected to the ball, then to the pixel range, with the classifier in
+inference mode. The classifier then descends, in training mode, the cross-entropy of the clean batch
+plus beta = 6 times the mean KL(p(x) || p(x')); the gradient flows through p(x) as well.
+
+Deviations: the configuration's epsilon is 8/255, theirs 0.031; the authors forward the clean batch
+anew for every step and twice in training mode, here it is once in each mode, so that the moving
+averages see the clean batch once, then the attacked one. Their l2 ball is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from fsgan_tf import stateless_random
+from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.settings import setting
+
+BASELINE = True
+TRAINS_ON = "clean images, and ten steps away from their answers (arXiv:1901.08573)"
+_START_DEVIATION = 0.001
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(shared.MethodSettings):
+    """train_trades_cifar10.py's: 10 steps of 0.007 at a radius of 0.031."""
+
+    attack_iterations: int = shared.attack_iterations(10)
+    attack_step_size: float = shared.attack_step_size(7 / 31)
+    beta: float = setting(
+        6.0, "Weight of the divergence between clean and adversarial answers.", lower=0
+    )
+
+
+class TRADES(TrainingMethod):
+    """Trades accuracy on clean images for agreement with the adversarial ones."""
+
+    settings: Settings
+    reports = ("loss", "divergence", "accuracy", "accuracy_on_adversarial")
+
+    @property
+    def forward_equivalents(self) -> dict[str, float]:
+        """The clean answers, a gradient by the images each step, and the descent through both."""
+        return {"classifier": 1 + 2 * self.settings.attack_iterations + 2 * 3}
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """Moves the answers away, then descends."""
+        images, labels = data["image"], data["label"]
+        (start_seed,) = self.step_seeds(1)
+        adversarial_images = self.attack(images, start_seed)
+        with tf.GradientTape() as tape:
+            clean_logits = self.classifier(images, training=True)
+            logits = self.classifier(adversarial_images, training=True)
+            cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, clean_logits))
+            divergence = tf.reduce_mean(kl_divergence(clean_logits, logits))
+            loss = cross_entropy + self.settings.beta * divergence
+        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        return self.track(
+            loss=loss,
+            divergence=divergence,
+            accuracy=accuracy(labels, clean_logits),
+            accuracy_on_adversarial=accuracy(labels, logits),
+        )
+
+    def attack(self, images: tf.Tensor, start_seed: tf.Tensor) -> tf.Tensor:
+        """Projected sign ascent on the divergence from the clean answers, in inference mode.
+
+        Args:
+          images: float32 `[b, h, w, c]`.
+          start_seed: int32 `[2]`.
+
+        Returns:
+          The last iterate, float32 `[b, h, w, c]` within the threat model.
+        """
+        clean_logits = self.classifier(images, training=False)
+        start = images + _START_DEVIATION * stateless_random.normal(tf.shape(images), start_seed)
+        num_steps = self.settings.attack_iterations
+        step_size = self.settings.attack_step_size * self.threat_model.epsilon
+
+        def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(current)
+                logits = self.classifier(current, training=False)
+                divergences = kl_divergence(clean_logits, logits)
+            moved = current + step_size * tf.sign(tape.gradient(divergences, current))
+            return step + 1, self.threat_model.project(moved, images)
+
+        # A loop of the graph: unrolled, a deep classifier takes minutes to trace.
+        _, adversarial_images = tf.while_loop(
+            lambda step, _: step < num_steps,
+            ascend,
+            (tf.constant(0), start),
+            maximum_iterations=num_steps,
+        )
+        return adversarial_images
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The adversary's images; labels are not used."""
+        del labels
+        (start_seed,) = stateless_random.split(seed, 1)
+        return self.attack(images, start_seed)
+
+
+def kl_divergence(clean_logits: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """KL(softmax(clean_logits) || softmax(logits)) of each example.
+
+    Args:
+      clean_logits: float32 `[b, K]`.
+      logits: float32 `[b, K]`.
+
+    Returns:
+      float32 `[b]`, in nats; differentiable by both.
+    """
+    log_clean = tf.nn.log_softmax(tf.cast(clean_logits, tf.float32))
+    log_other = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    return tf.reduce_sum(tf.exp(log_clean) * (log_clean - log_other), axis=1)
+
+
+METHOD = TRADES
