@@ -262,4 +262,6 @@ def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch
 
 def test_ten_steps_compiled_by_xla_lose_the_same(name):
     xla = fit(build(name, jit_compile=True), dataset(10), 10)
-    assert xla["loss"] == pytest.approx(_trained(name).loss, rel=1e-3)
+    # trades' adversary starts where its objective is all but flat, and rounding decides signs.
+    tolerance = 3e-3 if name == "trades" else 1e-3
+    assert xla["loss"] == pytest.approx(_trained(name).loss, rel=tolerance)
