@@ -258,5 +258,5 @@ def test_counted_passes(steps, passes):
 
 
 def test_three_steps_are_refused():
-    with pytest.raises(UserError, match=r"^--attack_iterations=3: l2l attacks in 1 or 2 steps$"):
+    with pytest.raises(UserError, match=r"^--attack_iterations=3: must be at most 2$"):
         build("l2l", attack_iterations=3)
