@@ -69,14 +69,20 @@ class HasVariables(Protocol):
 
 
 class Checkpoints:
-    """The newest two checkpoints of a training, in a folder."""
+    """The newest two checkpoints of a training and, if asked for, its best, in a folder."""
 
     def __init__(self, folder: Path):
         """Names the folder, which must exist before `save`."""
         self.folder = folder
         self.checksums_file = folder / "SHA256SUMS"
 
-    def save(self, method: HasVariables, progress: Progress, writes: bool = True) -> None:
+    def save(
+        self,
+        method: HasVariables,
+        progress: Progress,
+        writes: bool = True,
+        scores: Mapping[int, float] | None = None,
+    ) -> None:
         """Writes the method's variables and the progress; keeps the newest two checkpoints.
 
         Args:
@@ -84,6 +90,7 @@ class Checkpoints:
             value a replica takes them all.
           progress: how far it is.
           writes: whether this process writes; the others only read with it.
+          scores: by epoch, counted from 0; the checkpoint after the best of them is kept too.
 
         Raises:
           NonFiniteError: a variable is NaN or infinite; nothing is written.
@@ -96,20 +103,31 @@ class Checkpoints:
         arrays[_PROGRESS_KEY] = np.frombuffer(
             json.dumps(dataclasses.asdict(progress)).encode(), dtype=np.uint8
         )
-        name = f"epoch_{progress.epoch:04d}_step_{progress.step_in_epoch:06d}.npz"
+        name = _file_name(progress.epoch, progress.step_in_epoch)
         checksums = self._checksums()
         try:
             with atomic_file(self.folder / name) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
                 checksums[name] = written_sha256(file)
-            self._write_checksums(checksums)
+            kept = self._kept(scores or {})
+            self._write_checksums(checksums, kept)
         except OSError as error:
             raise RunError(
                 f"cannot write a checkpoint to {self.folder} ({error.strerror}); the one "
                 "before it is kept, and the same command resumes from it"
             ) from error
-        for old in self._files()[_KEPT_CHECKPOINTS:]:
-            old.unlink()
+        for old in self._files():
+            if old not in kept:
+                old.unlink()
+
+    def best_epoch(self, scores: Mapping[int, float]) -> int | None:
+        """The epoch of the highest score that has a checkpoint after it; the first of equals.
+
+        Args:
+          scores: by epoch, counted from 0.
+        """
+        there = [epoch for epoch in sorted(scores) if self._after(epoch).is_file()]
+        return max(there, key=lambda epoch: scores[epoch], default=None)
 
     def exist(self) -> bool:
         """Whether a training has saved one here, readable or not."""
@@ -159,6 +177,26 @@ class Checkpoints:
             )
         return {}, None
 
+    def read_best(
+        self, scores: Mapping[int, float]
+    ) -> tuple[dict[str, np.ndarray], Progress | None]:
+        """The classifier's arrays after the best epoch, and the progress then.
+
+        Of the newest readable checkpoint, with a warning, where that one is damaged; without one
+        where no epoch has a score yet.
+
+        Raises:
+          UserError: where there are checkpoints and none is readable.
+        """
+        best = self.best_epoch(scores)
+        if best is not None:
+            file = self._after(best)
+            try:
+                return _read(file, self._checksums().get(file.name), with_optimizers=False)
+            except Exception as error:  # as in `read_newest`
+                _warn(f"the best checkpoint {file} is damaged ({error}); the newest is used")
+        return self.read_newest(with_optimizers=False)
+
     def newest_file(self) -> Path | None:
         """The file of the newest checkpoint, readable or not."""
         return next(iter(self._files()), None)
@@ -170,13 +208,24 @@ class Checkpoints:
         pairs = (line.split() for line in self.checksums_file.read_text("latin-1").splitlines())
         return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
-    def _write_checksums(self, checksums: dict[str, str]) -> None:
-        kept = [file.name for file in self._files()[:_KEPT_CHECKPOINTS]]
-        lines = [f"{checksums[name]}  {name}\n" for name in kept if name in checksums]
+    def _kept(self, scores: Mapping[int, float]) -> list[Path]:
+        newest, best = self._files()[:_KEPT_CHECKPOINTS], self.best_epoch(scores)
+        return newest if best is None else [*newest, self._after(best)]
+
+    def _after(self, epoch: int) -> Path:
+        return self.folder / _file_name(epoch + 1, 0)
+
+    def _write_checksums(self, checksums: dict[str, str], kept: list[Path]) -> None:
+        names = dict.fromkeys(file.name for file in kept)
+        lines = [f"{checksums[name]}  {name}\n" for name in names if name in checksums]
         write_atomically(self.checksums_file, "".join(lines).encode())
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("epoch_*.npz"), reverse=True)
+
+
+def _file_name(epoch: int, step_in_epoch: int) -> str:
+    return f"epoch_{epoch:04d}_step_{step_in_epoch:06d}.npz"
 
 
 def _require_finite(arrays: dict[str, np.ndarray]) -> None:

@@ -43,6 +43,11 @@ class Metrics:
                 ) from error
         return rows
 
+    def robust_accuracies(self) -> dict[int, float]:
+        """Multi-step accuracy on held-out images by epoch, of the epochs that have one."""
+        rows = self.read()
+        return {row["epoch"]: row["robust_accuracy"] for row in rows if "robust_accuracy" in row}
+
     def keep_before(self, epoch: int) -> None:
         """Drops rows of epochs that are about to be run again."""
         rows = [row for row in self.read() if row["epoch"] < epoch]

@@ -35,7 +35,9 @@ class RestoredClassifier:
 
 
 def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
-    """Builds the newest classifier of a run, in float32; the average where one is kept.
+    """Builds the newest classifier of a run, or the best one with `--keep=best`, in float32.
+
+    Where weights are averaged (`--ema_decay`) it is the average.
 
     Args:
       run_dir: the run directory.
@@ -45,7 +47,9 @@ def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
     """
     run = RunDirectory(run_dir)
     configuration = run.read_configuration()
-    arrays, progress = run.checkpoints.read_newest(with_optimizers=False)
+    keeps_best = configuration.training.keep == "best"
+    scores = run.metrics.robust_accuracies() if keeps_best else {}
+    arrays, progress = run.checkpoints.read_best(scores)
     if progress is None or (progress.epoch, progress.step_in_epoch) == (0, 0):
         raise UserError(f"{run.path} has no checkpoint of a step yet; train it first")
     model = classifiers.build(

@@ -50,6 +50,12 @@ class TrainingSettings(settings.Settings):
     lr_decay_factor: float = setting(
         0.1, "What learning rates are multiplied by at --lr_decay_epochs.", lower=0, upper=1
     )
+    keep: str = setting(
+        "last",
+        "The classifier that is exported and evaluated: of the last epoch, or of the best by "
+        "multi-step accuracy (PGD-10) on the held-out images.",
+        choices=("last", "best"),
+    )
     seed: int = setting(
         0,
         "Seed of the initial weights, of the order of the data and of every random draw.",

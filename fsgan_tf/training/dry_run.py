@@ -34,6 +34,7 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     )
     strategy = devices.make_strategy(settings.strategy)
     replicas = strategy.num_replicas_in_sync
+    setup.require_held_out(settings, configuration.data.validation_examples)
     setup.require_a_batch(settings, train_images, replicas)
     with strategy.scope():
         method = build_method(configuration, num_classes, image_shape)

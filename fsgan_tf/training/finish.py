@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import Any
 
 from fsgan_tf.attacks.registry import suite
 from fsgan_tf.data.split import Split
@@ -24,14 +25,24 @@ from fsgan_tf.training.tensorboard_log import TensorBoardLog, write_scalars
 def finish(training: Training) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
     _export_and_attack(training)
-    rows = training.run.metrics.read()
-    if rows and (told := not_robust.warning(training.method, training.configuration, rows[-1])):
+    row = _kept_row(training.run.metrics.read())
+    if row and (told := not_robust.warning(training.method, training.configuration, row)):
         print(f"warning: {told}", file=sys.stderr, flush=True)
+
+
+def _kept_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The figures of the epoch whose classifier is exported."""
+    if not rows:
+        return None
+    kept = rows[-1].get("best_epoch", rows[-1]["epoch"])
+    return next(row for row in rows if row["epoch"] == kept)
 
 
 def _export_and_attack(training: Training) -> None:
     run, eval_examples = training.run, training.settings.eval_examples
     restored = restore_classifier(run.path)
+    if training.settings.keep == "best":
+        print(f"kept: the classifier of epoch {restored.progress.epoch}, the best under PGD-10")
     # Read only now: no step of the training saw it.
     test = training.dataset.test.first(eval_examples) if eval_examples else None
     if is_finished(run, restored.weights_sha256, test):

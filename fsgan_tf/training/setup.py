@@ -87,6 +87,7 @@ def prepare(
     if configuration.training.deterministic:
         devices.make_deterministic()
     dataset = loading.load(configuration.data.dataset, **data_options(configuration))
+    require_held_out(configuration.training, len(dataset.validation))
     require_a_batch(configuration.training, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(configuration, dataset.num_classes, dataset.image_shape)
@@ -112,6 +113,19 @@ def require_a_batch(settings: TrainingSettings, train_examples: int, replicas: i
         raise UserError(
             f"{train_examples} training images are fewer than one batch of {settings.batch_size} "
             f"for each of {replicas} replica(s); give a smaller --batch_size or more data"
+        )
+
+
+def require_held_out(settings: TrainingSettings, validation_examples: int) -> None:
+    """Refuses to choose the best epoch by no image.
+
+    Raises:
+      UserError: the best epoch is asked for and no image is held out.
+    """
+    if settings.keep == "best" and not validation_examples:
+        raise UserError(
+            "--keep=best chooses by held-out images and --validation_examples=0 holds none out; "
+            "give --validation_examples=1000, or --keep=last"
         )
 
 

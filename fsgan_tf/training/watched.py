@@ -6,6 +6,7 @@ import keras
 
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.training.callbacks import (
+    BestEpoch,
     Checkpointing,
     Diagnoses,
     EpochLine,
@@ -49,6 +50,7 @@ def callbacks(
         stop=training.stop,
         strategy=training.strategy,
         saves=training.writes,
+        scores=training.run.metrics.robust_accuracies if keeps_best(training) else dict,
     )
     return [
         LearningRates(schedules(training)),
@@ -58,6 +60,11 @@ def callbacks(
         *(_watchers(training, progress) if training.writes else ()),
         checkpointing,
     ]
+
+
+def keeps_best(training: Training) -> bool:
+    """Whether the best epoch's classifier is kept, beside the newest."""
+    return training.settings.keep == "best"
 
 
 def schedules(training: Training) -> dict[str, Schedule]:
@@ -86,6 +93,7 @@ def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Ca
     log.write("flags", 0, lambda: write_flags(flags))
     return [
         *_validation(training),
+        *([BestEpoch(run)] if keeps_best(training) else ()),
         GeneratorDisplacement(),
         EpochLine(settings.epochs),
         Warnings(run.metrics.read()),

@@ -460,3 +460,45 @@ def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
     assert np.any(theirs[f"classifier_average/{name}"] != theirs[f"classifier/{name}"])
     results = json.loads((stopped.evaluation / "results.json").read_text())
     assert results["classifier_sha256"] == restored.weights_sha256
+
+
+def test_the_best_epoch_is_kept_exported_and_evaluated_whatever_interrupts(
+    tmp_path, capsys, monkeypatch
+):
+    """Accuracies are made up: the first of four epochs is the best; a kill follows the third."""
+    run, accuracies = RunDirectory(tmp_path / "run"), [0.5, 0.3, 0.2, 0.5]
+    flags = [*TINY, "--method=standard", "--epochs=4", "--keep=best", f"--run_dir={run.path}"]
+
+    def measure(callback):
+        epoch = int(callback.model.optimizer.iterations) // 4 - 1
+        if epoch == 2 and not interrupted:
+            interrupted.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        accuracy = accuracies[epoch]
+        return {"clean_accuracy": 0.9, "one_step_accuracy": 0.5, "robust_accuracy": accuracy}
+
+    interrupted: list[bool] = []
+    monkeypatch.setattr(RobustAccuracy, "measure", measure)
+    assert _train(*flags) == 130
+    assert _train(*flags) == 0
+    assert "kept: the classifier of epoch 1," in capsys.readouterr().out
+    assert [row["best_epoch"] for row in run.metrics.read()] == [0, 0, 0, 0]
+    names = sorted(file.name for file in run.checkpoints.folder.glob("*.npz"))
+    assert names == [f"epoch_000{number}_step_000000.npz" for number in (1, 3, 4)]
+    restored = restore_classifier(run.path)
+    assert restored.progress.epoch == 1
+    with np.load(run.checkpoints.folder / names[0]) as best:
+        np.testing.assert_array_equal(
+            restored.model.get_layer("stem").kernel, best["classifier/stem/kernel"]
+        )
+    results = json.loads((run.evaluation / "results.json").read_text())
+    assert results["classifier_sha256"] == restored.weights_sha256
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry_run"]])
+def test_the_best_of_no_held_out_images_is_refused_in_one_line(tmp_path, capsys, dry_run):
+    flags = ["--keep=best", "--validation_examples=0", f"--run_dir={tmp_path / 'run'}"]
+    assert _train(*TINY, *flags, *dry_run) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--keep=best chooses by held-out images" in line
+    assert not (tmp_path / "run").exists()

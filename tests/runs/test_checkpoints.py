@@ -138,3 +138,26 @@ def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing(tmp_path
         checkpoints.restore(wider)
     for variable, value in zip(wider.classifier.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
+
+
+def test_the_best_is_kept_beside_the_newest_two_and_read_in_their_place(tmp_path, method, capsys):
+    """Epochs count from 0 and checkpoints complete epochs: the second is after epoch 1."""
+    checkpoints = _saved(tmp_path, method)
+    scores = {0: 0.2, 1: 0.5, 2: 0.5, 3: 0.1, 4: 0.3}
+    for epoch in range(5):
+        seen = {e: score for e, score in scores.items() if e <= epoch}
+        checkpoints.save(method, Progress(epoch + 1, 0, CLASSES, IMAGE_SHAPE), scores=seen)
+    names = [f"epoch_000{number}_step_000000.npz" for number in (2, 4, 5)]
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["SHA256SUMS", *names]
+    assert all(name in checkpoints.checksums_file.read_text() for name in names)
+    assert checkpoints.best_epoch(scores) == 1
+    assert checkpoints.read_best(scores)[1].epoch == 2
+    assert checkpoints.restore(method).epoch == 5
+    (checkpoints.folder / names[0]).write_bytes(b"damaged")
+    assert checkpoints.read_best(scores)[1].epoch == 5
+    assert f"the best checkpoint {checkpoints.folder / names[0]} is damaged" in (
+        capsys.readouterr().err
+    )
+    # What is no more there is no candidate.
+    (checkpoints.folder / names[0]).unlink()
+    assert checkpoints.best_epoch(scores) == 4

@@ -10,6 +10,7 @@ They read the epoch's figures from `logs` and add their own to it, so that those
 Keras' `History`, have them: `RobustAccuracy` stands before what shows or judges accuracies.
 """
 
+from fsgan_tf.training.callbacks.best_epoch import BestEpoch
 from fsgan_tf.training.callbacks.checkpointing import Checkpointing
 from fsgan_tf.training.callbacks.diagnoses import Diagnoses
 from fsgan_tf.training.callbacks.epoch_line import EpochLine
@@ -25,6 +26,7 @@ from fsgan_tf.training.callbacks.throughput import Throughput
 from fsgan_tf.training.callbacks.warnings import Warnings
 
 __all__ = [
+    "BestEpoch",
     "Checkpointing",
     "Diagnoses",
     "EpochLine",

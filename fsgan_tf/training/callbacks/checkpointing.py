@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -29,6 +30,7 @@ class Checkpointing(keras.callbacks.Callback):
         stop: StopRequest,
         strategy: tf.distribute.Strategy,
         saves: bool,
+        scores: Callable[[], Mapping[int, float]] = dict,
     ):
         """Takes where to save and when to stop.
 
@@ -38,6 +40,7 @@ class Checkpointing(keras.callbacks.Callback):
           stop: asked after every step.
           strategy: of the training.
           saves: whether this process writes.
+          scores: of the epochs, the best of which has its checkpoint kept.
         """
         super().__init__()
         self._checkpoints = checkpoints
@@ -45,6 +48,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._stop = stop
         self._strategy = strategy
         self._saves = saves
+        self._scores = scores
         self._first_step = progress.step_in_epoch
         self._epoch = progress.epoch
 
@@ -84,7 +88,7 @@ class Checkpointing(keras.callbacks.Callback):
         progress = dataclasses.replace(self._progress, epoch=epoch, step_in_epoch=step_in_epoch)
         error = None
         try:
-            self._checkpoints.save(self.model, progress, self._saves)
+            self._checkpoints.save(self.model, progress, self._saves, self._scores())
         except NonFiniteError as caught:
             error = caught
         if any(on_all_workers(self._strategy, int(error is not None))):
