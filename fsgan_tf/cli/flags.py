@@ -21,6 +21,16 @@ from fsgan_tf.models import model_flags
 STRATEGIES = ("auto", "one_device", "mirrored")
 
 
+class _WholeNumberParser(flags.IntegerParser):
+    """Says what a whole number is where absl repeats Python's words."""
+
+    def convert(self, argument: int | str) -> int:
+        try:
+            return super().convert(argument)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+
+
 class _FractionParser(flags.ArgumentParser):
     """Parses `0.05` and `8/255` alike."""
 
@@ -210,11 +220,12 @@ def _define_data(values: flags.FlagValues, default: str | None) -> None:
         values,
         _SizeSerializer(),
     )
-    flags.DEFINE_integer(
+    _integer(
+        values,
         "channels",
         None,
         "Channels of the images in a folder: 1 for grey, 3 for colour (the default).",
-        flag_values=values,
+        lower=1,
     )
     flags.register_validator(
         "channels",
@@ -305,15 +316,5 @@ def _enum(
 def _integer(
     values: flags.FlagValues, name: str, default: int | None, text: str, lower: int
 ) -> None:
-    flags.DEFINE_integer(name, default, text, lower_bound=lower, flag_values=values)
-
-
-def _float(
-    values: flags.FlagValues,
-    name: str,
-    default: float | None,
-    text: str,
-    lower: float,
-    upper: float | None = None,
-) -> None:
-    flags.DEFINE_float(name, default, text, lower, upper, flag_values=values)
+    written: flags.ArgumentSerializer = flags.ArgumentSerializer()
+    flags.DEFINE(_WholeNumberParser(lower), name, default, text, values, written)

@@ -24,6 +24,12 @@ _OFTEN_MEANT = {
     "depth": ("classifier_depth",),
     "width": ("classifier_width",),
     "out": ("run_dir", "output_dir"),
+    "output_dir": ("run_dir", "export_dir"),
+    "n": ("num_examples", "train_examples"),
+    "gpu": ("strategy",),
+    "gpus": ("strategy",),
+    "device": ("strategy",),
+    "steps": ("epochs", "attack_iterations"),
 }
 
 
@@ -115,6 +121,7 @@ def _meant(error: flags.UnrecognizedFlagError, flag_values: flags.FlagValues) ->
         *_OFTEN_MEANT.get(name, ()),
         *difflib.get_close_matches(name, known, n=2, cutoff=0.75),
         *(other for other in known if other.endswith(f"_{name}")),
+        *(other for other in known if other.startswith(f"{name}_")),
     ]
     shown = [f"--{other}" for other in dict.fromkeys(similar) if other in known][:3]
     return f"; did you mean {' or '.join(shown)}?" if shown else " (see --help)"

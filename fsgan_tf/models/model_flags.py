@@ -38,6 +38,17 @@ class NamedModel:
     options: dict[str, Any]
 
 
+class _ShareParser(flags.FloatParser):
+    def parse(self, argument: float | str) -> float:
+        try:
+            share = float(argument)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            raise ValueError("must be a share from 0 to 1, such as 0.92")
+        return share
+
+
 def define(values: flags.FlagValues) -> None:
     """Defines the flags; None where one is not given."""
 
@@ -103,13 +114,13 @@ def define(values: flags.FlagValues) -> None:
         "clearly better clean accuracy; as_given evaluates with those that are given.",
         flag_values=values,
     )
-    flags.DEFINE_float(
+    flags.DEFINE(
+        _ShareParser(),
         "expected_clean_accuracy",
         None,
         "Stop unless the clean accuracy is within two standard errors of this, such as 0.92.",
-        lower_bound=0,
-        upper_bound=1,
-        flag_values=values,
+        values,
+        flags.ArgumentSerializer(),
     )
 
 

@@ -455,6 +455,11 @@ def test_foreign_models_need_what_only_a_run_knows(capsys, keras_file, tmp_path)
         (["--batch_size=0"], "batch_size"),
         (["--num_examples=0"], "num_examples"),
         (["--attack=fgsm"], "attack"),
+        (["--num_examples=two"], "must be a whole number"),
+        (["--channels=red"], "must be a whole number"),
+        (["--expected_clean_accuracy=92"], "a share from 0 to 1, such as 0.92"),
+        (["--expected_clean_accuracy=high"], "a share from 0 to 1, such as 0.92"),
+        (["--n=5"], "did you mean --num_examples?"),
         (["words"], "words"),
     ],
 )
