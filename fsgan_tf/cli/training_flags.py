@@ -115,7 +115,8 @@ def notes(values: flags.FlagValues, configured: TrainingConfiguration) -> list[s
         )
     if departures := configured.departures_from_paper():
         lines.append(
-            f"departs from the paper in {', '.join(departures)}; configs/paper has its letter"
+            f"departs from the paper in {', '.join(departures)}; configs/paper follows it word for "
+            "word"
         )
     if unread := configured.unread(given_texts(values)):
         names = ", ".join(f"--{name}" for name in unread)

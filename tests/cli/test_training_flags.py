@@ -63,7 +63,7 @@ def test_a_training_says_its_departures_from_the_paper_in_one_line():
     flag_values(["train", f"--flagfile={CONFIGS / 'cifar10.flags'}", "--latent_dim=3"])
     (line,) = training_flags.notes(flag_values, training_flags.configuration(flag_values))
     assert line.startswith("departs from the paper in --")
-    assert line.endswith("; configs/paper has its letter")
+    assert line.endswith("; configs/paper follows it word for word")
     for departure in (
         "--generator_learning_rate=1.0 (0.0078)",
         "--latent_dim=3 (10)",
