@@ -197,6 +197,7 @@ class TrainingMethod(keras.Model, abc.ABC):
                 variables=model.trainable_variables,
                 name=f"{network}_optimizer",
                 loss_scaling=scaled,
+                l2_on=self.settings.weight_decay_on,
                 **self.authors_optimizer(network),
             )
         return optimizers.built(given[network], model.trainable_variables, loss_scaling=scaled)

@@ -77,10 +77,13 @@ class RunDirectory:
           UserError: where one differs that changes the training.
         """
         recorded, asked = self.read_configuration().values(), configuration.values()
+        # Other schedules than steps are over the whole length, which another would bend.
+        fixed = () if recorded["schedule"] == "steps" else ("epochs",)
+        changeable = set(CHANGEABLE) - set(fixed)
         differences = [
             f"--{name} was {recorded.get(name)} and is now {asked[name]}"
             for name in sorted(asked)
-            if name not in CHANGEABLE and recorded.get(name) != asked[name]
+            if name not in changeable and recorded.get(name) != asked[name]
         ]
         if differences:
             raise UserError(

@@ -44,6 +44,12 @@ class TrainingSettings(settings.Settings):
     eval_examples: int = setting(
         1000, "Test examples attacked once at the end; 0 skips the evaluation.", lower=0
     )
+    schedule: str = setting(
+        "steps",
+        "Learning rates over the training: steps drops them at --lr_decay_epochs; one_cycle rises "
+        "to the rate by half of all steps and falls to 0; cosine falls from the rate to 0.",
+        choices=("steps", "one_cycle", "cosine"),
+    )
     lr_decay_epochs: tuple[int, ...] = setting(
         (10, 13), "Epochs (from 0) at which learning rates are multiplied by --lr_decay_factor."
     )

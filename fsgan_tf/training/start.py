@@ -45,7 +45,12 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
 def without_drops(settings: TrainingSettings) -> str:
     """Says that the learning rate never drops, where it was to and the training is too short."""
     drops = settings.lr_decay_epochs
-    if not drops or settings.lr_decay_factor == 1 or min(drops) < settings.epochs:
+    if (
+        settings.schedule != "steps"
+        or not drops
+        or settings.lr_decay_factor == 1
+        or min(drops) < settings.epochs
+    ):
         return ""
     return f" (the learning rate never drops: --lr_decay_epochs={','.join(map(str, drops))})"
 

@@ -17,11 +17,18 @@ from fsgan_tf.training.callbacks import (
     Pictures,
     ProgressBar,
     RobustAccuracy,
+    StepLearningRates,
     TensorBoardScalars,
     Throughput,
     Warnings,
 )
 from fsgan_tf.training.callbacks.learning_rates import Schedule, constant, steps
+from fsgan_tf.training.callbacks.step_learning_rates import (
+    StepSchedule,
+    constant_rate,
+    cosine,
+    one_cycle,
+)
 from fsgan_tf.training.setup import Training
 from fsgan_tf.training.tensorboard_log import TensorBoardLog, write_flags
 
@@ -53,7 +60,7 @@ def callbacks(
         scores=training.run.metrics.robust_accuracies if keeps_best(training) else dict,
     )
     return [
-        LearningRates(schedules(training)),
+        _learning_rates(training, progress),
         bar,
         FiniteReports(),
         Throughput(training.global_batch_size),
@@ -67,19 +74,44 @@ def keeps_best(training: Training) -> bool:
     return training.settings.keep == "best"
 
 
+def _learning_rates(training: Training, progress: Progress) -> keras.callbacks.Callback:
+    if training.settings.schedule == "steps":
+        return LearningRates(schedules(training))
+    return StepLearningRates(step_schedules(training), training.done_steps(progress))
+
+
 def schedules(training: Training) -> dict[str, Schedule]:
-    """The learning rates of every network."""
-    settings, method = training.settings, training.configuration.method
-    found = {}
-    for network in training.method.optimizers_by_network:
-        initial = float(getattr(method, f"{network}_learning_rate"))
-        drops = network != "generator" or getattr(method, "generator_lr_decay", True)
-        found[network] = (
-            steps(initial, settings.lr_decay_epochs, settings.lr_decay_factor)
-            if drops
-            else constant(initial)
+    """The learning rates of every network by epoch, of `--schedule=steps`."""
+    settings = training.settings
+    return {
+        network: steps(rate, settings.lr_decay_epochs, settings.lr_decay_factor)
+        if changes
+        else constant(rate)
+        for network, rate, changes in _rates(training)
+    }
+
+
+def step_schedules(training: Training) -> dict[str, StepSchedule]:
+    """The learning rates of every network by step, of the other schedules."""
+    schedule = {"one_cycle": one_cycle, "cosine": cosine}[training.settings.schedule]
+    total_steps = training.settings.epochs * training.steps_per_epoch
+    return {
+        network: schedule(rate, total_steps) if changes else constant_rate(rate)
+        for network, rate, changes in _rates(training)
+    }
+
+
+def _rates(training: Training) -> list[tuple[str, float, bool]]:
+    """Every network's name, learning rate and whether the schedule changes it."""
+    method = training.configuration.method
+    return [
+        (
+            network,
+            float(getattr(method, f"{network}_learning_rate")),
+            network != "generator" or getattr(method, "generator_lr_decay", True),
         )
-    return found
+        for network in training.method.optimizers_by_network
+    ]
 
 
 def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Callback]:

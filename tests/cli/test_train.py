@@ -20,7 +20,7 @@ from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
-from fsgan_tf.training.callbacks import RobustAccuracy
+from fsgan_tf.training.callbacks import RobustAccuracy, StepLearningRates
 from tests.commands import ROOT, call, training
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
@@ -502,3 +502,26 @@ def test_the_best_of_no_held_out_images_is_refused_in_one_line(tmp_path, capsys,
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "--keep=best chooses by held-out images" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_schedule_by_step_goes_on_within_an_epoch_as_if_never_stopped(tmp_path, monkeypatch):
+    flags = [*TINY, "--method=standard", "--epochs=2", "--schedule=one_cycle", "--eval_examples=0"]
+    flags += ["--weight_decay_on=kernels"]
+    whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
+    assert _train(*flags, f"--run_dir={whole.path}") == 0
+    end = StepLearningRates.on_train_batch_begin
+
+    def interrupted(callback, batch, logs=None):
+        end(callback, batch, logs)
+        if callback._step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StepLearningRates, "on_train_batch_begin", interrupted)
+        assert _train(*flags, f"--run_dir={stopped.path}") == 130
+    assert stopped.checkpoints.newest_file().name == "epoch_0001_step_000002.npz"
+    assert _train(*flags, f"--run_dir={stopped.path}") == 0
+    ours, theirs = (restore_classifier(run.path).weights_sha256 for run in (stopped, whole))
+    assert ours == theirs
+    rates = [row["learning_rate_classifier"] for row in whole.metrics.read()]
+    assert rates == pytest.approx([0.1 * 3 / 4, 0.1 / 4])

@@ -159,3 +159,17 @@ def test_a_variable_of_another_precision_is_updated_in_its_own(optimizer):
     assert variable.dtype == "float64"
     expected = [1 - 0.5 * 3.25, -2 - 0.5 * 2.5] if optimizer.name == "sgd" else [0.5, -2.5]
     np.testing.assert_allclose(variable, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_l2_on_kernels_alone_leaves_vectors_as_without_l2(kind, starts, gradients):
+    found = {}
+    for name, options in {"all": {}, "kernels": {"l2_on": "kernels"}, "none": {"l2": 0.0}}.items():
+        optimizer, variables = _build(starts, kind, **options)
+        for step_gradients in gradients:
+            optimizer.apply([tf.constant(g, tf.float32) for g in step_gradients], variables)
+        found[name] = [variable.numpy() for variable in variables]
+    np.testing.assert_array_equal(found["kernels"][0], found["all"][0])
+    np.testing.assert_array_equal(found["kernels"][1], found["none"][1])
+    assert np.any(found["all"][0] != found["none"][0])
+    assert np.any(found["all"][1] != found["none"][1])

@@ -56,3 +56,10 @@ def test_a_run_directory_that_is_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the folder .*--run_dir"):
         RunDirectory(tmp_path / "file" / "run").prepare(_values())
+
+
+def test_a_schedule_over_the_whole_length_fixes_the_length(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.prepare(_values("--epochs=3", "--schedule=cosine"))
+    with pytest.raises(UserError, match="--epochs was 3 and is now 4"):
+        run.prepare(_values("--epochs=4", "--schedule=cosine"))

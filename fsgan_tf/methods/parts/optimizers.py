@@ -22,13 +22,15 @@ class SGD(keras.optimizers.Optimizer):
         learning_rate: float = 0.1,
         momentum: float = 0.9,
         l2: float = 0.0,
+        l2_on: str = "all",
         name: str = "sgd",
         **kwargs: Any,
     ):
-        """Args: `learning_rate`, `momentum` within [0, 1), `l2` coupled penalty, `name`."""
+        """Args: `learning_rate`, `momentum` in [0, 1), `l2` coupled penalty, `l2_on`, `name`."""
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.l2 = l2
+        self.l2_on = l2_on
 
     def build(self, variables: list) -> None:
         """Makes one momentum buffer a variable."""
@@ -44,13 +46,19 @@ class SGD(keras.optimizers.Optimizer):
         buffer = self.momentum_buffers[self._get_variable_index(variable)]
         learning_rate = keras.ops.cast(learning_rate, variable.dtype)
         step = self.momentum * buffer + keras.ops.cast(gradient, variable.dtype)
-        step += self.l2 * variable
+        if has_penalty(variable, self.l2_on):
+            step += self.l2 * variable
         self.assign(buffer, step)
         self.assign_sub(variable, learning_rate * step)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {**super().get_config(), "momentum": self.momentum, "l2": self.l2}
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "l2": self.l2,
+            "l2_on": self.l2_on,
+        }
 
 
 class Adam(keras.optimizers.Adam):
@@ -61,22 +69,41 @@ class Adam(keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate: float = 1e-3, l2: float = 0.0, name: str = "adam", **kwargs: Any
+        self,
+        learning_rate: float = 1e-3,
+        l2: float = 0.0,
+        l2_on: str = "all",
+        name: str = "adam",
+        **kwargs: Any,
     ):
-        """Args: `learning_rate`, `l2` coupled penalty, `name`."""
+        """Args: `learning_rate`, `l2` coupled penalty, `l2_on`, `name`."""
         super().__init__(learning_rate=learning_rate, name=name, **{"epsilon": 1e-8, **kwargs})
         self.l2 = l2
+        self.l2_on = l2_on
 
     def update_step(
         self, gradient: Any, variable: keras.Variable, learning_rate: keras.Variable
     ) -> None:
         """Updates one variable; called by `apply_gradients`."""
-        penalised = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        penalised = keras.ops.cast(gradient, variable.dtype)
+        if has_penalty(variable, self.l2_on):
+            penalised += self.l2 * variable
         super().update_step(penalised, variable, learning_rate)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {**super().get_config(), "l2": self.l2}
+        return {**super().get_config(), "l2": self.l2, "l2_on": self.l2_on}
+
+
+def has_penalty(variable: keras.Variable, l2_on: str) -> bool:
+    """Whether the L2 penalty is on a variable.
+
+    Args:
+      variable: of a network.
+      l2_on: `all`, or `kernels` for those of two dimensions or more, which biases and the gains of
+        normalisation are not.
+    """
+    return l2_on == "all" or len(variable.shape) > 1
 
 
 def build(
@@ -88,6 +115,7 @@ def build(
     l2: float,
     name: str,
     loss_scaling: bool = False,
+    l2_on: str = "all",
 ) -> keras.optimizers.Optimizer:
     """An optimizer built for its variables, as distribution strategies need it before training.
 
@@ -99,14 +127,15 @@ def build(
       l2: coupled penalty.
       name: prefix of the optimizer's own variables.
       loss_scaling: scales losses dynamically, which float16 gradients need.
+      l2_on: `all` or `kernels`; see `has_penalty`.
 
     Returns:
       The optimizer; its `learning_rate` can be assigned between steps.
     """
     if kind == "adam":
-        optimizer = Adam(learning_rate, l2, name=name)
+        optimizer = Adam(learning_rate, l2, l2_on, name=name)
     else:
-        optimizer = SGD(learning_rate, momentum, l2, name=name)
+        optimizer = SGD(learning_rate, momentum, l2, l2_on, name=name)
     if loss_scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name=f"{name}_scaled")
     optimizer.build(variables)

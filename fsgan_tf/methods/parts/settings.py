@@ -21,6 +21,13 @@ class MethodSettings(settings.Settings):
     weight_decay: float = setting(
         2e-4, "L2 penalty on every parameter of the classifier, added to its gradient.", lower=0
     )
+    weight_decay_on: str = setting(
+        "all",
+        "Whether weight decay is on all parameters, as in the reference codes, or on kernels "
+        "alone: not on biases nor on the gains of normalisation.",
+        choices=("all", "kernels"),
+        ours=True,
+    )
     gradient_clip_norm: float = setting(
         0.0,
         "Largest l2 norm of each network's gradient, over all replicas; 0 for no limit.",

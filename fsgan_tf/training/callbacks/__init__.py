@@ -21,6 +21,7 @@ from fsgan_tf.training.callbacks.metrics_file import MetricsFile
 from fsgan_tf.training.callbacks.pictures import Pictures
 from fsgan_tf.training.callbacks.progress_bar import ProgressBar
 from fsgan_tf.training.callbacks.robust_accuracy import RobustAccuracy
+from fsgan_tf.training.callbacks.step_learning_rates import StepLearningRates
 from fsgan_tf.training.callbacks.tensorboard_scalars import TensorBoardScalars
 from fsgan_tf.training.callbacks.throughput import Throughput
 from fsgan_tf.training.callbacks.warnings import Warnings
@@ -37,6 +38,7 @@ __all__ = [
     "Pictures",
     "ProgressBar",
     "RobustAccuracy",
+    "StepLearningRates",
     "TensorBoardScalars",
     "Throughput",
     "Warnings",
