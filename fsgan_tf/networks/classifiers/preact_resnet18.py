@@ -1,0 +1,100 @@
+"""Pre-activation ResNet-18 for small images (He et al. 2016, arXiv:1603.05027).
+
+Source: kuangliu/pytorch-cifar, `models/preact_resnet.py`: a 3x3 stem of 64 channels, four groups of
+two blocks of 64, 128, 256 and 512 channels; where a block changes the shape, the shortcut is a 1x1
+convolution of the activated input; the last sum is pooled as it is. Some codes of robust training
+(locuslab/robust_overfitting) add a normalisation and a ReLU before the pooling: 1,024 parameters.
+
+Deviations: normalisation (x - 0.5) / 0.5 is inside the network, so that epsilon is in pixel units;
+global average pooling instead of 4x4 pooling (the same at 32x32). Convolutions start from
+PyTorch's default, U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n, as in pytorch-cifar.
+"""
+
+from collections.abc import Callable
+
+from keras import layers
+
+from fsgan_tf import settings
+from fsgan_tf.networks.keras_settings import keras
+
+_GROUPS = ((64, 1), (128, 2), (256, 2), (512, 2))
+_BLOCKS = 2
+
+
+def build(
+    chosen: settings.Settings,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: str = "float32",
+) -> keras.Model:
+    """Builds the network.
+
+    Args:
+      chosen: it has no settings.
+      num_classes: K.
+      image_shape: `(h, w, c)`.
+      dtype: Keras dtype policy of the hidden layers; logits are float32 always.
+
+    Returns:
+      A model of float32 `[b, h, w, c]` images in [0, 1] to float32 logits `[b, K]`. 11,171,146
+      trainable parameters at 10 classes and 3 channels.
+    """
+    del chosen
+    images = keras.Input(image_shape, dtype="float32", name="image")
+    x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
+    x = _convolution(64, 3, 1, "stem", dtype)(x)
+    for group, (channels, stride) in enumerate(_GROUPS, start=1):
+        for block in range(1, _BLOCKS + 1):
+            name = f"group{group}_block{block}"
+            x = _residual_block(x, channels, stride if block == 1 else 1, name, dtype)
+    x = layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
+    logits = layers.Dense(
+        num_classes, kernel_initializer=_fan_in_uniform(), dtype="float32", name="logits"
+    )(x)
+    return keras.Model(images, logits, name="preact_resnet18")
+
+
+def _residual_block(
+    x: keras.KerasTensor, channels: int, stride: int, name: str, dtype: str
+) -> keras.KerasTensor:
+    activated = _activated(x, f"{name}_pre", dtype)
+    y = _convolution(channels, 3, stride, f"{name}_conv1", dtype)(activated)
+    y = _activated(y, f"{name}_mid", dtype)
+    y = _convolution(channels, 3, 1, f"{name}_conv2", dtype)(y)
+    shortcut = x
+    if stride != 1 or x.shape[-1] != channels:
+        shortcut = _convolution(channels, 1, stride, f"{name}_shortcut", dtype)(activated)
+    return layers.Add(dtype=dtype, name=f"{name}_add")([shortcut, y])
+
+
+def _activated(x: keras.KerasTensor, name: str, dtype: str) -> keras.KerasTensor:
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn")(x)
+    return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+
+
+def _convolution(
+    channels: int, size: int, stride: int, name: str, dtype: str
+) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """A bias-free convolution padded symmetrically."""
+    # "same" pads a strided 3x3 convolution on the far side only; the reference pads both.
+    explicit_padding = size == 3 and stride == 2
+    convolution = layers.Conv2D(
+        channels,
+        size,
+        stride,
+        padding="valid" if explicit_padding else "same",
+        use_bias=False,
+        kernel_initializer=_fan_in_uniform(),
+        dtype=dtype,
+        name=name,
+    )
+    if not explicit_padding:
+        return convolution
+    padding = layers.ZeroPadding2D(1, dtype=dtype, name=f"{name}_pad")
+    return lambda x: convolution(padding(x))
+
+
+def _fan_in_uniform() -> keras.initializers.Initializer:
+    """U(-1/sqrt(n), 1/sqrt(n)), PyTorch's default."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
