@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from fsgan_tf import files
 from fsgan_tf.attacks import registry
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
@@ -65,6 +66,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         devices.make_deterministic()
     classifier, copies = _copies(lambda: loading.load_named(named), placed)
     dataset = _setting(flag_values, classifier, "dataset", model_flag)
+    if flag_values.output_dir:
+        files.require_outside(flag_values.output_dir, dataset, "output_dir")
     threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
     sources, source_classifiers = _sources(flag_values.source, placed)
     attacks = _attacks(flag_values, threat_model.epsilon, sources)

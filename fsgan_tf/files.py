@@ -29,6 +29,25 @@ def make_folder(path: Path, flag: str) -> None:
         ) from error
 
 
+def require_outside(folder: str | Path, data: str, flag: str) -> None:
+    """Refuses to write among images, where the next reader would take what is written for a class.
+
+    Args:
+      folder: to be written to.
+      data: a data set's name, which may be a folder of images.
+      flag: that named the folder to write to.
+
+    Raises:
+      UserError: the folder is that of the images, or lies in it.
+    """
+    inner, outer = Path(folder).resolve(), Path(data).expanduser().resolve()
+    if Path(data).expanduser().is_dir() and outer in (inner, *inner.parents):
+        raise UserError(
+            f"--{flag}={folder} lies in the folder of images {data}, where it would be taken for a "
+            "class; give one outside"
+        )
+
+
 @contextlib.contextmanager
 def sole_writer(folder: Path, *, activity: str, flag: str) -> Iterator[None]:
     """Makes a folder and keeps other processes of the same activity out of it until the block ends.

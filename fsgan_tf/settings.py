@@ -343,6 +343,12 @@ def _parse_bool(text: str) -> bool:
     return text.lower() in _TRUE
 
 
+def _parse_text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
 def _parse_number(text: str) -> float:
     try:
         return float(text)
@@ -364,13 +370,13 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     bool: _parse_bool,
     int: int,
     float: _parse_number,
-    str: str,
+    str: _parse_text,
     tuple: _parse_whole_numbers,
 }
 _NOUNS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a text",
+    str: "a text of at least one character",
     tuple: "whole numbers separated by commas, such as 60,90",
 }

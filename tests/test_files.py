@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.files import files_sha256, sole_writer, written_sha256
+from fsgan_tf.files import files_sha256, require_outside, sole_writer, written_sha256
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,13 @@ def test_a_file_in_writing_is_hashed_whole_and_goes_on_at_its_end(tmp_path):
         assert written_sha256(file) == hashlib.sha256(b"abc").hexdigest()
         file.write(b"d")
     assert (tmp_path / "a").read_bytes() == b"abcd"
+
+
+def test_nothing_is_written_among_images(tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    images = str(tmp_path / "images")
+    for folder in (images, f"{images}/run", f"{images}/cat/../run"):
+        with pytest.raises(UserError, match="lies in the folder of images"):
+            require_outside(folder, images, "run_dir")
+    for folder, data in ((tmp_path / "runs", images), (tmp_path, images), (images, "digits")):
+        require_outside(folder, data, "run_dir")

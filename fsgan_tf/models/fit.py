@@ -39,7 +39,7 @@ def require_fit(
     if classifier.num_classes not in (None, num_classes):
         raise UserError(
             f"{source} has {classifier.num_classes} classes; {dataset} has {num_classes} classes "
-            "(see --dataset)"
+            "(see --dataset; --class_names where these are some of its classes)"
         )
     known = classifier.class_names or class_names
     if known != class_names:

@@ -87,6 +87,8 @@ def check_keras_file(path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: as they do, or the file's name has another ending.
     """
+    if not Path(path).exists():
+        raise UserError(f"there is no file {path}; --keras_model takes a .keras, .h5 or .hdf5 file")
     if Path(path).suffix in _HDF5_ENDINGS:
         check_keras_hdf5(path)
     else:

@@ -14,6 +14,7 @@ from fsgan_tf import devices
 from fsgan_tf.data import loading
 from fsgan_tf.data.loading import ImageDataset
 from fsgan_tf.errors import UserError
+from fsgan_tf.files import require_outside
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.configuration import TrainingConfiguration
@@ -82,6 +83,9 @@ def prepare(
     Raises:
       UserError: a flag, the data or the hardware do not fit.
     """
+    run = RunDirectory(configuration.run_dir)
+    if not run.flags_file.is_file():
+        require_outside(run.path, configuration.data.dataset, "run_dir")
     strategy = devices.make_strategy(configuration.training.strategy)
     stop.take_signals()
     if configuration.training.deterministic:
@@ -91,9 +95,7 @@ def prepare(
     require_a_batch(configuration.training, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(configuration, dataset.num_classes, dataset.image_shape)
-    return Training(
-        configuration, strategy, dataset, method, RunDirectory(configuration.run_dir), stop, notes
-    )
+    return Training(configuration, strategy, dataset, method, run, stop, notes)
 
 
 def data_options(configuration: TrainingConfiguration) -> dict[str, Any]:

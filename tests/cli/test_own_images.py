@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -53,6 +54,18 @@ def test_without_a_flag_file_what_is_done_by_default_is_said(folder, tmp_path, c
     told = capsys.readouterr()
     assert "--epsilon=8/255" in told.out
     assert "--epsilon=8/255" in told.err
+
+
+def test_nothing_is_written_into_the_folder_of_images(folder, tmp_path, capsys):
+    before = sorted(folder.rglob("*"))
+    assert call(train, f"--dataset={folder}", f"--run_dir={folder / 'run'}", *SMALL) == 2
+    assert "lies in the folder of images" in capsys.readouterr().err
+    layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(tmp_path / "model.keras")
+    given = [f"--dataset={folder}", "--epsilon=8/255", f"--output_dir={folder / 'report'}"]
+    assert call(evaluate, f"--keras_model={tmp_path / 'model.keras'}", *given) == 2
+    assert "lies in the folder of images" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_the_page_and_what_leads_to_it_name_files_that_are_there():

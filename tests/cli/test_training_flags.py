@@ -138,6 +138,8 @@ def test_last_flag_wins_over_a_flagfile(tmp_path):
         (["--lr=1"], ["--classifier_learning_rate"]),
         (["--learning_rate=1"], ["--classifier_learning_rate", "--generator_learning_rate"]),
         (["--batch=1"], ["--batch_size"]),
+        (["--run_dir="], ["--run_dir=: must be a text of at least one character"]),
+        (["--dataset="], ["--dataset=: must be a text of at least one character"]),
         (["--output_dir=x"], ["did you mean --run_dir?"]),
         (["--lr_decay=1"], ["--lr_decay_epochs", "--lr_decay_factor"]),
         (["--lr_decay_epochs=60;90"], ["lr_decay_epochs", "60,90"]),

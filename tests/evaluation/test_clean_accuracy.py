@@ -23,6 +23,15 @@ def test_accuracy_near_chance(shift, repeats, verdict, honest, images, labels, t
     assert "guessing among 4 classes gives 25.0%" in check.detail
 
 
+def test_few_images_that_are_classified_correctly_are_called_few(honest, images, labels):
+    correct = evaluate(honest, images, labels, epsilon=0.05, attacks=["fgsm"]).clean_correct
+    images, labels = images[correct][:2], labels[correct][:2]
+    check = _check("clean_accuracy_above_chance", honest, images, labels, None)
+    assert check.verdict == "warn"
+    assert check.detail.startswith("100.0% of 2 images")
+    assert check.advice == "So few images cannot tell it from guessing: evaluate on more."
+
+
 def test_some_answers_are_nan(honest, images, labels, threat_model):
     def broken(pixels):
         dark = pixels[:, :1, 0, 0] < 0.4

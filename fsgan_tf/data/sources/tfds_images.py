@@ -294,9 +294,12 @@ def _builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         if own := _own_folder(name, folder):
             raise _not_there(own) from error
+        looked = f"{folder}" + (
+            f", and for a folder {Path(name).absolute()}" if "/" in name else ""
+        )
         raise UserError(
             f"unknown data set {name}{_meant(name)}; --dataset takes digits, svhn_cropped, "
-            f"cifar10, cifar100, any TFDS name, or a folder of class folders; looked in {folder}"
+            f"cifar10, cifar100, any TFDS name, or a folder of class folders; looked in {looked}"
         ) from error
     except Exception as error:
         own = _own_folder(name, folder)

@@ -16,13 +16,16 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Check:
     count, num_classes = len(correct), int(evidence.sample.logits.shape[1])
     by_chance = float(binom.sf(int(correct.sum()) - 1, count, 1 / num_classes))
     doubtful = "fail" if count >= _ENOUGH else "warn"
+    too_few = correct.mean() > 1 / num_classes and count < _ENOUGH
     return judged(
         "clean_accuracy_above_chance",
         doubtful if by_chance > _LIKELY else "pass",
         f"{correct.mean():.1%} of {count} images are classified correctly without attack; guessing "
         f"among {num_classes} classes gives {1 / num_classes:.1%}.",
         holds="The classifier is better than chance on these images.",
-        doubt="The classifier is no better than chance on these images: check the pixels it takes "
+        doubt="So few images cannot tell it from guessing: evaluate on more."
+        if too_few
+        else "The classifier is no better than chance on these images: check the pixels it takes "
         "(--input_range, --mean, --std, --channel_order), the order of its classes, and "
         "whether it is trained.",
     )
