@@ -22,6 +22,7 @@ SUITES = {
     "quick": Suite(("fgsm", "pgd20", "cw20"), {}),
     # AutoAttack's standard version (arXiv:2003.01690).
     "strong": Suite(("apgd_ce", "apgd_t", "fab_t", "square"), {}),
+    "strongest": Suite(("pma", "a3", "square_sample"), {}),
     "paper_white_box": Suite(("fgsm", "pgd10", "pgd20", "pgd100", "cw20", "cw100"), _PAPER),
     "paper_black_box": Suite(
         (

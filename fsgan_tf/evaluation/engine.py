@@ -18,6 +18,8 @@ from fsgan_tf.attacks.parts.attacked_classifier import (
     is_misclassified,
 )
 from fsgan_tf.attacks.parts.batches import padded
+from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.sample import Sampling
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation.outcome import Outcome, Task
@@ -79,6 +81,10 @@ class Evaluator:
         outcome_of = functools.partial(self._outcome, images, labels, seed, state)
         for attack in sorted(attacks, key=lambda attack: attack.cost):
             score.begin(attack)
+            if isinstance(attack, Sampling):
+                standing = np.flatnonzero(score.standing)
+                leads = self._leads(images, labels, standing)
+                score.limit(attack.sample(standing, leads, seed))
             with Progress(attack, shown=progress) as bar:
                 for restart in range(attack.restarts):
                     bar.begin(restart, int(score.standing.sum()))
@@ -102,6 +108,14 @@ class Evaluator:
             unanswered[batch] = np.isnan(logits).any(axis=1)
         arguments.require_answers(int(unanswered.sum()), len(labels))
         return correct
+
+    def _leads(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """The true class's lead without attack, float32 `[n]`, of the examples at `indices`."""
+        leads = np.zeros(len(labels), np.float32)
+        for batch in self.batches(indices):
+            pixels, targets = self.take(images, labels, batch)
+            leads[batch] = true_class_lead(targets, self.classifier.logits(pixels))
+        return leads[indices]
 
     def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Splits indices `[n]` into full batches and a rest, `padded` by repeating its own."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation import summary
 from fsgan_tf.threat_model import ThreatModel
 
@@ -92,6 +93,7 @@ class AttackResult:
       fooled_8bit: bool `[n]`, those whose image still fools, and lies in the ball, once its pixels
         are rounded to 8 bits.
       refused: claimed successes that verification refused.
+      sample: the examples that it was run on, where it was not run on all that stood.
     """
 
     name: str
@@ -103,6 +105,7 @@ class AttackResult:
     fooled: np.ndarray
     fooled_8bit: np.ndarray
     refused: int
+    sample: Sample | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.outcome import FirstFound, Outcome
 from fsgan_tf.evaluation.result import AdversarialExamples, AttackResult
 
@@ -33,6 +34,14 @@ class Score:
         self._fooled = np.zeros_like(self._correct)
         self._fooled_8bit = np.zeros_like(self._correct)
         self._refused, self._seconds = 0, 0.0
+        self._sample: Sample | None = None
+
+    def limit(self, sample: Sample) -> None:
+        """The attack is run on a sample of what stands."""
+        self._sample = sample
+        chosen = np.zeros_like(self.standing)
+        chosen[np.concatenate([sample.nearest, sample.drawn])] = True
+        self.standing = self.standing & chosen
 
     def add(self, outcome: Outcome) -> None:
         """Counts what one run of the attack did to a batch."""
@@ -59,6 +68,7 @@ class Score:
                 fooled=self._fooled,
                 fooled_8bit=self._fooled_8bit,
                 refused=self._refused,
+                sample=self._sample,
             )
         )
 

@@ -59,7 +59,7 @@ def test_the_kinds_of_attack():
         **dict.fromkeys(
             ("a3", "apgd_ce", "apgd_t", "cwN", "fab_t", "fgsm", "pgdN", "pma"), "gradients"
         ),
-        **dict.fromkeys(("spsaN", "square"), "outputs"),
+        **dict.fromkeys(("spsaN", "square", "square_sample"), "outputs"),
         "transfer_ATTACK": "none",
     }
 

@@ -24,6 +24,7 @@ from fsgan_tf.evaluation.checks import (
     outputs,
     radius,
     rivals,
+    sampled,
     soundness,
 )
 from fsgan_tf.evaluation.checks.evidence import Evidence, skipped
@@ -120,20 +121,25 @@ def diagnose(
     with evaluator.classifier.on_its_device():
         evidence = Evidence(evaluator, images, labels, attacks, result, sources)
         bar = progress_bar(_CHECKS, desc="checks", unit="check", shown=progress)
-        if not evaluator.classifier.differentiable:
-            return Diagnosis(tuple(_without_gradients(check, evidence) for check in bar))
-        checks = tuple(check(evidence) for check in bar)
+        checks = tuple(_run(check, evidence) for check in bar)
+        checks += tuple(
+            sampled.rest_is_bounded(result, attack, attack.sample)
+            for attack in result.attacks
+            if attack.sample is not None
+        )
         if progress and bar.disable:
             objecting = sum(check.verdict in ("fail", "warn") for check in checks)
             print(f"checks: {len(checks)} made, {objecting} object", flush=True)
+        if not evaluator.classifier.differentiable:
+            return Diagnosis(checks)
         drawn = [curves.loss_curve(attack, traced) for attack, traced in evidence.traces]
     return Diagnosis(
         checks, evidence.epsilon_curve, tuple(curve for curve in drawn if curve is not None)
     )
 
 
-def _without_gradients(check: Callable[[Evidence], Check], evidence: Evidence) -> Check:
-    if check not in _CLIMBING:
+def _run(check: Callable[[Evidence], Check], evidence: Evidence) -> Check:
+    if evidence.evaluator.classifier.differentiable or check not in _CLIMBING:
         return check(evidence)
     return skipped(
         check.__name__,

@@ -1,0 +1,53 @@
+"""What an attack on a sample says of the images that it did not see."""
+
+from scipy import stats
+
+from fsgan_tf.attacks.parts.sample import Sample
+from fsgan_tf.evaluation.checks.evidence import judged
+from fsgan_tf.evaluation.result import AttackResult, Check, Result
+
+_CONFIDENCE = 0.95
+
+
+def rest_is_bounded(result: Result, attack: AttackResult, sample: Sample) -> Check:
+    """Warns where a random sample lost images, since the others then would too.
+
+    Args:
+      result: of the evaluation.
+      attack: one that ran on a sample.
+      sample: that sample.
+
+    Returns:
+      The check, whose detail says the bound.
+    """
+    fooled = int(attack.fooled[sample.drawn].sum())
+    unseen = sample.num_others - len(sample.drawn)
+    share = most_fooled(fooled, len(sample.drawn)) if unseen else 0.0
+    points = 100 * share * unseen / result.num_examples
+    return judged(
+        f"{attack.name}_bounds_the_rest",
+        "warn" if fooled and unseen else "pass",
+        f"{attack.name} fooled {int(attack.fooled[sample.nearest].sum())} of the "
+        f"{len(sample.nearest)} images nearest to an error and {fooled} of {len(sample.drawn)} "
+        f"drawn from the {sample.num_others} others, so that with {_CONFIDENCE:.0%} confidence it "
+        f"would fool at most {share:.1%} of the {unseen} that it did not see, which is "
+        f"{points:.1f} points of the worst-case accuracy.",
+        holds="The images left out can hardly change the figure by more than this bound.",
+        doubt="The images left out would fall too: run square, which attacks every survivor.",
+    )
+
+
+def most_fooled(fooled: int, drawn: int) -> float:
+    """The upper end of Clopper and Pearson's one-sided 95% interval.
+
+    Args:
+      fooled: at most `drawn`.
+      drawn: from a finite number without repetition, for which the bound holds all the more.
+
+    Returns:
+      A share; 1 where none was drawn.
+    """
+    if not drawn:
+        return 1.0
+    test = stats.binomtest(fooled, drawn, alternative="less")
+    return float(test.proportion_ci(_CONFIDENCE, method="exact").high)
