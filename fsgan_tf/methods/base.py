@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -32,6 +33,7 @@ from fsgan_tf.methods.parts.classifier import (
 )
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.settings import GeneratorSettings, MethodSettings
+from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
 from fsgan_tf.networks.fused_normalization import (
     with_batch_statistics,
     with_fused_normalization,
@@ -383,6 +385,38 @@ class TrainingMethod(keras.Model, abc.ABC):
         if limit:
             gradients = clip_by_total_norm(gradients, limit * scale)
         optimizer.apply(gradients, variables)
+
+    def descend(self, objective: Callable[[], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """One step of the classifier down a loss, at weights moved up it first with `awp_gamma`.
+
+        Args:
+          objective: computes `loss`, a mean over this replica's examples, and other tensors, with
+            the classifier in training mode; called once, or once more at the moved weights.
+
+        Returns:
+          What it computed last.
+        """
+        with tf.GradientTape() as tape:
+            computed = objective()
+        gamma = getattr(self.settings, "awp_gamma", 0.0)
+        if not gamma:
+            self.update(tape, computed["loss"], self.classifier_optimizer, self.classifier)
+            return computed
+        # float16 gradients need the scale; their common factor does not matter.
+        scale = self.classifier_optimizer.scale_loss(tf.ones_like(computed["loss"]))
+        gradients = tape.gradient(
+            computed["loss"], self.classifier.trainable_variables, output_gradients=scale
+        )
+        with perturbed_weights(self.classifier, gradients, gamma):
+            with tf.GradientTape() as tape:
+                computed = objective()
+            self.update(tape, computed["loss"], self.classifier_optimizer, self.classifier)
+        return computed
+
+    @property
+    def descents(self) -> int:
+        """How often `descend` computes its objective and gradient."""
+        return 2 if getattr(self.settings, "awp_gamma", 0.0) else 1
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds scalars to the epoch's means and returns the means so far."""

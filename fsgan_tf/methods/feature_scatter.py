@@ -31,7 +31,7 @@ TRAINS_ON = "one sign step that scatters the logits (arXiv:1907.10764)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.TransportSettings, shared.MethodSettings):
+class Settings(shared.TransportSettings, shared.WeightPerturbationSettings, shared.MethodSettings):
     """One step of epsilon (attack_methods.py); with more, training follows the last one."""
 
     label_smoothing: float = shared.label_smoothing(0.5)
@@ -48,7 +48,7 @@ class FeatureScatter(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """The clean logits, a gradient by the images each step, and the descent."""
-        return {"classifier": 1 + 2 * self.settings.attack_iterations + 3}
+        return {"classifier": 1 + 2 * self.settings.attack_iterations + 3 * self.descents}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Scatters the batch, then descends on it."""
@@ -56,15 +56,15 @@ class FeatureScatter(TrainingMethod):
         (start_seed,) = self.step_seeds(1)
         start = images + self.threat_model.random_perturbation(tf.shape(images), start_seed)
         adversarial_images, start_ot = self.scatter(images, start)
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(adversarial_images, training=True)
             loss = tf.reduce_mean(
                 smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
             )
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(
-            loss=loss, start_ot=start_ot, accuracy_on_adversarial=accuracy(labels, logits)
-        )
+            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+
+        return self.track(start_ot=start_ot, **self.descend(objective))
 
     def scatter(self, images: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Sign ascent on the optimal-transport distance to the clean logits.

@@ -29,7 +29,7 @@ TRAINS_ON = "one sign step from wide noise, outside the ball too (arXiv:2202.011
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """train.py's `--unif`, `--alpha` over `--epsilon`, `--lr-max` and `--weight-decay`."""
 
     start_noise: float = setting(
@@ -49,7 +49,7 @@ class NFGSM(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """A gradient by the images, then the descent."""
-        return {"classifier": 2 + 3}
+        return {"classifier": 2 + 3 * self.descents}
 
     @property
     def training_ball(self) -> ThreatModel:
@@ -65,11 +65,13 @@ class NFGSM(TrainingMethod):
         images, labels = data["image"], data["label"]
         (noise_seed,) = self.step_seeds(1)
         adversarial_images = self.attack(images, labels, noise_seed, training=True)
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(adversarial_images, training=True)
             loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(loss=loss, accuracy_on_adversarial=accuracy(labels, logits))
+            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+
+        return self.track(**self.descend(objective))
 
     def attack(
         self, images: tf.Tensor, labels: tf.Tensor, noise_seed: tf.Tensor, training: bool

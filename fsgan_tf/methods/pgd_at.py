@@ -29,7 +29,7 @@ TRAINS_ON = "ten projected steps up the cross-entropy (arXiv:1706.06083)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """config.json's 10 steps of 2/255 at a radius of 8/255."""
 
     attack_iterations: int = shared.attack_iterations(10)
@@ -52,7 +52,7 @@ class PGDAT(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """A gradient by the images each step, then the descent."""
-        return {"classifier": 2 * self.settings.attack_iterations + 3}
+        return {"classifier": 2 * self.settings.attack_iterations + 3 * self.descents}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Ascends by the images, then descends by the weights."""
@@ -61,11 +61,13 @@ class PGDAT(TrainingMethod):
         adversarial_images = self.attack(
             images, labels, start_seed, training=self.settings.adversary_mode == "train"
         )
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(adversarial_images, training=True)
             loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(loss=loss, accuracy_on_adversarial=accuracy(labels, logits))
+            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+
+        return self.track(**self.descend(objective))
 
     def attack(
         self, images: tf.Tensor, labels: tf.Tensor, start_seed: tf.Tensor, training: bool

@@ -13,7 +13,8 @@ FGSM-PGI's (arXiv:2207.08859; jiaxiaojunQAQ/FGSM-PGI at fc15cfe, `FGSM_MEP.py`),
 perturbation stored for each image, its smoothed labels and its momentum; the random start and the
 step are Fast Adversarial Training's (Wong et al. 2020, arXiv:2001.03994) with a step of epsilon; a
 weight that rises linearly is that of LIET in fzjcdt/FastAT_Benchmark at b99c0de. Learning rate and
-weight decay are N-FGSM's (pdejorge/N-FGSM at 0a9e4f0), for a schedule that rises and falls.
+weight decay are N-FGSM's (pdejorge/N-FGSM at 0a9e4f0), for a schedule that rises and falls. With
+`--awp_gamma` the step is taken anew at the moved weights.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """Of the step, the consistency term and the classifier's optimizer."""
 
     attack_step_size: float = shared.attack_step_size(1.0)
@@ -64,7 +65,7 @@ class SingleStepConsistency(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """The start and a gradient by its images; then the step's pass, and back through both."""
-        return {"classifier": 2 + 1 + 2 * 2}
+        return {"classifier": (2 + 1 + 2 * 2) * self.descents}
 
     def fit(
         self, *arguments: Any, callbacks: Any = None, **options: Any
@@ -86,22 +87,24 @@ class SingleStepConsistency(TrainingMethod):
         images, labels = data["image"], data["label"]
         (start_seed,) = self.step_seeds(1)
         start = self.start(images, start_seed)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(start)
-            start_logits = self.classifier(start, training=True)
-            start_losses = smoothed_cross_entropy(labels, start_logits)
-            with tape.stop_recording():
-                adversarial_images = self.step(images, start, tape.gradient(start_losses, start))
+
+        def objective() -> dict[str, tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(start)
+                start_logits = self.classifier(start, training=True)
+                start_losses = smoothed_cross_entropy(labels, start_logits)
+            gradients = tape.gradient(start_losses, start)
+            adversarial_images = tf.stop_gradient(self.step(images, start, gradients))
             logits = self.classifier(adversarial_images, training=True)
             cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
             consistency = tf.reduce_mean(tf.square(logits - start_logits))
-            loss = cross_entropy + self.consistency_weight() * consistency
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(
-            loss=loss,
-            consistency=consistency,
-            accuracy_on_adversarial=accuracy(labels, logits),
-        )
+            return {
+                "loss": cross_entropy + self.consistency_weight() * consistency,
+                "consistency": consistency,
+                "accuracy_on_adversarial": accuracy(labels, logits),
+            }
+
+        return self.track(**self.descend(objective))
 
     def start(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Uniform in the ball, clipped to the pixel range; float32 `[b, h, w, c]`."""

@@ -14,7 +14,7 @@ TRAINS_ON = "clean images: undefended"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """Of standard training: the classifier's optimizer alone."""
 
 
@@ -27,16 +27,18 @@ class Standard(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """One forward pass and the gradient by parameters and activations."""
-        return {"classifier": 3}
+        return {"classifier": 3 * self.descents}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """One descent step."""
         images, labels = data["image"], data["label"]
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(images, training=True)
             loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(loss=loss, accuracy=accuracy(labels, logits))
+            return {"loss": loss, "accuracy": accuracy(labels, logits)}
+
+        return self.track(**self.descend(objective))
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The images themselves."""

@@ -29,7 +29,7 @@ _START_DEVIATION = 0.001
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """train_trades_cifar10.py's: 10 steps of 0.007 at a radius of 0.031."""
 
     attack_iterations: int = shared.attack_iterations(10)
@@ -48,26 +48,27 @@ class TRADES(TrainingMethod):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """The clean answers, a gradient by the images each step, and the descent through both."""
-        return {"classifier": 1 + 2 * self.settings.attack_iterations + 2 * 3}
+        return {"classifier": 1 + 2 * self.settings.attack_iterations + 2 * 3 * self.descents}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Moves the answers away, then descends."""
         images, labels = data["image"], data["label"]
         (start_seed,) = self.step_seeds(1)
         adversarial_images = self.attack(images, start_seed)
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             clean_logits = self.classifier(images, training=True)
             logits = self.classifier(adversarial_images, training=True)
             cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, clean_logits))
             divergence = tf.reduce_mean(kl_divergence(clean_logits, logits))
-            loss = cross_entropy + self.settings.beta * divergence
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return self.track(
-            loss=loss,
-            divergence=divergence,
-            accuracy=accuracy(labels, clean_logits),
-            accuracy_on_adversarial=accuracy(labels, logits),
-        )
+            return {
+                "loss": cross_entropy + self.settings.beta * divergence,
+                "divergence": divergence,
+                "accuracy": accuracy(labels, clean_logits),
+                "accuracy_on_adversarial": accuracy(labels, logits),
+            }
+
+        return self.track(**self.descend(objective))
 
     def attack(self, images: tf.Tensor, start_seed: tf.Tensor) -> tf.Tensor:
         """Projected sign ascent on the divergence from the clean answers, in inference mode.

@@ -44,6 +44,19 @@ class MethodSettings(settings.Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightPerturbationSettings(settings.Settings):
+    """Of methods whose classifier learns through `TrainingMethod.descend`."""
+
+    awp_gamma: float = setting(
+        0.0,
+        "Descend at kernels moved up the loss by this share of their norm (arXiv:2004.05884), such "
+        "as 0.005; 0 for none.",
+        lower=0,
+        ours=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratorSettings(MethodSettings):
     """The network of a learnt adversary and its optimizer."""
 

@@ -1,0 +1,91 @@
+"""Adversarial weight perturbation against `utils_awp.py`'s description, recomputed by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
+from tests.small_training import batch, build, dataset, fit, run
+
+GAMMA = 0.05
+
+
+def _gradients(method, data):
+    with tf.GradientTape() as tape:
+        logits = method.classifier(data["image"], training=True)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(data["label"], logits))
+    variables = method.classifier.trainable_variables
+    return [gradient.numpy() for gradient in tape.gradient(loss, variables)], float(loss)
+
+
+def _moved(values, gradients):
+    """The proxy's step of 0.01 up the loss, made as long as gamma times the kernel."""
+    moved = []
+    for value, gradient in zip(values, gradients, strict=True):
+        difference = 0.01 * gradient
+        length = np.linalg.norm(value.ravel()) / (np.linalg.norm(difference.ravel()) + 1e-20)
+        moved.append(value + GAMMA * length * difference if value.ndim > 1 else value)
+    return moved
+
+
+def _values(method):
+    return [variable.numpy() for variable in method.classifier.trainable_variables]
+
+
+def test_a_step_descends_at_the_moved_kernels_and_moves_them_back():
+    method, twin, data = build("standard", awp_gamma=GAMMA), build("standard"), batch()
+    before = _values(twin)
+    gradients, clean_loss = _gradients(twin, data)
+    moved = _moved(before, gradients)
+    for variable, value in zip(twin.classifier.trainable_variables, moved, strict=True):
+        variable.assign(value)
+    gradients, loss = _gradients(twin, data)
+    assert loss > clean_loss + 0.1
+    assert run(method, dataset(1), 1)["loss"] == pytest.approx(loss, rel=1e-3)
+    settings = method.settings
+    for found, value, at, gradient in zip(_values(method), before, moved, gradients, strict=True):
+        step = -settings.classifier_learning_rate * (gradient + settings.weight_decay * at)
+        assert np.linalg.norm(found - (value + step)) < 0.01 * np.linalg.norm(step) + 1e-6
+
+
+def test_it_is_the_same_in_a_graph_and_off_by_default():
+    eager = run(build("standard", awp_gamma=GAMMA), dataset(2), 2)
+    assert fit(build("standard", awp_gamma=GAMMA), dataset(2), 2)["loss"] == pytest.approx(
+        eager["loss"], rel=1e-4
+    )
+    assert build("standard").settings.awp_gamma == 0
+
+
+def test_kernels_without_a_gradient_stay():
+    method = build("standard")
+    before = _values(method)
+    zeros = [tf.zeros_like(value) for value in before]
+    with perturbed_weights(method.classifier, zeros, GAMMA):
+        for value, found in zip(before, _values(method), strict=True):
+            np.testing.assert_array_equal(found, value)
+
+
+def test_replicas_move_their_copies_alike_by_the_whole_batch(mirrored_strategy):
+    with mirrored_strategy.scope():
+        two = build("standard", awp_gamma=GAMMA)
+    halves = dataset(1).map(lambda data: {k: tf.concat([v, v], 0) for k, v in data.items()})
+    fit(two, halves, 1)
+    one = build("standard", awp_gamma=GAMMA)
+    before = _values(one)
+    run(one, dataset(1), 1)
+    for found, expected, start in zip(_values(two), _values(one), before, strict=True):
+        step = np.linalg.norm(expected - start)
+        assert np.linalg.norm(found - expected) < 0.01 * step + 1e-6
+    for variable in two.classifier.trainable_variables:
+        np.testing.assert_array_equal(*(copy.numpy() for copy in variable.value.values))
+
+
+@pytest.mark.parametrize(
+    "name", ["feature_scatter", "n_fgsm", "pgd_at", "single_step_consistency", "standard", "trades"]
+)
+def test_every_method_that_takes_it_trains_on_moved_weights_and_costs_more(name):
+    fewer = {"attack_iterations": 1} if name in ("pgd_at", "trades") else {}
+    plain, moved = build(name, **fewer), build(name, awp_gamma=GAMMA, **fewer)
+    assert run(moved, dataset(1), 1)["loss"] > run(plain, dataset(1), 1)["loss"]
+    cost, more = (m.forward_equivalents["classifier"] for m in (plain, moved))
+    assert more > cost
