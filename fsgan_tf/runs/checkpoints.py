@@ -242,7 +242,10 @@ def _variables(method: HasVariables) -> dict[str, Any]:
     for network, model in method.networks.items():
         variables |= network_variables(network, model)
     if method.average is not None:
-        variables |= network_variables(AVERAGE, method.average.network)
+        # By the classifier's paths: those of a copy may begin with the model's own name.
+        paths = stable_paths(method.networks[CLASSIFIER])
+        averages = method.average.network.variables
+        variables |= {f"{AVERAGE}/{path}": v for path, v in zip(paths, averages, strict=True)}
         variables[f"{AVERAGE}/updates"] = method.average.updates
     for network, optimizer in method.optimizers_by_network.items():
         for index, variable in enumerate(optimizer.variables):

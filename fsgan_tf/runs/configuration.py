@@ -159,10 +159,14 @@ def _recommended(given: Mapping[str, str]) -> dict[str, str]:
 
 def _from_anywhere(name: str, text: str) -> str:
     """A path to images as an absolute one, since evaluations of the run read them too."""
-    is_path = name in ("data_dir", "class_names") or (
-        name == "dataset"
-        and Path(text).expanduser().is_dir()
-        and registry.source_of(text) is FolderSource
+    is_path = (
+        name in ("data_dir", "class_names")
+        or (name == "architecture" and text.endswith(".keras"))
+        or (
+            name == "dataset"
+            and Path(text).expanduser().is_dir()
+            and registry.source_of(text) is FolderSource
+        )
     )
     return os.path.abspath(os.path.expanduser(text)) if is_path else text
 

@@ -18,6 +18,7 @@ class RunDirectory:
     Attributes:
       path: the folder.
       flags_file: every flag of the training, itself a flagfile.
+      architecture_file: a copy of the Keras file that `--architecture` named.
       metrics: `metrics.jsonl`, an object an epoch.
       checkpoints: the folder of the newest checkpoints.
       tensorboard: folder of event files.
@@ -29,6 +30,7 @@ class RunDirectory:
         """Names the directory; `prepare` makes it."""
         self.path = Path(path)
         self.flags_file = self.path / "flags.txt"
+        self.architecture_file = self.path / "architecture.keras"
         self.metrics = Metrics(self.path / "metrics.jsonl")
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.tensorboard = self.path / "tensorboard"
@@ -53,6 +55,15 @@ class RunDirectory:
         if self.flags_file.exists():
             self.refuse_other_flags(configuration)
         write_atomically(self.flags_file, configuration.to_flags().encode())
+        own = self.architecture(configuration)
+        if own.endswith(".keras") and own != str(self.architecture_file):
+            write_atomically(self.architecture_file, Path(own).read_bytes())
+
+    def architecture(self, configuration: TrainingConfiguration) -> str:
+        """The name of the network to build: the run's copy, where it is a user's file."""
+        name = configuration.training.architecture
+        is_copied = name.endswith(".keras") and self.architecture_file.is_file()
+        return str(self.architecture_file) if is_copied else name
 
     def read_configuration(self) -> TrainingConfiguration:
         """The recorded settings.

@@ -53,7 +53,7 @@ def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
     if progress is None or (progress.epoch, progress.step_in_epoch) == (0, 0):
         raise UserError(f"{run.path} has no checkpoint of a step yet; train it first")
     model = classifiers.build(
-        configuration.training.architecture,
+        run.architecture(configuration),
         configuration.classifier,
         num_classes=len(progress.class_names),
         image_shape=progress.image_shape,

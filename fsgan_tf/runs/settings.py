@@ -19,7 +19,11 @@ class TrainingSettings(settings.Settings):
     dry_run: bool = setting(False, "Print the resolved configuration and its cost, then stop.")
     method: str = setting("fs_gan", "Training method.", choices=methods.names)
     architecture: str = setting(
-        "wide_resnet", "The classifier's network.", choices=classifiers.names
+        "wide_resnet",
+        f"The classifier's network: {', '.join(classifiers.names())}; FILE.keras, which starts "
+        "from the weights it holds; or module:function, called with num_classes, image_shape and "
+        "dtype.",
+        check=classifiers.fault,
     )
     init_from: str | None = setting(
         None,

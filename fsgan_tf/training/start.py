@@ -59,12 +59,13 @@ def _short_average(training: Training) -> list[str]:
     """Says that an average reaches back to the first steps, where the training is that short."""
     decay = training.configuration.method.ema_decay
     steps = training.settings.epochs * training.steps_per_epoch
-    if not decay or steps * (1 - decay) > 5:
+    fitting = max(0.5, round(1 - 10 / steps, 4))
+    if steps * (1 - decay) > 5 or decay <= fitting:
         return []
     return [
         f"--ema_decay={decay} averages over about {1 / (1 - decay):.0f} steps, and this training "
         f"has {steps}: the average stays near the initial weights; a smaller decay fits, such as "
-        f"{max(0.5, round(1 - 10 / steps, 4)):g}"
+        f"{fitting:g}"
     ]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,7 +103,7 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
 
 def test_other_commands_take_the_run(run, tmp_path, capsys):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
-    arguments.append(f"--output_dir={tmp_path / 'results'}")
+    arguments.append(f"--export_dir={tmp_path / 'results'}")
     assert call(evaluate, *arguments) == 0
     assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
     arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
@@ -128,7 +129,7 @@ def read_splits(monkeypatch) -> list[str]:
 
 def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path, read_splits):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
-    arguments.append(f"--output_dir={tmp_path}")
+    arguments.append(f"--export_dir={tmp_path}")
     assert call(evaluate, *arguments) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)
@@ -525,3 +526,57 @@ def test_a_schedule_by_step_goes_on_within_an_epoch_as_if_never_stopped(tmp_path
     assert ours == theirs
     rates = [row["learning_rate_classifier"] for row in whole.metrics.read()]
     assert rates == pytest.approx([0.1 * 3 / 4, 0.1 / 4])
+
+
+def _own_network() -> keras.Model:
+    """For the digits."""
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(4, 3, strides=4),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def test_a_file_of_ones_own_trains_goes_on_without_the_file_and_is_evaluated_and_starts_others(
+    tmp_path, capsys
+):
+    file, run = tmp_path / "own.keras", RunDirectory(tmp_path / "run")
+    network = _own_network()
+    network.save(file)
+    flags = [*TINY, "--method=standard", f"--architecture={file}", "--ema_decay=0.5"]
+    assert _train(*flags, "--epochs=1", f"--run_dir={run.path}", "--eval_examples=0") == 0
+    with np.load(run.checkpoints.folder / "epoch_0000_step_000000.npz") as initial:
+        np.testing.assert_array_equal(initial["classifier/dense/kernel"], network.layers[-1].kernel)
+    file.unlink()
+    assert _train(*flags, "--epochs=2", f"--run_dir={run.path}") == 0
+    assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
+    results = json.loads((run.evaluation / "results.json").read_text())
+    assert results["classifier_sha256"] == restore_classifier(run.path).weights_sha256
+    assert call(export, f"--run_dir={run.path}", f"--export_dir={tmp_path / 'exported'}") == 0
+    again = [f"--architecture={run.architecture_file}", f"--init_from={run.path}"]
+    again += ["--epochs=1", "--eval_examples=0", f"--run_dir={tmp_path / 'again'}"]
+    assert _train(*TINY, "--method=standard", *again) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("last", [{"activation": "softmax"}, {"units": 7}])
+def test_a_file_that_cannot_be_trained_is_refused_in_one_line(tmp_path, capsys, last):
+    file = tmp_path / "own.keras"
+    network = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(**{"units": 10, **last}),
+        ]
+    )
+    network.save(file)
+    assert _train(*TINY, f"--architecture={file}", f"--run_dir={tmp_path / 'run'}") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--architecture={file}" in line
+    assert not (tmp_path / "run").exists()

@@ -2,7 +2,8 @@
 
 An architecture's file holds its `Settings` and `build(settings, num_classes=, image_shape=,
 dtype=)`. With FOLDER in PYTHONPATH, FOLDER/fsgan_tf/networks/classifiers/mine.py is
-`--architecture=mine`.
+`--architecture=mine`. Other names are a user's own: `FILE.keras` or `module:function`, which
+`fsgan_tf.networks.own` builds.
 """
 
 from __future__ import annotations
@@ -24,9 +25,23 @@ def names() -> list[str]:
     return list(settings.files_of(__name__))
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is of a user's file or function."""
+    return name.endswith(".keras") or ":" in name
+
+
+def fault(name: str) -> str | None:
+    """What is wrong with a name, after "it"; None if nothing is."""
+    if name in names() or is_own(name):
+        return None
+    return f"must be one of {', '.join(names())}, or a FILE.keras, or module:function"
+
+
 @functools.cache
 def declared(name: str) -> settings.Declaration:
     """What the architecture's file declares: its settings, summary and constants."""
+    if is_own(name):
+        return settings.Declaration(settings.Settings, "A network of one's own.", {}, {})
     return settings.declared_in(settings.files_of(__name__)[name])
 
 
@@ -41,7 +56,7 @@ def build(
     """Builds a classifier.
 
     Args:
-      name: of the architecture, one of `names()`.
+      name: of the architecture, one of `names()` or a user's own.
       architecture_settings: of that architecture.
       num_classes: K.
       image_shape: `(h, w, c)`.
@@ -52,6 +67,9 @@ def build(
     """
     # For files that import Keras themselves.
     importlib.import_module("fsgan_tf.networks.keras_settings")
+    if is_own(name):
+        own = importlib.import_module("fsgan_tf.networks.own")
+        return own.build(name, num_classes=num_classes, image_shape=image_shape, dtype=dtype)
     module = importlib.import_module(f"{__name__}.{name}")
     return module.build(
         architecture_settings, num_classes=num_classes, image_shape=image_shape, dtype=dtype
