@@ -98,6 +98,6 @@ class RunDirectory:
         ]
         if differences:
             raise UserError(
-                f"{self.path} holds a run of other flags: {'; '.join(differences)}; give the same "
-                "flags to resume it, or another --run_dir"
+                f"{self.path} holds a run of other flags: {'; '.join(differences)}; give --run_dir "
+                "alone or the same flags to resume it, or another --run_dir"
             )

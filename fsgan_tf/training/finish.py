@@ -26,7 +26,8 @@ def finish(training: Training) -> None:
     """Exports the classifier in float32 and attacks it on the test set, once."""
     _export_and_attack(training)
     row = _kept_row(training.run.metrics.read())
-    if row and (told := not_robust.warning(training.method, training.configuration, row)):
+    held_out = len(training.dataset.validation)
+    if row and (told := not_robust.warning(training.method, training.configuration, row, held_out)):
         print(f"warning: {told}", file=sys.stderr, flush=True)
 
 

@@ -12,7 +12,10 @@ _NEAR_ZERO = 0.1
 
 
 def warning(
-    method: TrainingMethod, configuration: TrainingConfiguration, row: dict[str, Any]
+    method: TrainingMethod | type[TrainingMethod],
+    configuration: TrainingConfiguration,
+    row: dict[str, Any],
+    held_out: int,
 ) -> str | None:
     """What to say about the last epoch's figures.
 
@@ -20,6 +23,7 @@ def warning(
       method: what was trained, or its class.
       configuration: its settings.
       row: of metrics.jsonl; without held-out images it holds no accuracy, and nothing is told.
+      held_out: number of images that it was watched by.
 
     Returns:
       One line with the likely cause and the flag to change; None where robustness came, or was not
@@ -36,6 +40,6 @@ def warning(
         f"{settings.epsilon:.4g}, or --method=pgd_at"
     )
     return (
-        f"the classifier is not robust: of the held-out images it classifies {clean:.1%}, and "
-        f"{robust:.1%} under attack (PGD-10, epsilon {settings.epsilon:.4g}); try {advice}"
+        f"the classifier is not robust: of {held_out} held-out images it classifies {clean:.1%}, "
+        f"and {robust:.1%} under attack (PGD-10, epsilon {settings.epsilon:.4g}); try {advice}"
     )

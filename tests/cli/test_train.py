@@ -99,6 +99,10 @@ def test_finished_runs_do_nothing_again(run, capsys):
 def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
     assert _train(*TINY, "--epochs=2", f"--run_dir={run.path}") == 2
     assert "--generator_width was 4 and is now 16" in capsys.readouterr().err
+    assert _train("--batch_size=2000", f"--run_dir={run.path}") == 2
+    told = capsys.readouterr().err
+    assert "--batch_size was 16 and is now 2000" in told
+    assert "give --run_dir alone or the same flags" in told
 
 
 def test_other_commands_take_the_run(run, tmp_path, capsys):

@@ -13,13 +13,13 @@ def told(*flags: str, clean: float = 0.6, robust: float = 0.0) -> str | None:
     configured = training_flags.parse(flags)
     method = CLASSES[configured.training.method]
     return not_robust.warning(
-        method, configured, {"clean_accuracy": clean, "robust_accuracy": robust}
+        method, configured, {"clean_accuracy": clean, "robust_accuracy": robust}, 30
     )
 
 
 def test_the_figures_the_cause_and_the_flag_are_named():
     line = told("--ot_on=logits")
-    assert "60.0%" in line
+    assert "of 30 held-out images it classifies 60.0%" in line
     assert "0.0%" in line
     assert "--ot_on=probabilities" in line
     assert "--epochs" in told("--method=pgd_at")
@@ -36,4 +36,4 @@ def test_nothing_is_said_where_robustness_came_or_was_not_trained_for(flags, rob
 
 def test_nothing_is_said_where_nothing_was_held_out():
     configured = training_flags.parse([])
-    assert not_robust.warning(fs_gan.FSGAN, configured, {"loss": 1.0}) is None
+    assert not_robust.warning(fs_gan.FSGAN, configured, {"loss": 1.0}, 0) is None
