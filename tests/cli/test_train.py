@@ -217,7 +217,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "36,479,194 trainable parameters" in printed
     assert "steps an epoch: 1204" in printed  # (73257 - 1000) // 60
-    assert "--epsilon=0.0313725" in printed
+    assert "--epsilon=8/255" in printed
     assert "an NVIDIA H100, mixed_bfloat16 (steps alone): 50 min" in printed
     assert "never drops" not in printed
     assert not (tmp_path / "run").exists()
