@@ -1,13 +1,15 @@
 """Pre-activation ResNet-18 for small images (He et al. 2016, arXiv:1603.05027).
 
-Source: kuangliu/pytorch-cifar, `models/preact_resnet.py`: a 3x3 stem of 64 channels, four groups of
-two blocks of 64, 128, 256 and 512 channels; where a block changes the shape, the shortcut is a 1x1
-convolution of the activated input; the last sum is pooled as it is. Some codes of robust training
-(locuslab/robust_overfitting) add a normalisation and a ReLU before the pooling: 1,024 parameters.
+Source: kuangliu/pytorch-cifar at 49b7aa9, `models/preact_resnet.py`: a 3x3 stem of 64 channels,
+four groups of two blocks of 64, 128, 256 and 512 channels; where a block changes the shape, the
+shortcut is a 1x1 convolution of the activated input; the last sum is pooled as it is. Some codes of
+robust training (csdongxian/AWP) add a normalisation and a ReLU before the pooling: 1,024
+parameters.
 
 Deviations: normalisation (x - 0.5) / 0.5 is inside the network, so that epsilon is in pixel units;
-global average pooling instead of 4x4 pooling (the same at 32x32). Convolutions start from
-PyTorch's default, U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n, as in pytorch-cifar.
+global average pooling instead of 4x4 pooling (the same at 32x32). Convolutions start from PyTorch's
+default, U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n, as in pytorch-cifar; the last layer's bias starts
+at 0.
 """
 
 from collections.abc import Callable
