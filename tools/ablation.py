@@ -1,7 +1,8 @@
 """Ablation of FS-GAN's open points on CIFAR-10, judged on the validation slice alone.
 
 Each variant differs in what its name says from `fs_gan`, the setting of configs/cifar10.flags at a
-scale for two cores. `frozen_sign` is the control: the gradient's sign in the generator's place.
+scale for two cores. `frozen_sign` is the control, the gradient's sign in the generator's place, and
+is in every comparison, whichever variants are named.
 `letter` is the paper's listing; those named after Feature-Scatter are that method.
 
     python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=fs_gan,frozen_sign,...]
@@ -10,6 +11,7 @@ Trains each variant with each seed (a finished one is not trained again), attack
 with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/ablation.md.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,17 +22,10 @@ from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 
 _SCALE = (
-    "--flagfile=configs/cifar10.flags",
-    "--classifier_depth=10",
-    "--classifier_width=2",
-    "--generator_width=16",
-    "--batch_size=64",
-    "--train_examples=8000",
-    "--epochs=6",
-    "--lr_decay_epochs=4,5",
-    "--validation_examples=2000",
-    "--eval_examples=0",
+    "--classifier_depth=10 --classifier_width=2 --generator_width=16 --batch_size=64 "
+    "--train_examples=8000 --epochs=6 --lr_decay_epochs=4,5 --validation_examples=2000"
 )
+_CONTROL = "frozen_sign"
 _ADAM = ("--generator_optimizer=adam", "--generator_learning_rate=1e-3")
 _VARIANTS: dict[str, tuple[str, ...]] = {
     "fs_gan": (),
@@ -115,21 +110,22 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     unknown = [name for name in flag_values.variants if name not in _VARIANTS]
     if unknown:
         raise UserError(f"unknown variants {unknown}; there are {', '.join(_VARIANTS)}")
-    rows = []
-    for seed in flag_values.seeds:
-        for variant in flag_values.variants:
-            rows.append(_row(Path(flag_values.runs), variant, seed, flag_values.data_dir))
+    variants = list(dict.fromkeys([_CONTROL, *flag_values.variants]))
+    rows = [_row(variant, seed, flag_values) for seed in flag_values.seeds for variant in variants]
     print(experiments.table(_COLUMNS, rows))
 
 
-def _row(runs: Path, variant: str, seed: str, data_dir: str | None) -> list[str]:
+def _row(variant: str, seed: str, flag_values: flags.FlagValues) -> list[str]:
     """Trains and attacks what is not there yet."""
     from fsgan_tf.runs.directory import RunDirectory
 
+    runs = Path(flag_values.runs)
     run_dir = runs / f"{variant}_seed{seed}"
-    data = [f"--data_dir={data_dir}"] if data_dir else []
+    data = [f"--data_dir={flag_values.data_dir}"] if flag_values.data_dir else []
+    scale = [f"--flagfile={experiments.configuration('cifar10', 'fs_gan')}"]
+    scale += [*shlex.split(flag_values.scale), "--eval_examples=0"]
     settings = [flag.format(runs=runs, seed=seed) for flag in _VARIANTS[variant]]
-    experiments.train(run_dir, [*_SCALE, *settings, f"--seed={seed}", *data])
+    experiments.train(run_dir, [*scale, *settings, f"--seed={seed}", *data])
     results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
     accuracies = experiments.accuracies(results)
     last = RunDirectory(run_dir).metrics.read()[-1]
@@ -159,6 +155,7 @@ def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
     flags.DEFINE_string("runs", "runs/ablation", "Folder for the runs.", flag_values=values)
+    flags.DEFINE_string("scale", _SCALE, "Training flags of every variant.", flag_values=values)
     flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
     flags.DEFINE_list(
         "variants", list(_VARIANTS), "Variants to train, in order.", flag_values=values

@@ -1,12 +1,16 @@
-"""Figures 3 and 4 of the FS-GAN paper, drawn from trained runs on one batch of held-out images.
+"""Figures 3 and 4 of the FS-GAN paper, drawn from trained runs.
 
-    python tools/figures.py --run_dir=runs/cifar10_fs_gan [--standard_run_dir=runs/cifar10_standard]
+    python tools/figures.py --run_dir=runs/cifar10_fs_gan [--frozen_run_dir=runs/cifar10_frozen]
 
 Figure 3: t-SNE of the logits that the run's classifier gives to the adversarial images of several
-passes over the same batch, by FS-GAN's generator and by Feature-Scatter's sign step, in one
-embedding. Figure 4: accuracy, clean and on the images of both adversaries, of a classifier of
-`--method=standard`; it is drawn where `--standard_run_dir` names one. `figures.json` has the
-numbers behind both pictures.
+passes over one batch, by FS-GAN's generator and by Feature-Scatter's sign step, in one embedding.
+Figure 4: accuracy, clean and on the images of both adversaries, of a classifier that is not robust,
+with 95% intervals. It is drawn where `--frozen_run_dir` names a run whose generator was trained
+against such a classifier, which stayed as it was:
+
+    python -m fsgan_tf.train --method=fs_gan --freeze_classifier --init_from=STANDARD_RUN ...
+
+`figures.json` has the numbers behind both pictures.
 
 Source: the captions of both figures and section IV-B of the paper. What they leave open, and how it
 is read here:
@@ -15,9 +19,11 @@ is read here:
    Feature-Scatter its start noise. What z alone changes has a panel of its own.
 2. Figure 3 is coloured by pass, and all panels share one embedding, so that they compare.
 3. Figure 4 is over passes: the accuracy of each, and the share of images right in all so far.
-4. Both adversaries follow the gradient of the classifier they attack; the generator keeps the
-   weights it was trained with. Everything is computed in float32, networks in inference mode.
-5. Images are the first of the validation slice, never of the test set.
+4. Both adversaries follow the gradient of the classifier they attack, as in training: FS-GAN's
+   robust classifier normalises by the batch then, a frozen one by its moving averages. What is
+   drawn are logits in inference mode. Everything is computed in float32.
+5. Images are the first of the validation slice unless `--split` names others; Figure 4 takes
+   `--num_examples` in whole batches.
 """
 
 from __future__ import annotations
@@ -41,7 +47,7 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-    from fsgan_tf.data.loading import ImageDataset, Split
+    from fsgan_tf.data.loading import Split
     from fsgan_tf.methods.base import TrainingMethod
     from fsgan_tf.runs.restored import RestoredClassifier
     from fsgan_tf.threat_model import ThreatModel
@@ -72,99 +78,164 @@ class _Passes:
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Attacks, draws and writes; prints the numbers and the paths."""
     del words
-    run_dir, standard_run_dir = flag_values.run_dir, flag_values.standard_run_dir
+    run_dir, frozen_run_dir = flag_values.run_dir, flag_values.frozen_run_dir
     if run_dir is None:
         raise UserError("--run_dir is missing: name the folder of a run of --method=fs_gan")
     quiet.start_tensorflow()
     from fsgan_tf.files import make_folder
 
-    robust = _restore(run_dir, "fs_gan")
-    standard = _restore(standard_run_dir, "standard") if standard_run_dir else None
-    dataset = _load(robust.settings, flag_values.data_dir)
-    _require_fit(run_dir, robust, dataset)
-    if standard:
-        _require_fit(standard_run_dir, standard, dataset)
-    size = flag_values.batch_size or robust.settings.training.batch_size
-    batch = _batch(dataset.validation, size)
+    run = _restore(run_dir)
+    frozen = _restore(frozen_run_dir, frozen=True) if frozen_run_dir else None
+    images = _load(run, run_dir, flag_values)
+    size = flag_values.batch_size or run.settings.training.batch_size
+    (batch,) = _batches(images, size, size)
+    # Before the output folder is made, so that a wrong flag leaves nothing behind.
+    many = []
+    if frozen:
+        many = _batches(
+            _load(frozen, frozen_run_dir, flag_values),
+            flag_values.batch_size or frozen.settings.training.batch_size,
+            flag_values.num_examples,
+        )
     output_dir = Path(flag_values.output_dir or Path(run_dir) / "figures")
     make_folder(output_dir, "output_dir")
 
     passes, seed = flag_values.passes, flag_values.seed
-    print(f"{passes} passes over {len(batch)} validation images of {dataset.name}", flush=True)
-    generator_weights = _generator_weights(run_dir, robust)
+    print(f"{passes} passes over {len(batch)} images of {images.name}", flush=True)
     numbers: dict[str, Any] = {
-        "dataset": dataset.name,
-        "split": "validation",
+        "dataset": run.settings.data.dataset,
+        "split": images.name,
         "num_examples": len(batch),
         "passes": passes,
         "seed": seed,
-        "epsilon": robust.settings.training.epsilon,
+        "epsilon": run.settings.training.epsilon,
     }
-
-    def attack(classifier: keras.Model) -> tuple[np.ndarray, dict[str, _Passes]]:
-        adversaries = _adversaries(classifier, robust.settings, generator_weights, seed)
-        return _logits(classifier, batch), {
-            name: _attack(method, batch, passes, seed) for name, method in adversaries.items()
-        }
-
-    clean_logits, attacked = attack(robust.model)
+    adversaries = _adversaries(run_dir, run, seed)
+    attacked = {
+        name: _attack(method, [batch], passes, seed) for name, method in adversaries.items()
+    }
+    clean_logits = _logits(run.model, [batch])
     diversity = {name: _diversity(clean_logits, one) for name, one in attacked.items()}
     numbers["figure_3"] = {"run_dir": run_dir, **diversity}
     _write(output_dir / "figure_3.png", _png(_figure_3(clean_logits, attacked, diversity, seed)))
-    if standard:
-        clean_logits, attacked = attack(standard.model)
-        numbers["figure_4"] = {
-            "run_dir": standard_run_dir,
-            "clean_accuracy": float(_correct(clean_logits, batch.labels).mean()),
-            **{name: _accuracies(attacked[name], batch.labels) for name in _LINES},
-        }
-        _write(output_dir / "figure_4.png", _png(_figure_4(numbers["figure_4"], len(batch))))
+    if frozen:
+        numbers["figure_4"] = _accuracies_over_passes(frozen_run_dir, frozen, many, passes, seed)
+        _write(output_dir / "figure_4.png", _png(_figure_4(numbers["figure_4"])))
     else:
-        print("no Figure 4: it needs --standard_run_dir, a run of --method=standard")
+        print(
+            "no Figure 4: it needs --frozen_run_dir, a run of --method=fs_gan "
+            "--freeze_classifier --init_from=RUN with a RUN of --method=standard"
+        )
     _write(output_dir / "figures.json", (json.dumps(numbers, indent=1) + "\n").encode())
     print(_report(numbers))
 
 
-def _restore(run_dir: str, method: str) -> RestoredClassifier:
-    """The classifier of a run, known to be of this method."""
+def _accuracies_over_passes(
+    run_dir: str, frozen: RestoredClassifier, batches: list[Split], passes: int, seed: int
+) -> dict[str, Any]:
+    """What Figure 4 shows."""
+    adversaries = _adversaries(run_dir, frozen, seed)
+    labels = np.concatenate([batch.labels for batch in batches])
+    clean = _correct(_logits(frozen.model, batches), labels)
+    return {
+        "run_dir": run_dir,
+        "classifier": frozen.settings.training.init_from,
+        "num_examples": len(labels),
+        "clean_accuracy": float(clean.mean()),
+        **{
+            name: _accuracies(_attack(adversaries[name], batches, passes, seed), labels)
+            for name in _LINES
+        },
+    }
+
+
+def _restore(run_dir: str, *, frozen: bool = False) -> RestoredClassifier:
+    """The classifier of a run, known to be of FS-GAN, with a frozen classifier if it shall be."""
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(run_dir)
-    if restored.settings.training.method != method:
+    if restored.settings.training.method != "fs_gan":
         raise UserError(
             f"{run_dir} is a run of --method={restored.settings.training.method}; a run of "
-            f"--method={method} is needed here"
+            "--method=fs_gan is needed here"
+        )
+    if frozen and not restored.settings.method.freeze_classifier:
+        raise UserError(
+            f"the classifier of {run_dir} learnt to withstand its generator; --frozen_run_dir "
+            "needs a run of --freeze_classifier --init_from=RUN, with a RUN of --method=standard"
         )
     return restored
 
 
-def _load(configuration: TrainingConfiguration, data_dir: str | None) -> ImageDataset:
+def _load(restored: RestoredClassifier, run_dir: str, flag_values: flags.FlagValues) -> Split:
+    """The images of `--split`, known to be such as the run was trained on."""
     from fsgan_tf.data import loading
 
-    options = configuration.data_options()
-    if data_dir:
-        options["data_dir"] = data_dir
-    data = configuration.data
-    return loading.load(data.dataset, validation_examples=data.validation_examples, **options)
-
-
-def _require_fit(run_dir: str, restored: RestoredClassifier, dataset: ImageDataset) -> None:
+    data, options = restored.settings.data, restored.settings.data_options()
+    if flag_values.data_dir:
+        options["data_dir"] = flag_values.data_dir
+    split, class_names = loading.load_split(
+        data.dataset,
+        flag_values.split,
+        trained_on=True,
+        validation_examples=data.validation_examples,
+        **options,
+    )
     image_shape = restored.progress.image_shape
-    if (restored.class_names, image_shape) != (dataset.class_names, dataset.image_shape):
+    if (restored.class_names, image_shape) != (class_names, split.image_shape):
         raise UserError(
             f"{run_dir} was trained on images {image_shape} of the classes "
-            f"{', '.join(restored.class_names)}; {dataset.name} has {dataset.image_shape} and "
-            f"{', '.join(dataset.class_names)}"
+            f"{', '.join(restored.class_names)}; {data.dataset} has {split.image_shape} and "
+            f"{', '.join(class_names)}"
         )
+    return split
 
 
-def _batch(validation: Split, batch_size: int) -> Split:
-    if batch_size > len(validation):
+def _batches(images: Split, batch_size: int, num_examples: int) -> list[Split]:
+    """The first images in whole batches, at least `num_examples` if there are so many."""
+    if batch_size > len(images):
         raise UserError(
-            f"a batch of {batch_size} is larger than the validation slice of {len(validation)} "
-            f"images; give --batch_size={len(validation)} or less"
+            f"a batch of {batch_size} is larger than the {len(images)} images of {images.name}; "
+            f"give --batch_size={len(images)} or less, or another --split"
         )
-    return validation.first(batch_size)
+    count = min(-(-num_examples // batch_size), len(images) // batch_size)
+    if count * batch_size < num_examples:
+        print(
+            f"note: {images.name} has {count * batch_size} images in whole batches, fewer than "
+            f"--num_examples={num_examples}",
+            file=sys.stderr,
+        )
+    return [images.part(i * batch_size, (i + 1) * batch_size) for i in range(count)]
+
+
+def _adversaries(
+    run_dir: str, restored: RestoredClassifier, seed: int
+) -> dict[str, TrainingMethod]:
+    """Both methods' adversaries against the run's classifier; FS-GAN's also with its start held."""
+    from fsgan_tf import methods
+    from fsgan_tf.threat_model import ThreatModel
+
+    values = restored.settings
+    generator_weights = _generator_weights(run_dir, restored)
+
+    def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
+        of_name = TrainingConfiguration.from_texts({**values.texts(), "method": name})
+        method = methods.get(name)(
+            restored.model,
+            threat_model=threat_model,
+            seed=seed,
+            **dataclasses.asdict(of_name.method),
+        )
+        if name == "fs_gan":
+            method.networks["generator"].set_weights(generator_weights)
+        return method
+
+    threat_model = ThreatModel(values.training.epsilon)
+    return {
+        "fs_gan": build("fs_gan", threat_model),
+        "fs_gan_z_alone": build("fs_gan", _held_start(values.training.epsilon, seed)),
+        "feature_scatter": build("feature_scatter", threat_model),
+    }
 
 
 def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
@@ -180,36 +251,6 @@ def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.nd
     method = build_method(values, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
-
-
-def _adversaries(
-    classifier: keras.Model,
-    values: TrainingConfiguration,
-    generator_weights: list[np.ndarray],
-    seed: int,
-) -> dict[str, TrainingMethod]:
-    """Both methods' adversaries against this classifier; FS-GAN's also with its start held."""
-    from fsgan_tf import methods
-    from fsgan_tf.threat_model import ThreatModel
-
-    def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
-        of_name = TrainingConfiguration.from_texts({**values.texts(), "method": name})
-        method = methods.get(name)(
-            classifier,
-            threat_model=threat_model,
-            seed=seed,
-            **dataclasses.asdict(of_name.method),
-        )
-        if name == "fs_gan":
-            method.networks["generator"].set_weights(generator_weights)
-        return method
-
-    threat_model = ThreatModel(values.training.epsilon)
-    return {
-        "fs_gan": build("fs_gan", threat_model),
-        "fs_gan_z_alone": build("fs_gan", _held_start(values.training.epsilon, seed)),
-        "feature_scatter": build("feature_scatter", threat_model),
-    }
 
 
 def _held_start(epsilon: float, seed: int) -> ThreatModel:
@@ -228,21 +269,28 @@ def _held_start(epsilon: float, seed: int) -> ThreatModel:
     return HeldStart(epsilon)
 
 
-def _attack(method: TrainingMethod, batch: Split, passes: int, seed: int) -> _Passes:
+def _attack(method: TrainingMethod, batches: list[Split], passes: int, seed: int) -> _Passes:
+    """Several passes; each batch of a pass has seeds of its own."""
     import tensorflow as tf
 
-    images, labels = _pixels(batch), tf.constant(batch.labels)
-    adversarial = [
-        method.perturb(images, labels, tf.constant([seed, index])) for index in range(passes)
-    ]
-    return _Passes(
-        perturbations=np.stack([(one - images).numpy() for one in adversarial]),
-        logits=np.stack([method.classifier(one, training=False).numpy() for one in adversarial]),
-    )
+    perturb = tf.function(method.perturb)
+    perturbations, logits = [], []
+    for index in range(passes):
+        for number, batch in enumerate(batches):
+            images, labels = _pixels(batch), tf.constant(batch.labels)
+            adversarial = perturb(images, labels, tf.constant([seed + number, index]))
+            perturbations.append((adversarial - images).numpy())
+            logits.append(method.classifier(adversarial, training=False).numpy())
+    return _Passes(_by_pass(perturbations, passes), _by_pass(logits, passes))
 
 
-def _logits(classifier: keras.Model, batch: Split) -> np.ndarray:
-    return classifier(_pixels(batch), training=False).numpy()
+def _by_pass(of_batches: list[np.ndarray], passes: int) -> np.ndarray:
+    """`[passes, n, ...]` of every pass's batches, in order."""
+    return np.concatenate(of_batches).reshape(passes, -1, *of_batches[0].shape[1:])
+
+
+def _logits(classifier: keras.Model, batches: list[Split]) -> np.ndarray:
+    return np.concatenate([classifier(_pixels(one), training=False).numpy() for one in batches])
 
 
 def _pixels(batch: Split) -> Any:
@@ -272,12 +320,22 @@ def _l2(values: np.ndarray) -> np.ndarray:
     return np.linalg.norm(values.reshape(*values.shape[:2], -1), axis=-1)
 
 
-def _accuracies(passes: _Passes, labels: np.ndarray) -> dict[str, list[float]]:
+def _accuracies(passes: _Passes, labels: np.ndarray) -> dict[str, Any]:
     correct = _correct(passes.logits, labels)
+    so_far = np.logical_and.accumulate(correct)
     return {
         "accuracy_of_pass": correct.mean(axis=1).tolist(),
-        "accuracy_in_all_passes_so_far": np.logical_and.accumulate(correct).mean(axis=1).tolist(),
+        "interval_of_pass": [_interval(one) for one in correct],
+        "accuracy_in_all_passes_so_far": so_far.mean(axis=1).tolist(),
+        "interval_in_all_passes_so_far": [_interval(one) for one in so_far],
     }
+
+
+def _interval(correct: np.ndarray) -> tuple[float, float]:
+    """95% interval of the share that is right."""
+    from fsgan_tf.evaluation.result import wilson_interval
+
+    return wilson_interval(int(correct.sum()), len(correct))
 
 
 def _correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -343,29 +401,29 @@ def _embed(
     return points[:num_examples], list(points[num_examples:].reshape(shape))
 
 
-def _figure_4(numbers: dict[str, Any], num_examples: int) -> Figure:
+def _figure_4(numbers: dict[str, Any]) -> Figure:
     """Accuracy over passes: of each alone, and in all so far."""
     from matplotlib.figure import Figure
 
-    panels = {
-        "accuracy_of_pass": "in this pass",
-        "accuracy_in_all_passes_so_far": "in this pass and all before it",
-    }
+    panels = {"of_pass": "in this pass", "in_all_passes_so_far": "in this pass and all before it"}
     figure = Figure(figsize=(11, 5), layout="constrained")
     all_axes = figure.subplots(1, 2, sharey=True)
     for axes, (key, title) in zip(all_axes, panels.items(), strict=True):
         axes.axhline(numbers["clean_accuracy"], color="black", linestyle="--", label="clean")
         for name, label in _LINES.items():
-            accuracies = numbers[name][key]
-            axes.plot(range(1, len(accuracies) + 1), accuracies, "o-", label=label)
+            accuracies = numbers[name][f"accuracy_{key}"]
+            bars = np.abs(np.transpose(numbers[name][f"interval_{key}"]) - accuracies)
+            passes = range(1, len(accuracies) + 1)
+            axes.errorbar(passes, accuracies, bars, fmt="o-", capsize=3, label=label)
         axes.set_title(f"right {title}", fontsize=_FONT_SIZE)
         axes.set_xlabel("pass", fontsize=_FONT_SIZE)
-        axes.set(ylim=(0, 1.05), xticks=range(1, len(accuracies) + 1))
+        axes.set(ylim=(0, 1.05), xticks=passes)
         axes.tick_params(labelsize=_FONT_SIZE - 2)
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("share of images", fontsize=_FONT_SIZE)
     figure.suptitle(
-        f"A standard classifier on {num_examples} images, under both adversaries",
+        f"A classifier without defence on {numbers['num_examples']} images, under both adversaries "
+        "(bars: 95% intervals)",
         fontsize=_FONT_SIZE + 2,
     )
     handles, labels = all_axes[0].get_legend_handles_labels()
@@ -410,9 +468,9 @@ def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("run_dir", None, "Run of --method=fs_gan.", flag_values=values)
     flags.DEFINE_string(
-        "standard_run_dir",
+        "frozen_run_dir",
         None,
-        "Run of --method=standard on the same data, for Figure 4.",
+        "Run of --method=fs_gan --freeze_classifier, for Figure 4.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -428,6 +486,10 @@ def _flags() -> flags.FlagValues:
         2,
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "split", "validation", "Images: validation, test, train.", flag_values=values
+    )
+    flags.DEFINE_integer("num_examples", 1000, "Images of Figure 4.", 2, flag_values=values)
     flags.DEFINE_integer(
         "passes",
         8,

@@ -198,6 +198,11 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
         "Unit of the perturbations whose diversity is measured: pixels, or epsilon.",
         choices=("epsilon", "pixel"),
     )
+    freeze_classifier: bool = setting(
+        False,
+        "The classifier stays that of --init_from, in inference mode, and the generator alone "
+        "learns (the paper's Figure 4, tools/figures.py).",
+    )
 
 
 class FSGAN(LearntAdversary):
@@ -218,6 +223,8 @@ class FSGAN(LearntAdversary):
     @classmethod
     def when_not_robust(cls, settings: Settings) -> str | None:
         """A heavy L_ot on logits, which the classifier makes small by an offset of them all."""
+        if settings.freeze_classifier:
+            return "no --freeze_classifier, with which only the generator learns"
         if settings.ot_on != "logits" or settings.classifier_ot_weight < 0.5:
             return None
         return (
@@ -252,13 +259,15 @@ class FSGAN(LearntAdversary):
     @property
     def forward_equivalents(self) -> dict[str, float]:
         """An iteration: gradient by x', and the generator's loss through the classifier."""
-        clean, iteration, descent = 1, 2 + 2, 3 * self.settings.classifier_latents
+        backward = 0 if self.settings.freeze_classifier else 2
+        clean, iteration = 1, 2 + 2
+        descent = (1 + backward) * self.settings.classifier_latents
         # Two latents an image, forward and backward.
         generator = self.settings.attack_iterations * 2 * 3
         if self.frozen:
             iteration, generator = 2 + 1, 0
         if self.settings.classifier_ot_weight:
-            descent += 1 if self.settings.classifier_ot_branch == "adversarial" else 3
+            descent += 1 if self.settings.classifier_ot_branch == "adversarial" else 1 + backward
         return {
             "classifier": clean + self.settings.attack_iterations * iteration + descent,
             "generator": generator,
@@ -305,17 +314,19 @@ class FSGAN(LearntAdversary):
     ) -> dict[str, tf.Tensor]:
         """Descends smoothed cross-entropy + L_ot on constant images; returns the loss's parts.
 
-        `adversarial_images` has one `[b, h, w, c]` batch a latent, all of them in one pass.
+        `adversarial_images` has one `[b, h, w, c]` batch a latent, all of them in one pass. A
+        frozen classifier only tells its loss.
         """
+        learns = not self.settings.freeze_classifier
         classifier_ot = tf.constant(0.0)
         labels = tf.tile(labels, [len(adversarial_images)])
         with tf.GradientTape() as tape:
-            logits = self.classifier(tf.concat(adversarial_images, axis=0), training=True)
+            logits = self.classifier(tf.concat(adversarial_images, axis=0), training=learns)
             cross_entropy = tf.reduce_mean(
                 smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
             )
             if self.settings.classifier_ot_weight:
-                clean_logits = self.classifier(images, training=True)
+                clean_logits = self.classifier(images, training=learns)
                 if self.settings.classifier_ot_branch == "adversarial":
                     clean_logits = tf.stop_gradient(clean_logits)
                 classifier_ot = tf.reduce_mean(
@@ -325,7 +336,11 @@ class FSGAN(LearntAdversary):
                     ]
                 )
             loss = cross_entropy + self.settings.classifier_ot_weight * classifier_ot
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        if learns:
+            self.update(tape, loss, self.classifier_optimizer, self.classifier)
+        else:
+            # Every step draws its own seeds, by this count.
+            self.classifier_optimizer.iterations.assign_add(1)
         return {
             "loss": loss,
             "cross_entropy": cross_entropy,
@@ -335,9 +350,9 @@ class FSGAN(LearntAdversary):
 
     def attacked(self, images: tf.Tensor) -> tf.Tensor:
         """Logits `[b, K]` of the classifier as its adversary sees it; no statistics are kept."""
-        if self.settings.adversary_statistics == "batch":
-            return self.classifier_by_batch(images, training=True)
-        return self.classifier(images, training=False)
+        if self.settings.adversary_statistics == "moving":
+            return self.classifier(images, training=False)
+        return self._as_it_trains(images)
 
     def scatter_gradient(
         self, clean_logits: tf.Tensor, adversarial_images: tf.Tensor
@@ -420,15 +435,16 @@ class FSGAN(LearntAdversary):
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """Whether the generator learns, and whether z matters, for the classifier that trains.
 
-        Every pass normalises by the batch, as the classifier does in training. The sign step that
-        the generator is set beside replaces the start noise, as the generator's output does.
+        Every pass normalises as the classifier does in training: by the batch, unless it is frozen.
+        The sign step that the generator is set beside replaces the start noise, as the generator's
+        output does.
         """
         del labels
         seen = self._attack(images, seed)
         made, signs = seen["made"], tf.sign(seen["gradients"])
         step = self.threat_model.project(images + self.threat_model.epsilon * signs, images)
         clean, first, second, replaced_sign = (
-            self.classifier_by_batch(batch, training=True)
+            self._as_it_trains(batch)
             for batch in (images, made.adversarial_images, made.second_images, step)
         )
         return {
@@ -442,6 +458,12 @@ class FSGAN(LearntAdversary):
             "validation_logit_offset": tf.reduce_mean(clean),
             "validation_logit_spread": tf.reduce_mean(tf.math.reduce_std(clean, axis=1)),
         }
+
+    def _as_it_trains(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits `[b, K]`, normalised by the batch unless the classifier is frozen."""
+        if self.settings.freeze_classifier:
+            return self.classifier(images, training=False)
+        return self.classifier_by_batch(images, training=True)
 
     def _attack(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """The last `Generated` of the training adversary, and the first gradient by its start."""

@@ -293,6 +293,23 @@ def test_attacking_by_batch_statistics_sees_the_training_pass():
     assert np.abs(frozen - attacked).max() > 1e-2
 
 
+def test_a_frozen_classifier_stays_as_it_is_and_its_generator_learns():
+    method = build(freeze_classifier=True, generator_learning_rate=1.0)
+    seeds = method.step_seeds(1)[0].numpy()
+    before = [weight.numpy() for weight in method.networks["classifier"].weights]
+    images = batch()["image"]
+    inference = method.classifier(images, training=False)
+    run(method, dataset(3), 3)
+    for weight, unchanged in zip(method.networks["classifier"].weights, before, strict=True):
+        np.testing.assert_array_equal(weight, unchanged)
+    assert method.generator_displacement() > 0
+    # It is attacked as it answers, and every step has draws of its own.
+    np.testing.assert_allclose(method.attacked(images), inference, atol=1e-6)
+    assert np.any(method.step_seeds(1)[0].numpy() != seeds)
+    assert method.forward_equivalents["classifier"] < build().forward_equivalents["classifier"]
+    assert "--freeze_classifier" in method.when_not_robust(method.settings)
+
+
 def test_the_frozen_sign_is_a_control_that_is_warned_of():
     method = build(generator_update="frozen_sign", diversity_weight=0.05)
     images, noise, start, gradients, _ = _inputs(method)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
+from fsgan_tf.evaluation.result import wilson_interval
 from fsgan_tf.methods.feature_scatter import FeatureScatter
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
@@ -57,10 +58,11 @@ def fs_gan(tmp_path_factory, digits):
 
 
 @pytest.fixture(scope="module")
-def standard(tmp_path_factory, digits):
-    """A run whose head is fitted by least squares: it is often right, and not robust."""
-    path = tmp_path_factory.mktemp("runs") / "standard"
-    values, method = _build(digits, "standard", precision="float32")
+def frozen(tmp_path_factory, digits):
+    """A run against a classifier fitted by least squares: it is often right, and not robust."""
+    path = tmp_path_factory.mktemp("runs") / "frozen"
+    values, method = _build(digits, "fs_gan", **TINY, freeze_classifier="true", seed=1)
+    method.generator.set_weights([4 * weights for weights in method.generator.get_weights()])
     head = method.networks["classifier"].get_layer("logits")
     features = keras.Model(method.networks["classifier"].input, head.input)
     inputs = features(digits.train.images / 255.0, training=False).numpy()
@@ -76,9 +78,10 @@ def _draw(*arguments) -> int:
 
 
 @pytest.fixture(scope="module")
-def drawn(fs_gan, standard):
-    arguments = [f"--run_dir={fs_gan[0]}", f"--standard_run_dir={standard[0]}"]
+def drawn(fs_gan, frozen):
+    arguments = [f"--run_dir={fs_gan[0]}", f"--frozen_run_dir={frozen[0]}"]
     arguments += [f"--batch_size={BATCH_SIZE}", f"--passes={PASSES}", f"--seed={SEED}"]
+    arguments += [f"--num_examples={2 * BATCH_SIZE - 1}"]
     assert _draw(*arguments) == 0
     return fs_gan[0] / "figures"
 
@@ -102,17 +105,16 @@ def _numbers(drawn):
     return json.loads((drawn / "figures.json").read_text())
 
 
-def _batch(digits):
-    images = tf.constant(digits.validation.images[:BATCH_SIZE] / 255.0, tf.float32)
-    return images, tf.constant(digits.validation.labels[:BATCH_SIZE])
+def _batch(digits, number=0):
+    part = digits.validation.part(number * BATCH_SIZE, (number + 1) * BATCH_SIZE)
+    return tf.constant(part.images / 255.0, tf.float32), tf.constant(part.labels)
 
 
-def _expected(adversary, classifier, images, labels):
+def _expected(adversary, images, labels, seed=SEED):
     """Perturbations and logits of each pass, by the trained objects themselves."""
-    adversary.classifier = classifier
     for index in range(PASSES):
-        adversarial = adversary.perturb(images, labels, tf.constant([SEED, index]))
-        logits = classifier(adversarial, training=False)
+        adversarial = adversary.perturb(images, labels, tf.constant([seed, index]))
+        logits = adversary.classifier(adversarial, training=False)
         yield (adversarial - images).numpy(), logits.numpy()
 
 
@@ -135,9 +137,7 @@ def test_figure_3_numbers_are_those_of_the_trained_networks(drawn, fs_gan, digit
     method = fs_gan[1]
     adversary = method if name == "fs_gan" else _feature_scatter(method)
     images, labels = _batch(digits)
-    perturbations, logits = zip(
-        *_expected(adversary, method.classifier, images, labels), strict=True
-    )
+    perturbations, logits = zip(*_expected(adversary, images, labels), strict=True)
     found = _numbers(drawn)["figure_3"][name]
     clean = method.classifier(images, training=False).numpy()
     assert found == pytest.approx(
@@ -163,31 +163,34 @@ def test_z_alone_moves_less_than_z_and_start_and_more_than_nothing(drawn):
 
 
 @pytest.mark.parametrize("name", ["fs_gan", "feature_scatter"])
-def test_figure_4_attacks_the_standard_classifier(drawn, fs_gan, standard, digits, name):
-    method, classifier = fs_gan[1], standard[1].classifier
-    robust = method.classifier
+def test_figure_4_attacks_the_frozen_classifier_with_its_own_generator(drawn, frozen, digits, name):
+    method = frozen[1]
     adversary = method if name == "fs_gan" else _feature_scatter(method)
-    images, labels = _batch(digits)
-    right, so_far, all_right = [], [], np.ones(BATCH_SIZE, bool)
-    for _, logits in _expected(adversary, classifier, images, labels):
-        correct = logits.argmax(axis=1) == labels.numpy()
-        right.append(correct.mean())
-        all_right &= correct
-        so_far.append(all_right.mean())
-    adversary.classifier = robust
+    correct = []
+    for number in range(2):
+        images, labels = _batch(digits, number)
+        passes = [one for _, one in _expected(adversary, images, labels, SEED + number)]
+        correct.append([one.argmax(axis=1) == labels.numpy() for one in passes])
+    correct = np.concatenate(correct, axis=1)
     found = _numbers(drawn)["figure_4"]
-    assert found[name]["accuracy_of_pass"] == pytest.approx(right)
-    assert found[name]["accuracy_in_all_passes_so_far"] == pytest.approx(so_far)
-    clean = classifier(images, training=False).numpy().argmax(axis=1)
-    assert found["clean_accuracy"] == pytest.approx(np.mean(clean == labels.numpy()))
+    assert found["num_examples"] == 2 * BATCH_SIZE
+    assert found[name]["accuracy_of_pass"] == pytest.approx(correct.mean(axis=1))
+    so_far = np.logical_and.accumulate(correct)
+    assert found[name]["accuracy_in_all_passes_so_far"] == pytest.approx(so_far.mean(axis=1))
+    for one, interval in zip(so_far, found[name]["interval_in_all_passes_so_far"], strict=True):
+        assert interval == pytest.approx(wilson_interval(one.sum(), len(one)))
+    images = digits.validation.images[: 2 * BATCH_SIZE] / 255.0
+    clean = method.classifier(images, training=False).numpy().argmax(axis=1)
+    labels = digits.validation.labels[: 2 * BATCH_SIZE]
+    assert found["clean_accuracy"] == pytest.approx(np.mean(clean == labels))
 
 
-def test_without_a_standard_run_figure_3_alone_is_drawn(fs_gan, tmp_path, capsys):
+def test_without_a_frozen_run_figure_3_alone_is_drawn(fs_gan, tmp_path, capsys):
     arguments = [f"--run_dir={fs_gan[0]}", f"--output_dir={tmp_path}", "--batch_size=4"]
     assert _draw(*arguments, "--passes=2") == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["figure_3.png", "figures.json"]
     printed = capsys.readouterr().out
-    assert "--standard_run_dir" in printed
+    assert "--frozen_run_dir" in printed
     assert str(tmp_path / "figure_3.png") in printed
 
 
@@ -196,10 +199,17 @@ def _error(capsys, *arguments) -> str:
     return capsys.readouterr().err
 
 
+@pytest.fixture
+def standard(tmp_path, digits):
+    values, method = _build(digits, "standard", precision="float32")
+    _save(tmp_path / "standard", digits, values, method)
+    return tmp_path / "standard"
+
+
 def test_the_run_must_be_named_and_be_an_fs_gan_run(standard, tmp_path, capsys):
     assert "--run_dir is missing" in _error(capsys)
     assert "not a run directory" in _error(capsys, f"--run_dir={tmp_path}")
-    error = _error(capsys, f"--run_dir={standard[0]}")
+    error = _error(capsys, f"--run_dir={standard}")
     assert "--method=standard" in error
     assert "--method=fs_gan" in error
 
@@ -211,16 +221,22 @@ def test_a_batch_larger_than_the_slice_names_the_largest(fs_gan, digits, tmp_pat
     assert not (tmp_path / "figures").exists()
 
 
-def test_an_unfit_standard_run_is_named(fs_gan, tmp_path, capsys):
+def test_fewer_images_than_asked_for_are_a_note(digits, capsys):
+    batches = figures._batches(digits.validation, 50, 1000)
+    assert [len(batch) for batch in batches] == [50, 50]
+    assert "100 images in whole batches, fewer than --num_examples=1000" in capsys.readouterr().err
+
+
+def test_an_unfit_frozen_run_is_named(fs_gan, digits, tmp_path, capsys):
     fs_gan_run = f"--run_dir={fs_gan[0]}"
-    assert "not a run directory" in _error(capsys, fs_gan_run, f"--standard_run_dir={tmp_path}")
-    error = _error(capsys, fs_gan_run, f"--standard_run_dir={fs_gan[0]}")
-    assert "a run of --method=standard is needed" in error
-    values = training_flags.parse(["--method=standard"])
+    assert "not a run directory" in _error(capsys, fs_gan_run, f"--frozen_run_dir={tmp_path}")
+    error = _error(capsys, fs_gan_run, f"--frozen_run_dir={fs_gan[0]}")
+    assert "--freeze_classifier" in error
+    values, _ = _build(digits, "fs_gan", freeze_classifier="true")
     other = RunDirectory(tmp_path / "other")
     other.prepare(values)
-    other.checkpoints.save(build("standard"), Progress(1, 0, tuple("abcde"), (16, 16, 3)))
-    error = _error(capsys, fs_gan_run, f"--standard_run_dir={other.path}")
+    other.checkpoints.save(build("fs_gan"), Progress(1, 0, tuple("abcde"), (16, 16, 3)))
+    error = _error(capsys, fs_gan_run, f"--frozen_run_dir={other.path}")
     assert str(other.path) in error
     assert "a, b, c, d, e" in error
 
