@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf import evaluate
 from fsgan_tf.data import loading
+from fsgan_tf.models.saving import save_classifier
 from tests.commands import call
 
 layers = keras.layers
@@ -75,6 +76,12 @@ def test_wrong_pixels_are_stopped_and_the_flags_named(read, save, tmp_path, caps
     assert _results(tmp_path)["clean_accuracy"] == 1
     assert _run(tmp_path, path, "--preprocessing=as_given") == 0
     assert _results(tmp_path)["clean_accuracy"] < 0.5
+
+
+def test_an_export_of_ours_is_taken_as_it_says(read, tmp_path, capsys):
+    """It normalises inside, and one that learnt little may by chance be better otherwise."""
+    save_classifier(_model(255), ("a", "b", "c"), tmp_path / "exported")
+    assert _run(tmp_path, tmp_path / "exported") == 0
 
 
 def test_mean_std_and_order_reach_the_model(read, save, tmp_path, capsys):

@@ -141,7 +141,8 @@ def test_a_classifier_that_answers_little_is_diagnosed_all_the_same(images, labe
 
     gathered = _gather(logits_fn, images[:2], np.zeros_like(labels[:2]))
     diagnosis = _diagnose(gathered)
-    assert diagnosis.loss_curves == ()
+    # A gradient of NaN gives no step: the loss of the one image that is answered stays as it is.
+    assert all(len(set(curve.losses)) == 1 for curve in diagnosis.loss_curves)
     assert set(diagnosis.epsilon_curve.accuracies) == {0.0}
     json.dumps(dataclasses.asdict(diagnosis), allow_nan=False)
 
