@@ -471,7 +471,7 @@ def test_unknown_attack_or_large_step(capsys, run, test_set):
     flag_values = command_flags.evaluation_flags()
     argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
     assert runner.run(evaluate.main, flag_values, description="", argv=argv) == 2
-    assert "unknown attack 'deepfool'; there are apgd_ce" in capsys.readouterr().err
+    assert "unknown attack 'deepfool'; there are a3, apgd_ce" in capsys.readouterr().err
     assert "at most epsilon" in _refused(capsys, f"--run_dir={run}", "--step_size=0.2")
     assert test_set == []
     assert not (run / "evaluation").exists()

@@ -107,7 +107,7 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
 
 def test_other_commands_take_the_run(run, tmp_path, capsys):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
-    arguments.append(f"--export_dir={tmp_path / 'results'}")
+    arguments.append(f"--output_dir={tmp_path / 'results'}")
     assert call(evaluate, *arguments) == 0
     assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
     arguments = [f"--run_dir={run.path}", f"--export_dir={tmp_path / 'export'}"]
@@ -133,7 +133,7 @@ def read_splits(monkeypatch) -> list[str]:
 
 def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path, read_splits):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
-    arguments.append(f"--export_dir={tmp_path}")
+    arguments.append(f"--output_dir={tmp_path}")
     assert call(evaluate, *arguments) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)
@@ -145,8 +145,8 @@ def test_training_reads_the_test_set_once_its_last_epoch_is_saved(
 ):
     save = Checkpoints.save
 
-    def noted(self, method, progress, writes=True):
-        save(self, method, progress, writes)
+    def noted(self, method, progress, *others):
+        save(self, method, progress, *others)
         read_splits.append(f"epoch {progress.epoch}")
 
     monkeypatch.setattr(Checkpoints, "save", noted)
