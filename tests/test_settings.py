@@ -88,7 +88,8 @@ def test_texts_that_stand_for_nothing_name_the_flag(name, text, words):
 def test_what_a_file_declares_is_what_its_import_gives(registry, name):
     declared = registry.declared(name)
     module = importlib.import_module(f"{registry.__name__}.{name}")
-    ours, theirs = (settings.fields_of(cls) for cls in (declared.settings, module.Settings))
+    imported = getattr(module, "Settings", settings.Settings)
+    ours, theirs = (settings.fields_of(cls) for cls in (declared.settings, imported))
     shown = [(f.name, f.type, f.default, f.setting.help, f.setting.upper) for f in ours]
     assert shown == [(f.name, f.type, f.default, f.setting.help, f.setting.upper) for f in theirs]
     assert declared.summary == module.__doc__.partition("\n")[0]
