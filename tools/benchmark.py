@@ -51,12 +51,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
-    methods = values.methods
-    unknown = [name for name in methods if name not in methods.names()]
+    asked = values.methods
+    unknown = [name for name in asked if name not in methods.names()]
     if unknown:
         raise UserError(f"unknown methods {unknown}; there are {methods.names()}")
     scale, rounds = values.training_flags, values.rounds
-    steps = training.parse(methods, scale)
+    steps = training.parse(asked, scale)
     available: dict[str, Callable[[], Section]] = {
         "steps": lambda: training.steps(steps, rounds),
         "peer": lambda: training.peer(values.feature_scatter, scale, rounds),
@@ -64,8 +64,8 @@ def _training_sections(values: flags.FlagValues) -> list[Callable[[], Section]]:
             values.epoch_methods, scale, values.data_dir, Path(values.results)
         ),
         "start": lambda: training.start(values.data_dir, Path(values.results)),
-        "growth": lambda: training.growth(methods, scale, rounds),
-        "deterministic": lambda: training.deterministic(methods, scale, rounds),
+        "growth": lambda: training.growth(asked, scale, rounds),
+        "deterministic": lambda: training.deterministic(asked, scale, rounds),
     }
     return _chosen(available, values.training_parts, "training_parts")
 

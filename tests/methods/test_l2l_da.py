@@ -237,7 +237,7 @@ def test_the_defaults_are_the_authors():
     assert method.settings.attack_iterations == 10
     assert method.settings.attack_step_size == 0.25
     assert method.settings.diversity_weight == 0.5
-    assert method.gradient_clip_norm == 1
+    assert method.settings.gradient_clip_norm == 1
     for optimizer in method.optimizers_by_network.values():
         assert float(optimizer.learning_rate) == pytest.approx(0.01)
         assert (optimizer.momentum, optimizer.l2) == (0.9, 1e-5)

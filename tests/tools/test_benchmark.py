@@ -50,7 +50,7 @@ def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, results):
 
 def test_the_method_asked_for_wins_over_a_flag_files():
     (values,) = training.parse(["l2l"], "--flagfile=configs/cifar10.flags").values()
-    assert (values.method, values.classifier_depth) == ("l2l", 28)
+    assert (values.training.method, values.classifier.classifier_depth) == ("l2l", 28)
 
 
 def test_a_missing_peer_is_a_line(capsys, results):

@@ -77,8 +77,8 @@ def ours(monkeypatch):
         attacks = [{"name": name, "accuracy": 0.25, "seconds": 1} for name in values.attacks]
         results = {
             "num_examples": values.num_examples,
-            "seed": values.training.seed,
-            "classifier_sha256": restore_classifier(values.training.run_dir).weights_sha256,
+            "seed": values.seed,
+            "classifier_sha256": restore_classifier(values.run_dir).weights_sha256,
             "attacks": attacks,
         }
         Path(values.output_dir).mkdir(exist_ok=True)
