@@ -78,7 +78,7 @@ def _by_verdict(checks: Sequence[Check]) -> dict[str, list[Check]]:
 def _with_flags(text: str) -> markupsafe.Markup:
     """Flags look like code, and no line ends within one."""
     escaped = str(markupsafe.escape(text))
-    return markupsafe.Markup(re.sub(r"--\w+", r'<code class="flag">\g<0></code>', escaped))  # noqa: S704
+    return markupsafe.Markup(re.sub(r"--[\w=]+", r'<code class="flag">\g<0></code>', escaped))  # noqa: S704
 
 
 def _breakable(text: str) -> markupsafe.Markup:

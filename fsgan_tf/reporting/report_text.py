@@ -69,7 +69,7 @@ def perturbations(threat_model: ThreatModel) -> str:
 
 def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
     """What the attacks were and left untried, and the command that tries it, or nothing."""
-    name = f"The suite `{manifest.suite}`" if manifest.suite else "The attacks chosen"
+    name = f"The suite {manifest.suite}" if manifest.suite else "The attacks chosen"
     names = ", ".join(attack.name for attack in result.attacks) or "no attack"
     sentence = f"{name} ran {names}."
     if manifest.suite.startswith("strong"):

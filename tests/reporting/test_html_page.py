@@ -149,7 +149,7 @@ def test_flags_in_advice_look_like_code():
     plain = dataclasses.replace(plain, diagnosis=Diagnosis((check,)))
     page = Page(html_page.page(plain, MANIFEST))
     assert page.one("li").text == "–aNo <source>.Name a run in --source, -- not here."
-    assert [code.text for code in page.all("code", "flag")] == ["--suite", "--source"]
+    assert [code.text for code in page.all("code", "flag")] == ["--suite=strong", "--source"]
 
 
 def test_manifest():

@@ -23,7 +23,7 @@ def test_the_manifest_names_all_classes_or_the_first():
 
 def test_the_suite_says_what_it_left_untried_and_the_next_command():
     sentence, command = report_text.tried(result(), MANIFEST)
-    assert sentence.startswith("The suite `quick` ran pgd20, square. It did not try targeted")
+    assert sentence.startswith("The suite quick ran pgd20, square. It did not try targeted")
     assert command == "python -m fsgan_tf.evaluate '--run_dir=runs/a b' --suite=strong"
     chosen = dataclasses.replace(
         MANIFEST, suite="", command="python -m fsgan_tf.evaluate --attacks=fgsm --seed=1"
