@@ -1,4 +1,4 @@
-"""All six methods on CIFAR-10 at one scale: same classifier, images and epochs.
+"""The paper's six methods, or those of --methods, at one scale: same classifier, images and epochs.
 
     python tools/compare.py --data_dir=FOLDER [--seeds=0,1] [--methods=standard,...]
 
