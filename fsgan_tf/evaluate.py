@@ -14,7 +14,8 @@ from fsgan_tf.attacks import registry
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError, VerdictError
-from fsgan_tf.models import model_flags
+from fsgan_tf.models.named_model import OPTIONS, NamedModel, named_model
+from fsgan_tf.settings import Settings
 
 if TYPE_CHECKING:
     from fsgan_tf.attacks.parts.attack import Attack
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from fsgan_tf.data.loading import Split
     from fsgan_tf.evaluation.result import Result
     from fsgan_tf.models.classifier import Classifier
-
-# What decides a classifier's answers beside its files.
-_MODEL_OPTIONS = (
-    *model_flags.OPTIONS,
-    "deterministic",
-)
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -44,9 +39,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
       VerdictError: `--fail_on` refuses the verdict.
     """
     del words
-    named = model_flags.named_model(flag_values)
+    asked = command_flags.evaluation(flag_values)
+    named = named_model(asked.model)
     model_flag, path = named.flag, named.path
-    if model_flag != "run_dir" and not (flag_values.output_dir or flag_values.dry_run):
+    if model_flag != "run_dir" and not (asked.report.output_dir or asked.evaluation.dry_run):
         raise UserError(f"--{model_flag} needs --output_dir, a folder for the results")
 
     quiet.start_tensorflow()
@@ -61,39 +57,39 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.threat_model import ThreatModel
 
-    placed = devices.replica_devices(flag_values.strategy)
-    if flag_values.deterministic:
+    placed = devices.replica_devices(asked.evaluation.strategy)
+    if asked.evaluation.deterministic:
         devices.make_deterministic()
     classifier, copies = _copies(lambda: loading.load_named(named), placed)
-    dataset = _setting(flag_values, classifier, "dataset", model_flag)
-    if flag_values.output_dir:
-        files.require_outside(flag_values.output_dir, dataset, "output_dir")
-    threat_model = ThreatModel(_setting(flag_values, classifier, "epsilon", model_flag))
-    sources, source_classifiers = _sources(flag_values.source, placed)
-    attacks = _attacks(flag_values, threat_model.epsilon, sources)
+    dataset = _setting(asked.data, classifier, "dataset", model_flag)
+    if asked.report.output_dir:
+        files.require_outside(asked.report.output_dir, dataset, "output_dir")
+    threat_model = ThreatModel(_setting(asked.evaluation, classifier, "epsilon", model_flag))
+    sources, source_classifiers = _sources(asked.evaluation.source, placed)
+    attacks = _attacks(asked, threat_model.epsilon, sources)
     fit.require_gradients(classifier, path, attacks)
-    split, class_names = _examples(flag_values, classifier, dataset)
+    split, class_names = _examples(asked, classifier, dataset)
     image_shape = split.images.shape[1:]
     paths = [path, *(source.path for source in sources)]
     for loaded, where in zip([classifier, *source_classifiers], paths, strict=True):
         fit.require_fit(loaded, where, dataset, image_shape, class_names)
-    examples = split.first(flag_values.num_examples)
-    _require_clean_accuracy(flag_values, named, classifier, examples)
+    examples = split.first(asked.data.num_examples)
+    _require_clean_accuracy(asked, named, classifier, examples)
     dataset_sha256 = examples.sha256()
-    if flag_values.verify_examples:
+    if asked.evaluation.verify_examples:
         attacks.append(
-            saved_examples.load(flag_values.verify_examples, image_shape, dataset_sha256)
+            saved_examples.load(asked.evaluation.verify_examples, image_shape, dataset_sha256)
         )
-    output_dir = Path(flag_values.output_dir or RunDirectory(path).evaluation)
+    output_dir = Path(asked.report.output_dir or RunDirectory(path).evaluation)
     request = Request(
         threat_model=threat_model,
         attacks=tuple(attacks),
-        batch_size=flag_values.batch_size,
-        seed=flag_values.seed,
-        standalone=flag_values.standalone,
+        batch_size=asked.evaluation.batch_size,
+        seed=asked.evaluation.seed,
+        standalone=asked.evaluation.standalone,
         sources=tuple(sources),
     )
-    if flag_values.dry_run:
+    if asked.evaluation.dry_run:
         able = classifier.differentiable
         pixels, labels = examples.images, examples.labels
         print(f"{path} on {split.name} of {dataset}")
@@ -108,10 +104,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         classifier_sha256=classifier.sha256,
         command=shlex.join(["python", "-m", "fsgan_tf.evaluate", *sys.argv[1:]]),
         sources=tuple(map(str, sources)),
-        suite="" if flag_values.attacks else flag_values.suite,
+        suite="" if asked.evaluation.attacks else asked.evaluation.suite,
     )
     hashes = {"classifier_sha256": classifier.sha256, "dataset_sha256": dataset_sha256}
-    model_options = {name: flag_values[name].value for name in _MODEL_OPTIONS}
+    # What decides a classifier's answers beside its files.
+    model_options = {name: getattr(asked.model, name) for name in OPTIONS}
+    model_options["deterministic"] = asked.evaluation.deterministic
     names = ["results.json", "report.md", "report.html"]
     with resumable(
         output_dir, fingerprint(request, model_options=model_options, **hashes)
@@ -122,22 +120,22 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             )
         except tf.errors.ResourceExhaustedError as error:
             raise RunError(
-                f"out of memory; give a smaller --batch_size than {flag_values.batch_size}"
+                f"out of memory; give a smaller --batch_size than {asked.evaluation.batch_size}"
             ) from error
         if classifier.upper_bound:
             result = result.with_checks([classifier.upper_bound])
         report.write(output_dir, result, manifest)
-        if flag_values.save_examples:
+        if asked.report.save_examples:
             saved_examples.save(output_dir / saved_examples.FILE_NAME, result, **hashes)
             names.append(saved_examples.FILE_NAME)
-        if flag_values.format == "robustbench":
+        if asked.report.format == "robustbench":
             robustbench.write(output_dir, result, manifest)
             names.append(robustbench.FILE_NAME)
     print(report.as_table(result))
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)
-    _require_verdict(result, flag_values.fail_on)
+    _require_verdict(result, asked.report.fail_on)
 
 
 def _require_verdict(result: "Result", fail_on: str | None) -> None:
@@ -150,8 +148,8 @@ def _require_verdict(result: "Result", fail_on: str | None) -> None:
 
 
 def _require_clean_accuracy(
-    flag_values: flags.FlagValues,
-    named: model_flags.NamedModel,
+    asked: command_flags.EvaluationConfiguration,
+    named: NamedModel,
     classifier: "Classifier",
     examples: "Split",
 ) -> None:
@@ -160,14 +158,14 @@ def _require_clean_accuracy(
 
     for note in classifier.notes:
         print(f"note: {named.path}: {note}", file=sys.stderr)
-    batch_size = flag_values.batch_size
+    batch_size = asked.evaluation.batch_size
     # Ours, also exported with the names of its classes, normalise inside.
     is_ours = named.flag == "run_dir" or classifier.class_names is not None
-    if not is_ours and flag_values.preprocessing == "checked":
+    if not is_ours and asked.model.preprocessing == "checked":
         clean_accuracy.require_trained_preprocessing(
             classifier, examples.images, examples.labels, batch_size=batch_size
         )
-    expected = flag_values.expected_clean_accuracy
+    expected = asked.model.expected_clean_accuracy
     if expected is not None:
         clean_accuracy.require_expected(
             classifier, examples.images, examples.labels, expected, batch_size=batch_size
@@ -227,30 +225,28 @@ def _sources(
 
 
 def _examples(
-    flag_values: flags.FlagValues, classifier: "Classifier", dataset: str
+    asked: command_flags.EvaluationConfiguration, classifier: "Classifier", dataset: str
 ) -> "tuple[Split, tuple[str, ...]]":
     from fsgan_tf.data import loading, registry
 
     options = {
-        name: _setting(flag_values, classifier, name)
+        name: _setting(asked.data, classifier, name)
         for name in ("image_size", "channels", "class_names", "memory_limit")
     }
     # Those of other sources are refused if they are given, and left out if the run had them.
     own = registry.own_fields(registry.source_of(dataset))
-    for name, field in registry.all_own_fields().items():
-        text = flag_values[name].value
-        if text is not None:
-            options[name] = field.parse(text)
-        elif name in own and classifier.settings is not None:
-            options[name] = classifier.settings.values().get(name)
-    if flag_values.split == "validation":
+    if classifier.settings is not None:
+        trained_with = classifier.settings.values()
+        options |= {name: trained_with[name] for name in own if name in trained_with}
+    options |= asked.source
+    if asked.data.split == "validation":
         options["validation_examples"] = _setting(
-            flag_values, classifier, "validation_examples", "split=validation"
+            asked.data, classifier, "validation_examples", "split=validation"
         )
     training = classifier.settings
     return loading.load_split(
         dataset,
-        flag_values.split,
+        asked.data.split,
         trained_on=training is not None and _same_data(training.data.dataset, dataset),
         **options,
     )
@@ -261,13 +257,13 @@ def _same_data(first: str, second: str) -> bool:
 
 
 def _setting(
-    flag_values: flags.FlagValues,
+    given: Settings,
     classifier: "Classifier",
     name: str,
     required_with: str | None = None,
 ) -> Any:
-    """The flag if given, else the value the run was trained with."""
-    value = flag_values[name].value
+    """The setting if given, else the value the run was trained with."""
+    value = getattr(given, name)
     if value is None and classifier.settings is not None:
         value = classifier.settings.values()[name]
     if value is None and required_with:
@@ -276,13 +272,20 @@ def _setting(
 
 
 def _attacks(
-    flag_values: flags.FlagValues, epsilon: float, sources: "Sequence[Source]"
+    asked: command_flags.EvaluationConfiguration, epsilon: float, sources: "Sequence[Source]"
 ) -> "list[Attack]":
-    given = registry.parsed({name: flag_values[name].value for name in registry.options()})
-    if flag_values.attacks is not None:
-        return registry.by_names(flag_values.attacks, epsilon, sources=sources, **given)
-    return registry.suite(flag_values.suite, epsilon, sources=sources, **given)
+    names, suite = asked.evaluation.attacks, asked.evaluation.suite
+    if names is not None:
+        return registry.by_names(names, epsilon, sources=sources, **asked.attacks)
+    return registry.suite(suite, epsilon, sources=sources, **asked.attacks)
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, command_flags.evaluation_flags(), description=__doc__ or ""))
+    sys.exit(
+        runner.run(
+            main,
+            command_flags.evaluation_flags(),
+            description=__doc__ or "",
+            help_text=command_flags.evaluation_help,
+        )
+    )

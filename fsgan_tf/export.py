@@ -27,29 +27,37 @@ from fsgan_tf.errors import UserError
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Exports the classifier of `--run_dir` to `--export_dir`."""
     del words
-    if flag_values.run_dir is None:
+    asked = command_flags.export(flag_values)
+    if asked.run_dir is None:
         raise UserError("--run_dir is missing: name the folder of the run to export")
     quiet.start_tensorflow()
     from fsgan_tf.models import export_folder, litert
     from fsgan_tf.models.saving import save_classifier
     from fsgan_tf.runs.restored import restore_classifier
 
-    run_dir = Path(flag_values.run_dir)
+    run_dir = Path(asked.run_dir)
     classifier = restore_classifier(run_dir)
-    if flag_values.format == "saved_model":
-        export_dir = Path(flag_values.export_dir or run_dir / "saved_model")
+    if asked.format == "saved_model":
+        export_dir = Path(asked.export_dir or run_dir / "saved_model")
         save_classifier(classifier.model, classifier.class_names, export_dir)
         use = f"python -m fsgan_tf.predict --saved_model={export_dir} IMAGE..."
         print(f"{export_dir}: use it with {use}")
         return
-    export_dir = Path(flag_values.export_dir or run_dir / "litert")
+    export_dir = Path(asked.export_dir or run_dir / "litert")
     with tempfile.TemporaryDirectory() as folder:
         saved_model = Path(folder, "saved_model")
         save_classifier(classifier.model, classifier.class_names, saved_model)
-        float16 = flag_values.format == "litert_float16"
+        float16 = asked.format == "litert_float16"
         litert.convert(saved_model, classifier.class_names, export_dir, float16=float16)
     print(f"{export_dir / export_folder.LITERT_MODEL_FILE}: its signature is serving_default")
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, command_flags.export_flags(), description=__doc__))
+    sys.exit(
+        runner.run(
+            main,
+            command_flags.export_flags(),
+            description=__doc__,
+            help_text=command_flags.export_help,
+        )
+    )

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Prints a label for each file of `words`."""
-    if (flag_values.saved_model is None) == (flag_values.run_dir is None):
+    asked = command_flags.prediction(flag_values)
+    if (asked.saved_model is None) == (asked.run_dir is None):
         raise UserError(
             "--saved_model is missing: name the folder of an exported classifier, or a run by "
             "--run_dir, and not both"
@@ -42,10 +43,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     from fsgan_tf.models import prediction
 
-    if flag_values.saved_model:
-        classifier = prediction.of_saved_model(Path(flag_values.saved_model))
+    if asked.saved_model:
+        classifier = prediction.of_saved_model(Path(asked.saved_model))
     else:
-        classifier = prediction.of_run(Path(flag_values.run_dir))
+        classifier = prediction.of_run(Path(str(asked.run_dir)))
     files = prediction.image_files(words)
     num_failed = 0
     try:
@@ -54,12 +55,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             if isinstance(result, UserError):
                 num_failed += 1
                 print(f"error: {result}", file=sys.stderr)
-            elif flag_values.json:
-                print(_as_json(name, result, flag_values.top))
+            elif asked.json:
+                print(_as_json(name, result, asked.top))
             else:
-                print(_as_line(name, result, flag_values.top))
+                print(_as_line(name, result, asked.top))
     except tf.errors.OpError as error:
-        named = flag_values.saved_model or flag_values.run_dir
+        named = asked.saved_model or asked.run_dir
         raise RunError(f"{named} failed: {error}") from error
     if num_failed:
         raise UserError(f"{num_failed} of {len(files)} files could not be labelled")
@@ -77,4 +78,12 @@ def _as_json(name: str, result: Prediction, top: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.run(main, command_flags.predict_flags(), description=__doc__, takes_words=True))
+    sys.exit(
+        runner.run(
+            main,
+            command_flags.predict_flags(),
+            description=__doc__,
+            takes_words=True,
+            help_text=command_flags.predict_help,
+        )
+    )

@@ -128,7 +128,7 @@ class Field:
 
     Attributes:
       name: of the attribute and of the flag.
-      type: `bool`, `int`, `float`, `str` or `tuple` (of whole numbers).
+      type: `bool`, `int`, `float`, `str` or `tuple`, of whole numbers unless `parse` says more.
       default: None where something else decides.
       setting: help and bounds.
     """
@@ -199,20 +199,43 @@ def fields_of(cls: type) -> list[Field]:
     return found
 
 
+def readers_of(groups: Mapping[str, type]) -> dict[str, list[str]]:
+    """By setting, the names of the classes that declare it."""
+    found: dict[str, list[str]] = {}
+    for group, cls in groups.items():
+        for field in fields_of(cls):
+            found.setdefault(field.name, []).append(group)
+    return found
+
+
 def from_text(cls: type, given: Mapping[str, str]) -> Any:
     """Settings of a class from flags' texts; names that it does not declare are left alone.
 
     Raises:
       UserError: a text that stands for no value, or for one out of bounds; it names the flag.
     """
+    return cls(**values_of(fields_of(cls), given))
+
+
+def values_of(fields: Iterable[Field], given: Mapping[str, str]) -> dict[str, Any]:
+    """The values that flags' texts stand for, of those fields that are given.
+
+    Raises:
+      UserError: as `from_text`.
+    """
     values = {}
-    for field in fields_of(cls):
+    for field in fields:
         if field.name in given:
             try:
                 values[field.name] = field.parse(given[field.name])
             except ValueError as error:
                 raise UserError(f"--{field.name}={given[field.name]}: {error}") from None
-    return cls(**values)
+    return values
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """`fgsm,pgd20` as names; nothing is no name."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -341,6 +341,12 @@ _COMMANDS = {
     "export": command_flags.export_flags,
     "predict": command_flags.predict_flags,
 }
+_READERS: dict[str, Callable[[Any], object]] = {
+    "train": training_flags.configuration,
+    "evaluate": command_flags.evaluation,
+    "export": command_flags.export,
+    "predict": command_flags.prediction,
+}
 
 
 def _flags_target(folder: Path) -> tuple[list[bytes], Reader]:
@@ -351,7 +357,9 @@ def _flags_target(folder: Path) -> tuple[list[bytes], Reader]:
     ]
     lines.append("train\n--epsilon=8/255\n--nodry_run\n--lr_decay_epochs=1,2\n--method")
     lines.append("train\n--flagfile=configs/digits.flags\n--undefok=seeds")
-    lines.append("predict\na.png\n--saved_model=x")
+    lines.append("predict\na.png\n--saved_model=x\n--top=3\n--json")
+    lines.append("evaluate\n--keras_model=x\n--epsilon=8/255\n--mean=0.4,0.5\n--attacks=fgsm,pgd20")
+    lines.append("export\n--run_dir=x\n--format=litert")
 
     def read(content: bytes) -> bool:
         name, *argv = content.decode(errors="surrogateescape").split("\n")
@@ -380,8 +388,7 @@ def _flag_files_target(folder: Path) -> tuple[list[bytes], Reader]:
 def _parse(name: str, argv: list[str]) -> bool:
     def complete(values: flags.FlagValues, words: list[str]) -> None:
         del words
-        if name == "train":
-            training_flags.configuration(values)
+        _READERS[name](values)
         values.flags_into_string()
 
     told = io.StringIO()

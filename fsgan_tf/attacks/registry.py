@@ -73,24 +73,6 @@ def options() -> dict[str, tuple[Field, list[str]]]:
     return found
 
 
-def parsed(texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of attacks from flags' values; those that are None are left out.
-
-    Args:
-      texts: by name; a text, or a bool where the setting is one.
-
-    Raises:
-      UserError: a text that stands for no value, or for one out of bounds.
-    """
-    found = {}
-    for name, text in _not_none(texts).items():
-        try:
-            found[name] = options()[name][0].parse(str(text))
-        except ValueError as error:
-            raise UserError(f"--{name}={text}: {error}") from None
-    return found
-
-
 def described() -> str:
     """A phrase on each kind of attack, for `--help`."""
     return "; ".join(f"{kind.name}: {kind.help}" for kind in kinds())

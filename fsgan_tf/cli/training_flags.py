@@ -11,11 +11,11 @@ from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf.cli import flag_files
+from fsgan_tf.cli import flag_files, settings_flags
 from fsgan_tf.data.registry import source_classes
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
-from fsgan_tf.settings import Field, fields_of
+from fsgan_tf.settings import Field
 
 _FLAG = re.compile(r"--?([A-Za-z_]\w*)")
 
@@ -33,11 +33,7 @@ class TrainingFlags(flag_files.FlagValues):
 def training_flags() -> TrainingFlags:
     """The flags of `python -m fsgan_tf.train`, of every method and network."""
     values = TrainingFlags()
-    for group, cls in groups().items():
-        for field in fields_of(cls):
-            if field.name not in values:
-                define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
-                define(field.name, None, f"{field.setting.help} ({group})", flag_values=values)
+    settings_flags.define(values, groups())
     return values
 
 
@@ -87,12 +83,7 @@ def parse(arguments: Sequence[str]) -> TrainingConfiguration:
 
 def given_texts(values: flags.FlagValues) -> dict[str, str]:
     """The flags that were given, on the command line or in a file, as texts."""
-    given = {name: values[name].value for name in readers() if values[name].present}
-    return {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in given.items()
-        if value is not None
-    }
+    return settings_flags.given_texts(values, readers())
 
 
 def names_in(words: Sequence[str]) -> set[str]:
@@ -140,47 +131,17 @@ def help_text(argv: Sequence[str]) -> str:
             found = {
                 g: cls for g, cls in found.items() if not g.startswith(f"{kind} ") or g == kept
             }
-    shared: dict[str, list[tuple[str, Field]]] = {}
-    for group, cls in found.items():
-        for field in fields_of(cls):
-            shared.setdefault(field.name, []).append((group, field))
-    methods = [group for group in found if group.startswith("method ")]
-    sections: dict[str, list[str]] = {}
-    for described in shared.values():
-        readers_of = [group for group, _ in described]
-        if len(readers_of) == 1:
-            title = readers_of[0]
-        elif readers_of == methods:
-            title = "every method"
-        else:
-            title = "several methods"
-        sections.setdefault(title, []).append(_described(described))
-    order = [g for g in found if not g.startswith("method ")] + ["every method", "several methods"]
-    titles = [title for title in [*order, *methods] if title in sections]
-    return "\n\n".join(f"{title}:\n" + "\n".join(sections[title]) for title in titles)
+    return settings_flags.help_text(found, _recommended)
 
 
-def _described(described: list[tuple[str, Field]]) -> str:
-    _, field = described[0]
-    name = f"--[no]{field.name}" if field.type is bool else f"--{field.name}"
-    defaults: dict[str, list[str]] = {}
-    for group, one in described:
-        if one.default is not None:
-            text = one.text(one.default)
-            defaults.setdefault(text, []).append(group.partition(" ")[2])
-    if len(defaults) == 1 and len(described) in (1, len(next(iter(defaults.values())))):
-        (default,) = defaults
-    else:
-        default = "; ".join(f"{text} for {', '.join(names)}" for text, names in defaults.items())
-    only = ""
-    if len(described) > 1 and len(defaults) == 1:
-        only = "; " + ", ".join(group.partition(" ")[2] for group, _ in described)
-    allowed = f"; {', '.join(field.setting.allowed())}" if field.setting.allowed() else ""
-    recommended = (source.recommended for source in source_classes())
-    for text in sorted({said[field.name] for said in recommended if field.name in said}):
-        default += f"; {text} for data other than digits"
-    told = f"default: {default}" if default else "no default"
-    return f"  {name}: {field.setting.help}\n      ({told}{allowed}{only})"
+def _recommended(field: Field) -> str:
+    """What data recommend beside a flag's own default."""
+    said = {
+        source.recommended[field.name]
+        for source in source_classes()
+        if field.name in source.recommended
+    }
+    return "".join(f"; {text} for data other than digits" for text in sorted(said))
 
 
 def _unread(name: str, configured: TrainingConfiguration) -> str:

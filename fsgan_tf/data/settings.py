@@ -51,11 +51,11 @@ class ImageSettings(settings.Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings(ImageSettings):
-    """Data set, sizes and augmentation."""
+class _NamedData(ImageSettings):
+    """A data set and its classes."""
 
-    dataset: str = setting(
-        "digits",
+    dataset: str | None = setting(
+        None,
         "digits (embedded), a TFDS name (svhn_cropped, cifar10, cifar100, ...) or a folder of "
         "class folders.",
     )
@@ -64,6 +64,13 @@ class DataSettings(ImageSettings):
         "File with one class name a line, in the order of the labels; it may name classes that "
         "the data do not have.",
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings(_NamedData):
+    """Data set, sizes and augmentation of a training."""
+
+    dataset: str = "digits"
     train_examples: int | None = setting(
         None, "Train on the first N examples of the training set only.", lower=2
     )
@@ -79,4 +86,25 @@ class DataSettings(ImageSettings):
         "crop_flip for photographs, none for digits and letters and for images smaller than "
         "12x12.",
         choices=("auto", "none", "crop_flip"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluatedDataSettings(_NamedData):
+    """Data set and images of an evaluation; what is None is as in the training."""
+
+    validation_examples: int | None = setting(
+        None,
+        "Examples that the training held out, which --split=validation takes.",
+        lower=1,
+    )
+    split: str | None = setting(
+        None,
+        "Examples to attack: test, validation (held out of the training set, to choose "
+        "settings on), train, all, or a part as TFDS writes it, train[80%:]. By default the "
+        "test split or, in a data set without one, every image that the classifier was not "
+        "trained on.",
+    )
+    num_examples: int | None = setting(
+        None, "Evaluate on the first N examples; on all by default.", lower=1
     )

@@ -10,8 +10,8 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.models import scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.keras_files import keras_classifier
-from fsgan_tf.models.model_flags import OUTPUTS
 from fsgan_tf.models.preprocessing import Preprocessing
+from fsgan_tf.models.settings import OUTPUTS
 
 Numbers = float | Sequence[float]
 

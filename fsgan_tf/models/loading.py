@@ -10,7 +10,7 @@ from pathlib import Path
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.models.litert_files import load_litert_model
-from fsgan_tf.models.model_flags import NamedModel
+from fsgan_tf.models.named_model import NamedModel
 from fsgan_tf.models.saved_models import load_saved_model
 from fsgan_tf.models.trained import load_run
 

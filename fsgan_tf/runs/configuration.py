@@ -16,7 +16,7 @@ from fsgan_tf.data.sources.image_folder import FolderSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.settings import TrainingSettings
-from fsgan_tf.settings import Field, Settings, fields_of, from_text
+from fsgan_tf.settings import Field, Settings, fields_of, from_text, readers_of
 
 # What may change when a run is resumed: where things are, how far it goes, what is looked at after.
 CHANGEABLE = (
@@ -187,11 +187,7 @@ def groups() -> dict[str, type]:
 
 def readers() -> dict[str, list[str]]:
     """By flag, the groups that read it, such as `["method fs_gan", "method l2l"]`."""
-    found: dict[str, list[str]] = {}
-    for group, cls in groups().items():
-        for field in fields_of(cls):
-            found.setdefault(field.name, []).append(group)
-    return found
+    return readers_of(groups())
 
 
 def _flags_in(text: str) -> Iterator[tuple[str, str]]:

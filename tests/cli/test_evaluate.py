@@ -92,7 +92,7 @@ def run(monkeypatch, model, tmp_path):
 
 def _evaluate(*argv):
     return runner.run(
-        evaluate.main, command_flags.evaluation_flags(), description="", argv=[*argv, *FAST]
+        evaluate.main, command_flags.evaluation_flags(), description="", argv=[*FAST, *argv]
     )
 
 

@@ -8,7 +8,7 @@ from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator
-from fsgan_tf.models import export_folder, loading, model_flags, saving
+from fsgan_tf.models import export_folder, loading, named_model, saving, settings
 from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.models.preprocessing import Preprocessing
 from fsgan_tf.models.saved_models import load_saved_model
@@ -33,7 +33,7 @@ def load(request, tmp_path):
 
 
 @pytest.mark.parametrize("input_range", RANGES)
-@pytest.mark.parametrize("output", model_flags.OUTPUTS)
+@pytest.mark.parametrize("output", settings.OUTPUTS)
 def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
     input_range, output, load, head, native, pixels
 ):
@@ -63,7 +63,8 @@ def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
 def _from_flags(*argv):
     values = command_flags.evaluation_flags()
     values(["evaluate", *argv])
-    return loading.load_named(model_flags.named_model(values))
+    asked = command_flags.evaluation(values).model
+    return loading.load_named(named_model.named_model(asked))
 
 
 def test_flags_reach_the_loader(tmp_path, head, native, pixels):

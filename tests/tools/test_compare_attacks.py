@@ -71,18 +71,21 @@ def ours(monkeypatch):
 
     def run_module(module, arguments):
         assert module == "fsgan_tf.evaluate"
-        values = command_flags.evaluation_flags()
-        values(["evaluate", *arguments])
-        started.append(values)
-        attacks = [{"name": name, "accuracy": 0.25, "seconds": 1} for name in values.attacks]
+        flag_values = command_flags.evaluation_flags()
+        flag_values(["evaluate", *arguments])
+        asked = command_flags.evaluation(flag_values)
+        started.append(asked)
+        attacks = [
+            {"name": name, "accuracy": 0.25, "seconds": 1} for name in asked.evaluation.attacks
+        ]
         results = {
-            "num_examples": values.num_examples,
-            "seed": values.seed,
-            "classifier_sha256": restore_classifier(values.run_dir).weights_sha256,
+            "num_examples": asked.data.num_examples,
+            "seed": asked.evaluation.seed,
+            "classifier_sha256": restore_classifier(asked.model.run_dir).weights_sha256,
             "attacks": attacks,
         }
-        Path(values.output_dir).mkdir(exist_ok=True)
-        Path(values.output_dir, "results.json").write_text(json.dumps(results))
+        Path(asked.report.output_dir).mkdir(exist_ok=True)
+        Path(asked.report.output_dir, "results.json").write_text(json.dumps(results))
 
     monkeypatch.setattr(experiments, "run_module", run_module)
     return started
@@ -111,7 +114,7 @@ def test_what_is_done_is_not_done_again(run, tmp_path, peer, ours):
     assert len(ours) == 1
     table = (tmp_path / "table.md").read_text()
     assert f"| fgsm | 25.0% | {correct / 48:.1%} |" in table
-    assert (ours[0].run_dir, ours[0].standalone) == (str(run), True)
+    assert (ours[0].model.run_dir, ours[0].evaluation.standalone) == (str(run), True)
 
     seen.clear()
     assert _compare(*arguments) == 0
@@ -150,7 +153,7 @@ def test_attacks_one_after_the_other_are_judged_by_what_they_leave(run, tmp_path
     _compare(*_arguments(run, tmp_path))
     (_, first), (_, second) = seen
     assert second == first // 2
-    assert not ours[0].standalone
+    assert not ours[0].evaluation.standalone
 
     theirs = json.loads((tmp_path / "numpy.json").read_text())["attacks"]
     left = theirs["pgd2"]["accuracy"]

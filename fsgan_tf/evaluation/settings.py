@@ -1,0 +1,65 @@
+"""How a classifier is attacked, and with what. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fsgan_tf import settings
+from fsgan_tf.attacks import registry
+from fsgan_tf.attacks.suites import SUITES
+from fsgan_tf.settings import parse_names, setting
+
+STRATEGIES = ("auto", "one_device", "mirrored")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(settings.Settings):
+    """Attacks, threat model, seed and devices of an evaluation."""
+
+    suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(SUITES))
+    attacks: tuple[str, ...] | None = setting(
+        None,
+        f"Attacks by name instead of --suite, with a number for N: {registry.described()}.",
+        parse=parse_names,
+        noun="names of attacks separated by commas, such as fgsm,pgd20",
+    )
+    source: tuple[str, ...] = setting(
+        (),
+        "Classifiers that transfer attacks make their images against, and that the checks "
+        "compare with: run directories, SavedModels or .keras files. A run of "
+        "--method=standard serves the checks as the undefended classifier.",
+        parse=parse_names,
+        noun="paths separated by commas",
+    )
+    verify_examples: str | None = setting(
+        None, "Before any attack, try the images of this file, which --save_examples wrote."
+    )
+    standalone: bool = setting(
+        False,
+        "Run every attack on every image, for accuracies that can be compared between papers; "
+        "by default an attack sees only the images that no attack before it fooled.",
+    )
+    epsilon: float | None = setting(
+        None,
+        "Largest change of a pixel, on the scale of [0,1], such as 8/255: the radius of the "
+        "l_inf ball. That of the training by default.",
+        above=0,
+        upper=1,
+        fraction=True,
+    )
+    batch_size: int = setting(128, "Images attacked together on a device.", lower=1)
+    seed: int = setting(0, "Seed of the random starts.", lower=0)
+    strategy: str = setting(
+        "auto",
+        "Devices that share the batches. auto: all GPUs, or one device where there is none; "
+        "mirrored: all GPUs, or all logical CPUs where there is none.",
+        choices=STRATEGIES,
+    )
+    deterministic: bool = setting(
+        False,
+        "Compute the same bits from the same seed on the same machine; docs/reliability.md "
+        "says what this covers and costs.",
+    )
+    dry_run: bool = setting(
+        False, "Say how many images and passes, and how long it would take here, then stop."
+    )
