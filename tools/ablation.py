@@ -17,6 +17,7 @@ from pathlib import Path
 
 import experiments
 from absl import flags
+from experiments import series_flags, statistics
 
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
@@ -121,20 +122,19 @@ def _row(variant: str, seed: str, flag_values: flags.FlagValues) -> list[str]:
 
     runs = Path(flag_values.runs)
     run_dir = runs / f"{variant}_seed{seed}"
-    data = [f"--data_dir={flag_values.data_dir}"] if flag_values.data_dir else []
+    data = series_flags.data(flag_values)
     scale = [f"--flagfile={experiments.configuration('cifar10', 'fs_gan')}"]
     scale += [*shlex.split(flag_values.scale), "--eval_examples=0"]
     settings = [flag.format(runs=runs, seed=seed) for flag in _VARIANTS[variant]]
     experiments.train(run_dir, [*scale, *settings, f"--seed={seed}", *data])
     results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
     accuracies = experiments.accuracies(results)
+    shares = [results["clean_accuracy"], accuracies["pgd20"], accuracies["cw20"]]
     last = RunDirectory(run_dir).metrics.read()[-1]
     return [
         variant,
         seed,
-        f"{results['clean_accuracy']:.3f}",
-        f"{accuracies['pgd20']:.3f}",
-        f"{accuracies['cw20']:.3f}",
+        *(statistics.summarised([share], results["num_examples"]) for share in shares),
         *(
             f"{last[name]:.{digits}f}" if name in last else ""
             for name, digits in (
@@ -152,11 +152,7 @@ def _row(variant: str, seed: str, flag_values: flags.FlagValues) -> list[str]:
 
 
 def _flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/ablation", "Folder for the runs.", flag_values=values)
-    flags.DEFINE_string("scale", _SCALE, "Training flags of every variant.", flag_values=values)
-    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
+    values = series_flags.define(runs="runs/ablation", scale=_SCALE, data="data with cifar10")
     flags.DEFINE_list(
         "variants", list(_VARIANTS), "Variants to train, in order.", flag_values=values
     )

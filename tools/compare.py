@@ -1,94 +1,228 @@
-"""The paper's six methods, or those of --methods, at one scale: same classifier, images and epochs.
+"""All training methods at one scale: same classifier, images and epochs; the table of them.
 
-    python tools/compare.py --data_dir=FOLDER [--seeds=0,1] [--methods=standard,...]
+    python tools/compare.py --data_dir=FOLDER [--dataset=cifar10] [--seeds=0,1] [--methods=...]
+    python tools/compare.py --runs=RUN,RUN,... [--split=validation]
 
-Trains each method by its own configuration, scaled down by the same flags, and attacks every
-classifier on test images, each attack on each image. l2l_da starts from the standard classifier of
-its seed, as its authors' does. What is done is not done again: the same command resumes after an
-interruption. Prints the table and writes it to RUNS/table.md.
+The first trains each method by its own configuration, scaled down by the flags of --scale, into
+RUNS/METHOD_seedSEED; l2l_da starts from the standard classifier of its seed, as its authors' does.
+The second takes finished runs that were made elsewhere, a row for each method and its settings, and
+refuses those whose data, length, network or epsilon differ.
+
+Both attack every classifier: an attack in --columns on every image, a suite as it is, each attack
+on what the ones before it left; its figure is what is left in the end. What is done is not done
+again: the same command resumes after an interruption. The table is printed after every run, and
+written to --table, RUNS/table.md by default. Settings are chosen on --split=validation.
 """
 
+from __future__ import annotations
+
+import dataclasses
+import functools
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import experiments
 from absl import flags
+from experiments import groups, provenance, series_flags, statistics
 
 from fsgan_tf import methods
+from fsgan_tf.attacks import registry
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
+from fsgan_tf.files import write_atomically
+from fsgan_tf.runs.configuration import TrainingConfiguration
 
 _SCALE = (
     "--classifier_depth=10 --classifier_width=2 --generator_width=16 --batch_size=64 "
     "--train_examples=8000 --epochs=6 --lr_decay_epochs=4,5 --eval_examples=0"
 )
-_ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "pgd100": "PGD-100", "cw20": "C&W-20"}
-_COLUMNS = ("method", "seed", "clean", *_ATTACKS.values(), "worst case", "training minutes")
-# The standard classifier first: l2l_da starts from it.
-_METHODS = ("standard", "feature_scatter", "fs_gan", "pgd_at", "l2l", "l2l_da")
+_COLUMNS = ("pgd20", "cw20", "strong")
+_TITLES = {"pgd20": "PGD-20", "cw20": "C&W-20", "fgsm": "FGSM", "pgd100": "PGD-100"}
+# The data sets whose files in configs/ have another name than theirs.
+_FILES_OF = {"svhn_cropped": "svhn"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """A run and what its attacks left, within [0, 1]; results.json of each evaluation."""
+
+    run: groups.Run
+    shares: list[float]
+    results: list[dict[str, Any]]
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Runs what is not there yet and prints the table after every run."""
     del words
-    unknown = [name for name in flag_values.methods if name not in methods.names()]
-    if unknown:
-        raise UserError(f"unknown methods {unknown}; there are {', '.join(_METHODS)}")
-    from fsgan_tf.files import write_atomically
+    _require_columns(flag_values.columns)
+    folders = [Path(name) for name in dict.fromkeys(flag_values.runs.split(","))]
+    given = len(folders) > 1 or (folders[0] / "flags.txt").is_file()
+    runs = _given(folders) if given else _trained(folders[0], flag_values)
+    file = flag_values.table or (None if given else folders[0] / "table.md")
+    measured: list[_Measured] = []
+    for run in runs:
+        measured.append(_measure(run, flag_values))
+        text = _as_text(measured, flag_values)
+        if file:
+            write_atomically(Path(file), f"{text}\n".encode())
+        print(f"\n{text}\n", flush=True)
 
-    runs = Path(flag_values.runs)
-    rows: list[list[str]] = []
+
+def _require_columns(columns: list[str]) -> None:
+    """Raises UserError before anything is trained."""
+    attacks = [kind for kind in registry.kinds() if not kind.name.endswith("ATTACK")]
+    known = [*(kind.name for kind in attacks), *SUITES]
+    unknown = [n for n in columns if n not in SUITES and not any(k.match(n) for k in attacks)]
+    if unknown or not columns:
+        raise UserError(
+            f"--columns={','.join(columns)} must be attacks or suites: {', '.join(known)} (N is a "
+            "number of steps)"
+        )
+
+
+def _given(folders: list[Path]) -> Iterator[groups.Run]:
+    """Runs that were made elsewhere, once all are known to fit."""
+    runs = [groups.read(folder) for folder in folders]
+    groups.require_one_scale(runs)
+    return iter(runs)
+
+
+def _trained(runs: Path, flag_values: flags.FlagValues) -> Iterator[groups.Run]:
+    """Runs of this tool, each trained when it is asked for."""
+    # The standard classifier first: l2l_da starts from it.
+    known = sorted(methods.names(), key=lambda name: (name != "standard", name))
+    chosen = flag_values.methods or known
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"unknown methods {', '.join(unknown)}; there are {', '.join(known)}")
     for seed in flag_values.seeds:
-        for method in flag_values.methods:
-            rows.append(_row(runs, method, seed, flag_values))
-            text = experiments.table(_COLUMNS, rows)
-            write_atomically(runs / "table.md", f"{text}\n".encode())
-            print(f"\n{text}\n", flush=True)
+        for method in chosen:
+            run_dir, standard = (runs / f"{name}_seed{seed}" for name in (method, "standard"))
+            started = experiments.initialisation(method, standard)
+            if started and not standard.is_dir():
+                raise UserError(f"{method} starts from {standard}; put standard first in --methods")
+            experiments.train(
+                run_dir,
+                [
+                    *_configured(flag_values.dataset, method),
+                    *shlex.split(flag_values.scale),
+                    *started,
+                    f"--seed={seed}",
+                    *series_flags.data(flag_values),
+                ],
+            )
+            yield groups.read(run_dir)
 
 
-def _row(runs: Path, method: str, seed: str, flag_values: flags.FlagValues) -> list[str]:
-    run_dir = runs / f"{method}_seed{seed}"
-    data = [f"--data_dir={flag_values.data_dir}"] if flag_values.data_dir else []
-    experiments.train(
-        run_dir,
+def _configured(dataset: str, method: str) -> list[str]:
+    """The method's flag file for these data, or its own defaults where there is none."""
+    file = experiments.configuration(_FILES_OF.get(dataset, dataset), method)
+    if Path(file).is_file():
+        return [f"--flagfile={file}"]
+    return [f"--dataset={dataset}", f"--method={method}"]
+
+
+def _measure(run: groups.Run, flag_values: flags.FlagValues) -> _Measured:
+    """Attacks the classifier by what has no results yet."""
+    split, count, columns = flag_values.split, flag_values.num_examples, flag_values.columns
+    arguments = [f"--split={split}", f"--num_examples={count}", *series_flags.data(flag_values)]
+    attacks = [name for name in columns if name not in SUITES]
+    evaluate = functools.partial(experiments.evaluate, run.path, attacks, arguments)
+    made_with = (split, f"{count}_images")
+    by_column, results = {}, []
+    if attacks:
+        found = evaluate(output_dir=experiments.measurement(run.path, "each", *made_with))
+        by_column, results = experiments.accuracies(found), [found]
+    for suite in (name for name in columns if name in SUITES):
+        folder = experiments.measurement(run.path, suite, *made_with)
+        found = evaluate(suite=suite, output_dir=folder)
+        by_column[suite] = found["worst_case_accuracy"]
+        results.append(found)
+    return _Measured(
+        run, [results[0]["clean_accuracy"], *(by_column[name] for name in columns)], results
+    )
+
+
+def _as_text(measured: list[_Measured], flag_values: flags.FlagValues) -> str:
+    """The table, what its runs have alike, and how each figure was made."""
+    by_run = {one.run.path: one for one in measured}
+    rows, made = [], []
+    for name, runs in groups.labelled(one.run for one in measured).items():
+        rows.append([name, *_row([by_run[run.path] for run in runs])])
+        for run in runs:
+            made += provenance.lines(
+                f"`{name}`, seed {run.seed}", run.path, by_run[run.path].results
+            )
+    titles = [_TITLES.get(name, name) for name in flag_values.columns]
+    header = ["method", "seeds", "clean", *titles, "training minutes", "passes an image"]
+    scale = " ".join(f"--{name}={text}" for name, text in measured[0].run.scale.items())
+    images = measured[0].results[0]["num_examples"]
+    return "\n\n".join(
         [
-            f"--flagfile={experiments.configuration('cifar10', method)}",
-            *shlex.split(flag_values.scale),
-            *_initialisation(runs, method, seed),
-            f"--seed={seed}",
-            *data,
-        ],
+            f"Accuracies in % on {images} images of the {flag_values.split} split; all runs with "
+            f"`{scale}`. {statistics.MEANING}. Minutes are of training steps, passes are runs of "
+            "the classifier forward or backward that a step makes of each image.",
+            experiments.table(header, rows),
+            "\n".join(made),
+        ]
     )
-    results = experiments.evaluate(
-        run_dir, list(_ATTACKS), [f"--num_examples={flag_values.num_examples}", *data]
-    )
-    accuracies = experiments.accuracies(results)
-    shares = [results["clean_accuracy"], *(accuracies[attack] for attack in _ATTACKS)]
-    shares.append(results["worst_case_accuracy"])
-    minutes = experiments.training_minutes(run_dir)
-    return [method, seed, *(f"{share:.3f}" for share in shares), f"{minutes:.1f}"]
 
 
-def _initialisation(runs: Path, method: str, seed: str) -> list[str]:
-    if method != "l2l_da":
-        return []
-    standard = runs / f"standard_seed{seed}"
-    if not standard.is_dir():
-        raise UserError(f"l2l_da starts from {standard}; put standard first in --methods")
-    return [f"--init_from={standard}"]
+def _row(seeds: list[_Measured]) -> list[str]:
+    """What stands beside a row's name."""
+    images = seeds[0].results[0]["num_examples"]
+    minutes = [experiments.training_minutes(one.run.path) for one in seeds]
+    return [
+        ", ".join(str(one.run.seed) for one in seeds),
+        *(
+            statistics.summarised(shares, images)
+            for shares in zip(*(one.shares for one in seeds), strict=True)
+        ),
+        f"{sum(minutes) / len(minutes):.1f}",
+        f"{_passes(seeds[0].run.configuration):g}",
+    ]
+
+
+def _passes(configuration: TrainingConfiguration) -> float:
+    """Classifier passes of a training step: the method's settings decide, so a small network."""
+    from fsgan_tf.networks import classifiers
+    from fsgan_tf.training.build import build_method
+
+    small = classifiers.declared("wide_resnet").settings(classifier_depth=10, classifier_width=1)
+    training = dataclasses.replace(
+        configuration.training, architecture="wide_resnet", precision="float32"
+    )
+    method = build_method(
+        dataclasses.replace(configuration, training=training, classifier=small), 10, (16, 16, 3)
+    )
+    return method.forward_equivalents["classifier"]
 
 
 def _flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    flags.DEFINE_string("data_dir", None, "Folder of TFDS data with cifar10.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/comparison", "Folder for the runs.", flag_values=values)
-    flags.DEFINE_string("scale", _SCALE, "Training flags for all methods.", flag_values=values)
-    flags.DEFINE_integer(
-        "num_examples", 1000, "How many test images to attack.", 1, flag_values=values
+    values = series_flags.define(
+        runs="runs/comparison",
+        scale=_SCALE,
+        runs_help="Folder for the runs; or finished runs made elsewhere, separated by commas.",
     )
-    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
-    flags.DEFINE_list("methods", list(_METHODS), "Methods to train, in order.", flag_values=values)
+    flags.DEFINE_string(
+        "dataset", "cifar10", "Data to train on, any that the training takes.", flag_values=values
+    )
+    flags.DEFINE_list("methods", None, "Methods to train, in order; all.", flag_values=values)
+    flags.DEFINE_list(
+        "columns", list(_COLUMNS), "Attacks and suites to make columns of.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["test", "validation"],
+        "Images to attack: test, or held out of the training set, to choose settings on.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("num_examples", 1000, "How many images to attack.", 1, flag_values=values)
+    flags.DEFINE_string("table", None, "File for the table as well.", flag_values=values)
     return values
 
 

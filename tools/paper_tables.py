@@ -22,18 +22,35 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import experiments
 from absl import flags
+from experiments import provenance, series_flags, statistics
 from experiments.paper import TABLES, TITLES, Table
 
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import write_atomically
 
-# Percentages, clean accuracy first, by method and seed.
-_Measured = dict[tuple[str, str], list[float]]
+
+class _Measured(NamedTuple):
+    """What one training's classifier kept.
+
+    Attributes:
+      run_dir: the run.
+      shares: within [0, 1], clean accuracy first.
+      results: content of results.json.
+    """
+
+    run_dir: Path
+    shares: list[float]
+    results: dict[str, Any]
+
+
+# By method and seed.
+_Rows = dict[tuple[str, str], _Measured]
 
 
 class _Runs:
@@ -48,9 +65,11 @@ class _Runs:
     def trained(self, method: str, seed: str) -> Path:
         """The folder of a finished run."""
         data, letter = self._table.data, self._flags.letter and method == "fs_gan"
-        name = f"{data}_{method}{'_letter' if letter else ''}_seed{seed}"
-        run_dir = Path(self._flags.runs) / name
-        initial = self.trained("standard", seed) if method == "l2l_da" else None
+        run_dir = self._run_dir(method, seed)
+        standard = self._run_dir("standard", seed)
+        initial = experiments.initialisation(method, standard)
+        if initial:
+            self.trained("standard", seed)
         with self._guard:
             lock = self._locks.setdefault(run_dir, threading.Lock())
         with lock:
@@ -59,7 +78,7 @@ class _Runs:
                 [
                     f"--flagfile={experiments.configuration(data, method, letter=letter)}",
                     *shlex.split(self._flags.scale),
-                    *([f"--init_from={initial}"] if initial else []),
+                    *initial,
                     "--eval_examples=0",
                     f"--seed={seed}",
                     *self._data(),
@@ -67,8 +86,8 @@ class _Runs:
             )
         return run_dir
 
-    def measured(self, method: str, seed: str, attacks: list[str]) -> list[float]:
-        """Percentages of clean accuracy and under each attack."""
+    def measured(self, method: str, seed: str, attacks: list[str]) -> _Measured:
+        """Clean accuracy and that under each attack."""
         run_dir = self.trained(method, seed)
         box, arguments = "white_box", [f"--restarts={self._flags.restarts}", *self._data()]
         if self._table.transferred:
@@ -78,21 +97,23 @@ class _Runs:
         count = self._flags.num_examples
         if count:
             arguments.append(f"--num_examples={count}")
-        # What it was measured with is in the name, so that no other measurement is taken for it.
-        folder = f"{box}_{count or 'all'}_images_{self._flags.restarts}_restarts"
-        results = experiments.evaluate(
-            run_dir, attacks, arguments, output_dir=run_dir / "evaluations" / folder
-        )
+        made_with = (box, f"{count or 'all'}_images", f"{self._flags.restarts}_restarts")
+        folder = experiments.measurement(run_dir, *made_with)
+        results = experiments.evaluate(run_dir, attacks, arguments, output_dir=folder)
         # Those transferred are called transfer_pgd20@COPY.
         accuracies = {
             name.partition("@")[0]: accuracy
             for name, accuracy in experiments.accuracies(results).items()
         }
         shares = [results["clean_accuracy"], *(accuracies[attack] for attack in attacks)]
-        return [100 * share for share in shares]
+        return _Measured(run_dir, shares, results)
+
+    def _run_dir(self, method: str, seed: str) -> Path:
+        letter = "_letter" if self._flags.letter and method == "fs_gan" else ""
+        return Path(self._flags.runs) / f"{self._table.data}_{method}{letter}_seed{seed}"
 
     def _data(self) -> list[str]:
-        return [f"--data_dir={self._flags.data_dir}"] if self._flags.data_dir else []
+        return series_flags.data(self._flags)
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -103,17 +124,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     table = TABLES[flag_values.table]
     methods = _chosen("methods", flag_values.methods, list(table.figures))
     columns = _chosen("columns", flag_values.columns, list(table.attacks))
-    if not flag_values.seeds or not all(seed.isdecimal() for seed in flag_values.seeds):
-        raise UserError(f"--seeds={','.join(flag_values.seeds)} must be whole numbers: 0,1,2")
     attacks = [
         f"spsa{flag_values.spsa_iterations}" if column == "SPSA" else table.attacks[column]
         for column in columns
     ]
     runs = _Runs(flag_values, table)
-    measured: _Measured = {}
+    measured: _Rows = {}
     tasks = [(method, seed) for seed in flag_values.seeds for method in methods]
-    for task, percentages in _worked_off(runs, tasks, attacks, flag_values.jobs):
-        measured[task] = percentages
+    for task, figures in _worked_off(runs, tasks, attacks, flag_values.jobs):
+        measured[task] = figures
         text = _as_text(table, methods, columns, measured, flag_values)
         name = f"table_{flag_values.table}.md"
         write_atomically(Path(flag_values.runs) / name, f"{text}\n".encode())
@@ -122,8 +141,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _worked_off(
     runs: _Runs, tasks: list[tuple[str, str]], attacks: list[str], jobs: int
-) -> Iterator[tuple[tuple[str, str], list[float]]]:
-    """Each task and its percentages, as they come."""
+) -> Iterator[tuple[tuple[str, str], _Measured]]:
+    """Each task and its figures, as they come."""
     if jobs == 1:
         yield from ((task, runs.measured(*task, attacks)) for task in tasks)
         return
@@ -155,55 +174,44 @@ def _as_text(
     table: Table,
     methods: list[str],
     columns: list[str],
-    measured: _Measured,
+    measured: _Rows,
     flag_values: flags.FlagValues,
 ) -> str:
     places = [0, *(1 + list(table.attacks).index(column) for column in columns)]
-    rows = []
+    rows, made = [], []
     for method in methods:
-        seeds = [values for (name, _), values in measured.items() if name == method]
+        seeds = {seed: one for (name, seed), one in measured.items() if name == method}
         paper = [table.figures[method][place] for place in places]
-        differences = [""] * len(paper)
+        figures, differences = [""] * len(paper), [""] * len(paper)
         if seeds:
-            ours = list(zip(*seeds, strict=True))
+            ours = list(zip(*(one.shares for one in seeds.values()), strict=True))
+            images = next(iter(seeds.values())).results["num_examples"]
+            figures = [statistics.summarised(shares, images) for shares in ours]
             differences = [
-                f"{fmean(values) - p:+.2f}" for values, p in zip(ours, paper, strict=True)
+                f"{100 * fmean(shares) - p:+.1f}" for shares, p in zip(ours, paper, strict=True)
             ]
-            rows.append([TITLES[method], f"ours ({len(seeds)})", *map(_mean, ours)])
-        else:
-            rows.append([TITLES[method], "ours (0)", *differences])
+        rows.append([TITLES[method], f"ours ({len(seeds)})", *figures])
         rows.append(["", "paper", *(f"{percent:.2f}" for percent in paper)])
         rows.append(["", "difference", *differences])
+        for seed, one in seeds.items():
+            name = f"{TITLES[method]}, seed {seed}"
+            made += provenance.lines(name, one.run_dir, [one.results])
     images = f"{flag_values.num_examples or 'all'} test images"
     return "\n\n".join(
         [
-            f"Table {table.number} of the paper, accuracies in %; ours (number of seeds) ± the "
-            f"standard error over seeds. {images}, {flag_values.restarts} restarts; FS-GAN by "
+            f"Table {table.number} of the paper, accuracies in %; ours (number of seeds). "
+            f"{statistics.MEANING}. {images}, {flag_values.restarts} restarts; FS-GAN by "
             f"{experiments.configuration(table.data, 'fs_gan', letter=flag_values.letter)}; "
             + (f"scaled by {flag_values.scale}" if flag_values.scale else "the paper's scale"),
             experiments.table(["method", "", "clean", *columns], rows),
+            "\n".join(made),
         ]
     )
 
 
-def _mean(percentages: tuple[float, ...]) -> str:
-    if len(percentages) < 2:
-        return f"{percentages[0]:.2f}"
-    return f"{fmean(percentages):.2f} ± {stdev(percentages) / len(percentages) ** 0.5:.2f}"
-
-
 def _flags() -> flags.FlagValues:
-    values = flags.FlagValues()
+    values = series_flags.define(runs="runs/paper_tables", scale="")
     flags.DEFINE_integer("table", None, "Table to make: 1, 2, 3 or 4.", 1, 4, flag_values=values)
-    flags.DEFINE_string("data_dir", None, "Folder of TFDS data.", flag_values=values)
-    flags.DEFINE_string("runs", "runs/paper_tables", "Folder for the runs.", flag_values=values)
-    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
-    flags.DEFINE_string(
-        "scale",
-        "",
-        "Training flags for every method, to train less than the paper.",
-        flag_values=values,
-    )
     flags.DEFINE_boolean(
         "letter",
         False,

@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+import functools
 import os
 import platform
 import re
 import shlex
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +19,8 @@ _PACKAGES = ("tensorflow", "keras", "cleverhans", "numpy")
 _COMMAND = ("python", "-m", "fsgan_tf.evaluate")
 
 
-def _now() -> str:
+def now() -> str:
+    """Date and time in UTC, to the minute."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -47,7 +50,11 @@ class Manifest:
     command: str = ""
     sources: tuple[str, ...] = ()
     suite: str = ""
-    date: str = dataclasses.field(default_factory=_now)
+    date: str = dataclasses.field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        """Looks the commit up: files may change while the attacks run."""
+        commit()
 
     def class_name(self, label: int) -> str:
         """A class by its number where the classifier knows more classes than have names."""
@@ -63,13 +70,32 @@ class Manifest:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed the figures, by name; the platform last."""
+    """Versions of what computed the figures, by name; the commit where it is known."""
+    known = commit()
     return {
         **{package: metadata.version(package) for package in _PACKAGES},
         "fsgan_tf": fsgan_tf.__version__,
+        **({"commit": known} if known else {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit that this package runs from, `-dirty` where files differ; None if it is no clone.
+
+    Looked up once a process, when something first asks.
+    """
+    root = Path(fsgan_tf.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
 
 
 def machine() -> str:

@@ -20,6 +20,8 @@ class RunDirectory:
       flags_file: every flag of the training, itself a flagfile.
       architecture_file: a copy of the Keras file that `--architecture` named.
       metrics: `metrics.jsonl`, an object an epoch.
+      starts_file: `starts.jsonl`, an object for each start of the training: when, from where, by
+        which command and commit, on which machine.
       checkpoints: the folder of the newest checkpoints.
       tensorboard: folder of event files.
       saved_model: folder of the exported classifier.
@@ -32,6 +34,7 @@ class RunDirectory:
         self.flags_file = self.path / "flags.txt"
         self.architecture_file = self.path / "architecture.keras"
         self.metrics = Metrics(self.path / "metrics.jsonl")
+        self.starts_file = self.path / "starts.jsonl"
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.tensorboard = self.path / "tensorboard"
         self.saved_model = self.path / "saved_model"

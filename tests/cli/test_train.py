@@ -16,6 +16,7 @@ from fsgan_tf.data.sources.digits import DigitsSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
 from fsgan_tf.models import saving
+from fsgan_tf.reporting import manifest
 from fsgan_tf.runs.checkpoints import Checkpoints
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.metrics import Metrics
@@ -50,6 +51,14 @@ def test_the_run_directory_is_complete(run):
     assert results["num_examples"] == 8
     assert [attack["name"] for attack in results["attacks"]] == ["fgsm", "pgd20", "cw20"]
     assert results["classifier_sha256"] == restore_classifier(run.path).weights_sha256
+
+
+def test_a_run_says_what_each_start_was_made_with(run):
+    (start,) = map(json.loads, run.starts_file.read_text().splitlines())
+    assert (start["epoch"], start["step_in_epoch"], start["replicas"]) == (0, 0, 1)
+    assert start["command"].startswith("python -m fsgan_tf.train")
+    assert start["versions"] == manifest.versions()
+    assert start["machine"] == manifest.machine()
 
 
 def test_metrics_hold_an_object_an_epoch(run):

@@ -9,7 +9,7 @@ import pytest
 
 import fsgan_tf
 from fsgan_tf.evaluation.result import Diagnosis, LossCurve
-from fsgan_tf.reporting import report
+from fsgan_tf.reporting import manifest, report
 from tests.reports import MANIFEST, hostile_manifest, hostile_result, result
 
 
@@ -106,6 +106,8 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
         "sources": ["runs/b: standard, seed 1"],
     }
     packages = ("tensorflow", "keras", "cleverhans", "numpy")
+    commit = versions.pop("commit", None)
+    assert commit == manifest.commit()
     assert versions == {
         **{name: metadata.version(name) for name in packages},
         "fsgan_tf": fsgan_tf.__version__,

@@ -1,70 +1,81 @@
 """The comparison of all methods, scaled down to two tiny ones on the digits."""
 
 import json
+import shutil
 
-import experiments
 import pytest
 
-from fsgan_tf import evaluate, train
-from tests.commands import call
+from fsgan_tf import methods
+from fsgan_tf.evaluation.result import wilson_interval
+from tests.commands import ROOT, call
+from tests.small_training import build
 from tools import compare
 
 SCALE = (
-    "--dataset=digits --augmentation=none --classifier_depth=10 --classifier_width=1 "
-    "--generator_width=4 --batch_size=16 --train_examples=32 --epochs=1 --lr_decay_epochs=1 "
-    "--attack_iterations=2 --eval_examples=0 --precision=float32"
+    "--classifier_depth=10 --classifier_width=1 --generator_width=4 --batch_size=16 "
+    "--train_examples=32 --epochs=1 --lr_decay_epochs=1 --attack_iterations=2 --eval_examples=0 "
+    "--precision=float32"
 )
-COMMANDS = {command.__name__: command for command in (train, evaluate)}
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """Runs what would be processes in this one; the list of their modules."""
-    started = []
-
-    def run_module(module, arguments):
-        started.append(module)
-        assert call(COMMANDS[module], *arguments) == 0
-
-    monkeypatch.setattr(experiments, "run_module", run_module)
-    return started
 
 
 def _compare(*arguments: str) -> int:
     return call(compare, *arguments)
 
 
+def _cells(text: str, row: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row} |"))
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
 def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path, processes, capsys):
+    measured = ("--columns=fgsm,quick", "--num_examples=8")
     command = (
         f"--runs={tmp_path}",
+        "--dataset=digits",
         f"--scale={SCALE}",
         "--methods=standard,feature_scatter",
-        "--num_examples=8",
+        *measured,
     )
     assert _compare(*command) == 0
-    assert processes == ["fsgan_tf.train", "fsgan_tf.evaluate"] * 2
+    made = ["fsgan_tf.train", "fsgan_tf.evaluate", "fsgan_tf.evaluate"]
+    assert [module for module, *_ in processes] == made * 2
     table = (tmp_path / "table.md").read_text()
+    header = ["method", "seeds", "clean", "FGSM", "quick", "training minutes", "passes an image"]
+    assert _cells(table, "method") == header
     for method in ("standard", "feature_scatter"):
-        run = tmp_path / f"{method}_seed0"
-        results = json.loads((run / "evaluation" / "results.json").read_text())
-        assert results["split"] == "test"
-        assert results["num_examples"] == 8
-        row = next(line for line in table.splitlines() if line.startswith(f"| {method} "))
-        accuracies = [attack["accuracy"] for attack in results["attacks"]]
-        shares = [results["clean_accuracy"], *accuracies, results["worst_case_accuracy"]]
-        assert [f"{share:.3f}" for share in shares] == row.split(" | ")[2:-1]
+        files = (tmp_path / f"{method}_seed0" / "evaluations").glob("*/results.json")
+        results = {file.parent.name: json.loads(file.read_text()) for file in files}
+        each, suite = results["each_test_8_images"], results["quick_test_8_images"]
+        assert [(r["split"], r["num_examples"]) for r in (each, suite)] == [("test", 8)] * 2
+        fgsm = each["attacks"][0]["accuracy"]
+        cells = _cells(table, method)
+        shares = (each["clean_accuracy"], fgsm, suite["worst_case_accuracy"])
+        for cell, share in zip(cells[2:5], shares, strict=True):
+            low, high = wilson_interval(round(8 * share), 8)
+            assert cell == f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        # With attack_iterations=2 where a method reads it.
+        flags = {"attack_iterations": 2} if method == "feature_scatter" else {}
+        passes = build(method, **flags).forward_equivalents["classifier"]
+        assert cells[1::4] + cells[6:] == ["0", cells[5], f"{passes:g}"]
+        assert f"- `{method}`, seed 0: trained" in table
+        assert f"`{each['command']}`" in table
+        assert each["machine"] in table
+    assert "--train_examples=32" in table
 
     processes.clear()
     assert _compare(*command) == 0
-    assert not processes
     assert (tmp_path / "table.md").read_text() == table
 
-
-def test_l2l_da_alone_starts_from_the_standard_classifier_of_its_seed(tmp_path):
-    (tmp_path / "standard_seed3").mkdir()
-    flags = compare._initialisation(tmp_path, "l2l_da", "3")
-    assert flags == [f"--init_from={tmp_path / 'standard_seed3'}"]
-    assert compare._initialisation(tmp_path, "l2l", "3") == []
+    # The same runs, as made elsewhere.
+    capsys.readouterr()
+    shutil.move(tmp_path / "standard_seed0", tmp_path / "elsewhere")
+    given = f"--runs={tmp_path / 'feature_scatter_seed0'},{tmp_path / 'elsewhere'}"
+    assert _compare(given, f"--table={tmp_path / 'given.md'}", *measured) == 0
+    assert not processes
+    again = (tmp_path / "given.md").read_text()
+    assert again.strip() in capsys.readouterr().out
+    for row in ("method", "standard", "feature_scatter"):
+        assert _cells(again, row) == _cells(table, row)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +83,25 @@ def test_l2l_da_alone_starts_from_the_standard_classifier_of_its_seed(tmp_path):
     [
         (["--methods=l2l_da"], ["standard_seed0", "put standard first"]),
         (["--methods=gan"], ["gan", "feature_scatter"]),
+        (["--columns=pgd20,autoattack"], ["autoattack", "pgdN", "strong"]),
+        (["--columns=transfer_pgd20"], ["transfer_pgd20"]),
+        (["--seeds=a"], ["seeds", "whole numbers"]),
+        (["--runs=a,b"], ["a is not a run directory"]),
     ],
 )
-def test_bad_methods_are_one_line(tmp_path, processes, arguments, words, capsys):
+def test_bad_flags_are_one_line_before_anything_runs(tmp_path, processes, arguments, words, capsys):
     assert _compare(f"--runs={tmp_path}", *arguments) == 2
     message = capsys.readouterr().err.strip()
     assert len(message.splitlines()) == 1
     assert all(word in message for word in words), message
     assert not processes
+
+
+def test_every_method_has_a_file_or_trains_by_its_own_defaults():
+    for method in methods.names():
+        (flag,) = compare._configured("cifar10", method)
+        assert (ROOT / flag.removeprefix("--flagfile=")).is_file()
+    assert compare._configured("svhn_cropped", "pgd_at") == [
+        "--flagfile=configs/baselines/svhn_pgd_at.flags"
+    ]
+    assert compare._configured("mnist", "pgd_at") == ["--dataset=mnist", "--method=pgd_at"]

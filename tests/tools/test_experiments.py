@@ -87,6 +87,24 @@ def test_training_minutes_are_images_over_rate(finished):
     assert experiments.training_minutes(finished) == pytest.approx(105 / 60)
 
 
+def test_minutes_count_the_images_of_every_replica(finished):
+    """Twice as many images at the same rate."""
+    RunDirectory(finished).starts_file.write_text('{"replicas": 2}\n')
+    assert experiments.training_minutes(finished) == pytest.approx(210 / 60)
+
+
+def test_a_suite_runs_as_it_is(finished, calls, monkeypatch):
+    attacks = ("apgd_ce", "apgd_t", "fab_t", "square")
+    monkeypatch.setattr(
+        experiments,
+        "run_module",
+        lambda module, arguments: (calls.append(arguments), _write_results(finished, *attacks)),
+    )
+    for _ in range(2):
+        experiments.evaluate(finished, [], ["--num_examples=7"], suite="strong")
+    assert calls == [[f"--run_dir={finished}", "--suite=strong", "--num_examples=7"]]
+
+
 def test_table_is_markdown():
     assert experiments.table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 

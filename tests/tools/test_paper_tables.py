@@ -7,7 +7,8 @@ import experiments
 import pytest
 from experiments.paper import TABLES, TITLES
 
-from fsgan_tf import evaluate, methods, train
+from fsgan_tf import methods
+from fsgan_tf.evaluation.result import wilson_interval
 from tests.commands import ROOT, call
 from tests.data.test_tfds_images import svhn_dir  # noqa: F401
 from tools import paper_tables
@@ -17,20 +18,6 @@ SCALE = (
     "--train_examples=16 --epochs=1 --lr_decay_epochs=1 --attack_iterations=1 --precision=float32"
 )
 DIGITS = f"{SCALE} --dataset=digits --augmentation=none"
-COMMANDS = {command.__name__: command for command in (train, evaluate)}
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """Runs what would be processes in this one; their modules and flags."""
-    started = []
-
-    def run_module(module, arguments):
-        started.append((module, *arguments))
-        assert call(COMMANDS[module], *arguments) == 0
-
-    monkeypatch.setattr(experiments, "run_module", run_module)
-    return started
 
 
 def _tables(*arguments: str) -> int:
@@ -72,8 +59,14 @@ def test_table_1_attacks_from_a_copy_and_nothing_runs_twice(tmp_path, processes)
     assert header == ["method", "", "clean", "PGD10", "SPSA"]
     assert paper == ["", "paper", "94.59", "0.09", "7.11"]
     shares = [results["clean_accuracy"], transferred["accuracy"], spsa["accuracy"]]
-    assert ours == ["Clean model", "ours (1)", *(f"{100 * share:.2f}" for share in shares)]
-    assert difference[2] == f"{100 * shares[0] - 94.59:+.2f}"
+    assert ours[:2] == ["Clean model", "ours (1)"]
+    for cell, share in zip(ours[2:], shares, strict=True):
+        low, high = wilson_interval(round(4 * share), 4)
+        assert cell == f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    assert difference[2] == f"{100 * shares[0] - 94.59:+.1f}"
+    text = (tmp_path / "table_1.md").read_text()
+    assert f"`{results['command']}`" in text
+    assert "Clean model, seed 0: trained" in text
 
     processes.clear()
     assert _tables(*command) == 0
@@ -99,7 +92,7 @@ def test_table_3_on_svhn_as_tfds_prepares_it(tmp_path, processes, svhn_dir):  # 
     header, _, ours, paper, _ = _rows(tmp_path / "table_3.md")
     assert header == ["method", "", "clean", "FGSM", "PGD10"]
     assert paper == ["", "paper", "96.37", "82.26", "70.69"]
-    assert all(float(cell) >= 0 for cell in ours[2:])
+    assert all(float(cell.split()[0]) >= 0 for cell in ours[2:])
 
 
 @pytest.fixture
@@ -113,6 +106,7 @@ def measured(monkeypatch):
     def evaluate(run_dir, attacks, arguments, *, output_dir):
         made.append((run_dir.name, [*attacks, *arguments, str(output_dir)]))
         return {
+            "num_examples": 400,
             "clean_accuracy": 0.5,
             "attacks": [{"name": name, "accuracy": 0.25} for name in attacks],
         }
@@ -129,8 +123,8 @@ def test_a_whole_table_has_the_papers_rows_and_columns(number, tmp_path, measure
     assert header == ["method", "", "clean", *table.attacks]
     assert [row[0] for row in rows[::3]] == [TITLES[method] for method in table.figures]
     for ours, paper, difference in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-        assert ours[2:] == ["50.00"] + ["25.00"] * len(table.attacks)
-        expected = [f"{25 - float(cell):+.2f}" for cell in paper[3:]]
+        assert ours[2:] == ["50.0 (45.1 to 54.9)"] + ["25.0 (21.0 to 29.5)"] * len(table.attacks)
+        expected = [f"{25 - float(cell):+.1f}" for cell in paper[3:]]
         assert difference[3:] == expected
     text = (tmp_path / f"table_{number}.md").read_text()
     assert "10 restarts" in text
@@ -148,7 +142,7 @@ def test_with_several_seeds_each_is_the_copy_of_another(tmp_path, measured):
     sources = [flag for _, flags in measured for flag in flags if flag.startswith("--source=")]
     assert [source[-5:] for source in sources] == ["seed1", "seed2", "seed0"]
     (row,) = [row for row in _rows(tmp_path / "table_1.md") if row[0] == "FS-GAN"]
-    assert row[1:3] == ["ours (3)", "50.00 ± 0.00"]
+    assert row[1:3] == ["ours (3)", "50.0 ± 0.0"]
 
 
 def test_a_measurement_with_other_settings_is_not_taken_for_this_one(tmp_path, measured):
@@ -179,7 +173,7 @@ def test_rows_that_are_not_there_yet_are_empty(tmp_path, measured, monkeypatch):
     )
     assert _tables("--table=4", f"--runs={tmp_path}", "--methods=fs_gan,l2l") == 0
     assert "| L2L | ours (0) |  |" in written[0]
-    assert "| L2L | ours (1) | 50.00 |" in written[1]
+    assert "| L2L | ours (1) | 50.0 (" in written[1]
 
 
 @pytest.mark.parametrize(

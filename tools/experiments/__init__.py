@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import provenance
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.reporting import results_file
@@ -32,15 +34,25 @@ def train(run_dir: Path, arguments: Sequence[str]) -> None:
     where = [*arguments, f"--run_dir={run_dir}"]
     values = training_flags.parse([*where])
     run = RunDirectory(run_dir)
-    rows = run.metrics.read()
-    if rows and rows[-1]["epoch"] == values.training.epochs - 1 and run.saved_model.is_dir():
+    if run.flags_file.is_file() and is_finished(run_dir):
         run.refuse_other_flags(values)
-        return
+        if run.read_configuration().training.epochs == values.training.epochs:
+            return
     unread = values.unread(training_flags.names_in(where))
     run_module(
         "fsgan_tf.train",
         [word for word in where if not set(training_flags.names_in([word])) & set(unread)],
     )
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether a training has run to its last epoch and exported its classifier."""
+    from fsgan_tf.runs.directory import RunDirectory
+
+    run = RunDirectory(run_dir)
+    rows = run.metrics.read()
+    epochs = run.read_configuration().training.epochs
+    return bool(rows) and rows[-1]["epoch"] == epochs - 1 and run.saved_model.is_dir()
 
 
 def configuration(data: str, method: str, *, letter: bool = False) -> str:
@@ -56,19 +68,32 @@ def configuration(data: str, method: str, *, letter: bool = False) -> str:
     return f"configs/{'paper/' if letter else ''}{data}.flags"
 
 
+def initialisation(method: str, standard: Path) -> list[str]:
+    """What a method starts from: l2l_da from the undefended classifier of its seed.
+
+    Args:
+      method: by name.
+      standard: that run.
+    """
+    return [f"--init_from={standard}"] if method == "l2l_da" else []
+
+
 def evaluate(
     run_dir: Path,
     attacks: Sequence[str],
     arguments: Sequence[str],
     *,
+    suite: str | None = None,
     output_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Attacks the classifier of `run_dir`, each attack on every image.
+    """Attacks the classifier of `run_dir`.
 
     Args:
       run_dir: a finished run.
-      attacks: by name.
+      attacks: by name, each made on every image.
       arguments: further flags of the evaluation.
+      suite: name of a suite to run instead, as it is: an attack of it may see only the images that
+        those before it left.
       output_dir: where its results go; `evaluation` in the run where it is not given. Results that
         are there, of these attacks and newer than the classifier, are taken as they are.
 
@@ -80,12 +105,23 @@ def evaluate(
     """
     folder = output_dir or run_dir / "evaluation"
     file = folder / "results.json"
-    if not _holds(file, attacks) or _older(file, run_dir / "saved_model"):
-        where = [f"--run_dir={run_dir}", f"--attacks={','.join(attacks)}", "--standalone"]
+    if not _holds(file, SUITES[suite].attacks if suite else attacks) or _older(
+        file, run_dir / "saved_model"
+    ):
+        chosen = [f"--suite={suite}"] if suite else [f"--attacks={','.join(attacks)}"]
+        where = [f"--run_dir={run_dir}", *chosen, *([] if suite else ["--standalone"])]
         if output_dir:
             where.append(f"--output_dir={output_dir}")
         run_module("fsgan_tf.evaluate", [*where, *arguments])
     return results_file.read(file)
+
+
+def measurement(run_dir: Path, *made_with: object) -> Path:
+    """The folder of one evaluation of a run; what it is made with is in its name.
+
+    So that no other is taken for it.
+    """
+    return run_dir / "evaluations" / "_".join(str(part) for part in made_with if part)
 
 
 def run_module(module: str, arguments: Sequence[str]) -> None:
@@ -114,9 +150,10 @@ def training_minutes(run_dir: Path) -> float:
     from fsgan_tf.runs.directory import RunDirectory
 
     seconds, steps_before = 0.0, 0
-    configuration = RunDirectory(run_dir).read_configuration()
+    batch_size = RunDirectory(run_dir).read_configuration().training.batch_size
+    batch_size *= max((start["replicas"] for start in provenance.starts(run_dir)), default=1)
     for row in RunDirectory(run_dir).metrics.read():
-        images = (row["step"] - steps_before) * configuration.training.batch_size
+        images = (row["step"] - steps_before) * batch_size
         seconds += images / row["images_per_second"]
         steps_before = row["step"]
     return seconds / 60

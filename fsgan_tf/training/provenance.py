@@ -1,0 +1,33 @@
+"""Where the weights of a run come from: each start of its training, with commit and machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import Any
+
+from fsgan_tf import devices
+from fsgan_tf.reporting import manifest
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.training.setup import Training
+
+
+def record_start(training: Training, progress: Progress) -> None:
+    """Adds a line to the run's starts.jsonl: a training that was interrupted has several.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    row: dict[str, Any] = {
+        "date": manifest.now(),
+        "epoch": progress.epoch,
+        "step_in_epoch": progress.step_in_epoch,
+        "command": shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
+        "replicas": training.strategy.num_replicas_in_sync,
+        "precision": devices.resolve_precision(training.settings.precision),
+        "machine": manifest.machine(),
+        "versions": manifest.versions(),
+    }
+    with training.run.starts_file.open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,37 @@
+"""Flags that every series of trainings has."""
+
+from __future__ import annotations
+
+from absl import flags
+
+
+def define(
+    *, runs: str, scale: str, data: str = "data", runs_help: str = "Folder for the runs."
+) -> flags.FlagValues:
+    """The data, the folder, the scale and the seeds of a series; its own flags come on top.
+
+    Args:
+      runs: default folder.
+      scale: default training flags.
+      data: what the data folder holds, for the help.
+      runs_help: what `--runs` takes.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_string("data_dir", None, f"Folder of TFDS {data}.", flag_values=values)
+    flags.DEFINE_string("runs", runs, runs_help, flag_values=values)
+    flags.DEFINE_string(
+        "scale", scale, "Training flags of every run, to train less.", flag_values=values
+    )
+    flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
+    flags.register_validator(
+        "seeds",
+        lambda seeds: bool(seeds) and all(seed.isdecimal() for seed in seeds),
+        "must be whole numbers separated by commas, such as 0,1,2",
+        flag_values=values,
+    )
+    return values
+
+
+def data(values: flags.FlagValues) -> list[str]:
+    """`--data_dir` for a command of the package, where it was given."""
+    return [f"--data_dir={values.data_dir}"] if values.data_dir else []
