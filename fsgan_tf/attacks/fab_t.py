@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import targeted_margin
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
@@ -195,14 +195,16 @@ def _search(
     image_shape = images.shape[1:]
     clean = tf.reshape(images, [-1, image_shape.num_elements()])
 
-    def logits_of(points: tf.Tensor) -> tf.Tensor:
-        return classifier.logits(tf.reshape(points, [-1, *image_shape]))
+    def margins(logits: tf.Tensor) -> tf.Tensor:
+        return targeted_margin(logits, labels, targets)
+
+    def is_wrong(points: tf.Tensor) -> tf.Tensor:
+        return classifier.judge(tf.reshape(points, [-1, *image_shape]), labels, margins)[0]
 
     def lead_of_target(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """z_t - z_y and its gradient."""
         _, lead, gradient = classifier.loss_and_gradient(
-            tf.reshape(points, [-1, *image_shape]),
-            lambda logits: targeted_margin(logits, labels, targets),
+            tf.reshape(points, [-1, *image_shape]), labels, margins
         )
         return lead, tf.reshape(gradient, tf.shape(points))
 
@@ -222,7 +224,7 @@ def _search(
         moved = threat_model.clip(mixed)
         # The judged point and the next point of a gradient differ where `beta` pulls back, so a
         # step takes two forward passes, as the authors' does.
-        wrong = is_misclassified(logits_of(moved), labels)
+        wrong = is_wrong(moved)
         norm = threat_model.size(moved - clean)
         smaller = wrong & (norm < state.norms)
         return (
@@ -238,7 +240,7 @@ def _search(
         step=tf.constant(0),
         iterate=clean,
         best=clean,
-        norms=tf.where(is_misclassified(logits_of(clean), labels), 0.0, float("inf")),
+        norms=tf.where(is_wrong(clean), 0.0, float("inf")),
     )
     (end,) = tf.while_loop(goes_on, step, [first])
     return Crossing(tf.reshape(end.best, [-1, *image_shape]), end.norms)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.attacks.parts.projected_gradient import Path, random_start
@@ -181,9 +181,9 @@ def _descend(
 ) -> Path:
     def judge(state: _State) -> _State:
         """Keeps the iterate where its margin is the lowest so far; a first success for good."""
-        logits = classifier.logits(state.iterate)
-        margins = true_class_lead(labels, logits)
-        wrong = is_misclassified(logits, labels)
+        wrong, margins = classifier.judge(
+            state.iterate, labels, lambda logits: true_class_lead(labels, logits)
+        )
         better = ~state.success & (wrong | (margins < state.margin))
         return state._replace(
             best=tf.where(better[:, None, None, None], state.iterate, state.best),

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.settings import Settings
@@ -149,9 +149,9 @@ def _search(
     def judge(state: _State, changed: tf.Tensor) -> _State:
         """Keeps the changed images where they lower the margin; a first success for good."""
         candidates = threat_model.project(changed, images)
-        logits = classifier.logits(candidates)
-        margins = true_class_lead(labels, logits)
-        wrong = is_misclassified(logits, labels)
+        wrong, margins = classifier.judge(
+            candidates, labels, lambda logits: true_class_lead(labels, logits)
+        )
         better = ~state.success & (wrong | (margins < state.margin))
         return state._replace(
             best=tf.where(better[:, None, None, None], candidates, state.best),

@@ -103,7 +103,9 @@ def _seconds(
     @tf.function(autograph=False)
     def one_pass(pixels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         if differentiable:
-            return classifier.loss_and_gradient(pixels, lambda x: cross_entropy(targets, x))[2]
+            return classifier.loss_and_gradient(
+                pixels, targets, lambda x: cross_entropy(targets, x)
+            )[2]
         return classifier.logits(pixels) + classifier.logits(1 - pixels)
 
     seconds = []

@@ -1,12 +1,17 @@
 """The classifier as attacks see it."""
 
 import contextlib
+import copy
 import functools
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from fsgan_tf.attacks.parts import random_draws
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.networks.fused_normalization import with_fused_normalization
 from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
@@ -25,6 +30,8 @@ class AttackedClassifier:
       device: where it runs; None leaves that to TensorFlow.
       differentiable: whether it has gradients at all; without them only some attacks can be run,
         and the checks that climb are skipped.
+      draws: calls over which logits, losses and gradients are averaged; 0 of a classifier that is
+        taken to answer alike each time.
     """
 
     def __init__(
@@ -43,37 +50,116 @@ class AttackedClassifier:
           device: that holds its variables, to run it there.
           differentiable: False of what is known to have no gradients, as a LiteRT file.
         """
-        self.device, self.differentiable = device, differentiable
-        if not isinstance(logits_fn, keras.Model):
-            self.logits = self.given_logits = _compiled(logits_fn)
-            return
-        self.given_logits = _compiled(_inference(logits_fn))
-        self.logits = self.given_logits
+        self.device, self.differentiable, self.draws = device, differentiable, 0
+        self._given = _inference(logits_fn) if isinstance(logits_fn, keras.Model) else logits_fn
+        self._climbed = self._given
+        self.logits = self.given_logits = _compiled(self._given)
         # Of functional and sequential models the layers tell all they do; a subclass may do more.
         if type(logits_fn).__module__.startswith("keras.src.models."):
-            self.logits = _compiled(_inference(with_fused_normalization(logits_fn)))
+            self._climbed = _inference(with_fused_normalization(logits_fn))
+            self.logits = _compiled(self._climbed)
+        self._one_call = self.logits
+        self._streams: list[list[tuple[tf.Variable, np.ndarray]]] = []
 
-    def loss_and_gradient(
-        self, images: tf.Tensor, loss_fn: Callable[[tf.Tensor], tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Logits, losses and their gradient in one pass forward and back.
+    def averaged(self, draws: int) -> "AttackedClassifier":
+        """The same classifier, whose logits, losses and gradients are means over several calls.
+
+        That is expectation over transformation (Athalye et al., arXiv:1802.00420). The calls are
+        made one after another, so that memory does not grow with them. `given_logits` stays one
+        call.
+
+        Args:
+          draws: calls, at least 1.
+        """
+        averaged = copy.copy(self)
+        averaged.draws = draws
+        # Traces of their own: the calls that verify must not draw what the attack's drew.
+        averaged.given_logits = _compiled(self._given)
+        averaged.logits = averaged._one_call = _compiled(self._climbed)
+        if draws > 1:
+            averaged.logits = _mean_of(averaged._one_call, draws)
+        return averaged
+
+    def judge(
+        self, images: tf.Tensor, labels: tf.Tensor, loss_fn: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Whether images fool the classifier, and their losses.
 
         Args:
           images: float32 `[b, h, w, c]`.
+          labels: int32 `[b]`.
           loss_fn: logits to one loss an example, `[b]`.
 
         Returns:
-          Logits `[b, k]`, losses `[b]` and the gradient `[b, h, w, c]`, which is zero where the
-          classifier breaks it (rounding, argmax): attacks then find nothing, and a check says so.
+          Bool `[b]` and float32 `[b]`. Of several draws: whether every one is misclassified, so
+          that no attack ends with a lucky one; and the mean of their losses.
         """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
+
+        def one_call() -> tuple[tf.Tensor, tf.Tensor]:
             # A SavedModel may not tell its rank, which a loop must know.
-            logits = tf.ensure_shape(self.logits(images), [None, None])
-            losses = loss_fn(logits)
-        gradient = tape.gradient(losses, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # A classifier's own gradient function may not tell its shape.
-        return logits, losses, tf.ensure_shape(gradient, images.shape)
+            logits = tf.ensure_shape(self._one_call(images), [None, None])
+            return is_misclassified(logits, labels), loss_fn(logits)
+
+        return self._over_draws(one_call, tf.zeros(tf.shape(images)[:1]))
+
+    def loss_and_gradient(
+        self, images: tf.Tensor, labels: tf.Tensor, loss_fn: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """`judge`, and the losses' gradient, in one pass forward and back.
+
+        Args:
+          images: float32 `[b, h, w, c]`.
+          labels: int32 `[b]`.
+          loss_fn: logits to one loss an example, `[b]`.
+
+        Returns:
+          Bool `[b]`, losses `[b]` and the gradient `[b, h, w, c]`, which is zero where the
+          classifier breaks it (rounding, argmax): attacks then find nothing, and a check says so.
+          Of several draws the gradient is the mean.
+        """
+
+        def one_call() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(images)
+                logits = tf.ensure_shape(self._one_call(images), [None, None])
+                losses = loss_fn(logits)
+            gradient = tape.gradient(
+                losses, images, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            # A classifier's own gradient function may not tell its shape.
+            gradient = tf.ensure_shape(gradient, images.shape)
+            return is_misclassified(logits, labels), losses, gradient
+
+        return self._over_draws(one_call, tf.zeros(tf.shape(images)[:1]), tf.zeros_like(images))
+
+    def _over_draws(self, one_call: Callable[[], Any], *zeros: tf.Tensor) -> Any:
+        """Whether all of several calls misclassify, and the means of their other values."""
+        if self.draws <= 1:
+            return one_call()
+
+        def add(count: tf.Tensor, wrong: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            wrong_too, *values = one_call()
+            return count + 1, wrong & wrong_too, *map(tf.add, sums, values)
+
+        start = (tf.constant(0), tf.ones_like(zeros[0], tf.bool), *zeros)
+        _, wrong, *sums = tf.while_loop(
+            lambda count, *_: count < self.draws, add, start, parallel_iterations=1
+        )
+        return wrong, *(total / self.draws for total in sums)
+
+    def restart_draws(self, key: int, images: tf.Tensor) -> None:
+        """Lets the random draws of the calls to come follow from a key, as far as they can.
+
+        Args:
+          key: any number from 0.
+          images: float32 `[b, h, w, c]`, on which the classifier is called the first time.
+        """
+        if not self._streams:
+            self._streams = [
+                random_draws.changing_variables(logits_fn, images[:1])
+                for logits_fn in dict.fromkeys((self._given, self._climbed))
+            ]
+        random_draws.restart(itertools.chain(*self._streams), key)
 
     def on_its_device(self) -> contextlib.AbstractContextManager:
         """A scope of which TensorFlow's operations run on `device`."""
@@ -91,6 +177,23 @@ def _compiled(logits_fn: LogitsFn) -> LogitsFn:
         return tf.cast(logits_fn(images), tf.float32)
 
     return for_any_batch_size(float32_logits)
+
+
+def _mean_of(one_call: LogitsFn, draws: int) -> LogitsFn:
+    """The mean of several calls' logits."""
+
+    def mean(images: tf.Tensor) -> tf.Tensor:
+        spec = tf.TensorSpec([None, None], tf.float32)
+        # One after another; only their logits are kept.
+        answers = tf.map_fn(
+            lambda _: tf.ensure_shape(one_call(images), spec.shape),
+            tf.range(draws),
+            fn_output_signature=spec,
+            parallel_iterations=1,
+        )
+        return tf.reduce_mean(answers, axis=0)
+
+    return for_any_batch_size(mean)
 
 
 def is_misclassified(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
@@ -215,10 +215,10 @@ def _climb(
 ) -> _State:
     def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
         """The point, its loss and whether it is misclassified."""
-        logits, loss, gradient = classifier.loss_and_gradient(
-            pixels, lambda logits: loss_fn(logits, labels, targets)
+        wrong, loss, gradient = classifier.loss_and_gradient(
+            pixels, labels, lambda logits: loss_fn(logits, labels, targets)
         )
-        return _Point(pixels, gradient), loss, is_misclassified(logits, labels)
+        return _Point(pixels, gradient), loss, wrong
 
     def goes_on(state: _State) -> tf.Tensor:
         return (state.step < num_steps) & ~tf.reduce_all(state.success)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
 from fsgan_tf.threat_model import ThreatModel
 
@@ -211,9 +211,8 @@ def _ascend(
     def losses_of(logits: tf.Tensor) -> tf.Tensor:
         return loss_fn(labels=labels, logits=logits)
 
-    def judge(state: _State, logits: tf.Tensor, losses: tf.Tensor) -> _State:
+    def judge(state: _State, wrong: tf.Tensor, losses: tf.Tensor) -> _State:
         """Keeps the iterate where it beats the best one so far."""
-        wrong = is_misclassified(logits, labels)
         higher = losses > state.best_loss
         better = tf.where(keep_first_success, ~state.success & (wrong | higher), higher)
         return state._replace(
@@ -229,15 +228,14 @@ def _ascend(
         return (taken < num_steps) & undecided(state)
 
     def step(taken: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
-        logits, losses, gradient = classifier.loss_and_gradient(state.iterate, losses_of)
+        wrong, losses, gradient = classifier.loss_and_gradient(state.iterate, labels, losses_of)
         moved = state.iterate + threat_model.steepest_step(gradient, step_size)
         perturbation = threat_model.limit(threat_model.clip(moved) - images)
         iterate = threat_model.clip(images + perturbation)
-        return taken + 1, judge(state, logits, losses)._replace(iterate=iterate)
+        return taken + 1, judge(state, wrong, losses)._replace(iterate=iterate)
 
     def judge_last(state: _State) -> _State:
-        logits = classifier.logits(state.iterate)
-        return judge(state, logits, losses_of(logits))
+        return judge(state, *classifier.judge(state.iterate, labels, losses_of))
 
     _, end = tf.while_loop(goes_on, step, [tf.constant(0), state])
     return tf.cond(judge_end & undecided(end), lambda: judge_last(end), lambda: end)

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attack import Attempt
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
+from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.threat_model import ThreatModel
 
 # Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
@@ -110,10 +111,10 @@ def _ascend(
         return (taken < tf.shape(step_sizes)[0]) & ~tf.reduce_all(state.success)
 
     def step(taken: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
-        logits, _, gradient = classifier.loss_and_gradient(
-            state.iterate, lambda logits: loss_fn(logits, labels, guides, weights[taken])
+        wrong, _, gradient = classifier.loss_and_gradient(
+            state.iterate, labels, lambda logits: loss_fn(logits, labels, guides, weights[taken])
         )
-        success = state.success | is_misclassified(logits, labels)
+        success = state.success | wrong
         length = step_sizes[taken] * threat_model.epsilon
         moved = state.iterate + threat_model.steepest_step(gradient, length)
         stays = success[:, None, None, None]
@@ -121,7 +122,9 @@ def _ascend(
         return taken + 1, _State(iterate, success)
 
     def judged(state: _State) -> _State:
-        wrong = is_misclassified(classifier.logits(state.iterate), labels)
+        wrong, _ = classifier.judge(
+            state.iterate, labels, lambda logits: true_class_lead(labels, logits)
+        )
         return state._replace(success=state.success | wrong)
 
     _, end = tf.while_loop(goes_on, step, [tf.constant(0), state])

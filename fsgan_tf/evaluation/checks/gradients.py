@@ -47,7 +47,7 @@ def _gradients(evidence: Evidence, loss: Callable[..., tf.Tensor]) -> np.ndarray
     """Of every image of the sample, `[count, pixels]`."""
     sample = evidence.sample
     _, _, gradient = evidence.evaluator.classifier.loss_and_gradient(
-        sample.images, lambda logits: loss(labels=sample.labels, logits=logits)
+        sample.images, sample.labels, lambda logits: loss(labels=sample.labels, logits=logits)
     )
     return sample.rows(gradient).reshape(sample.count, -1)
 
