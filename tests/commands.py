@@ -24,7 +24,10 @@ FLAGS = {
     "fsgan_tf.predict": command_flags.predict_flags,
 }
 
-_TAKE_WORDS = ("fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported")
+_TAKE_WORDS = (
+    *("fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported"),
+    "tools.package_pretrained",
+)
 
 
 def call(command: ModuleType, *arguments: object, main: runner.Main | None = None) -> int:

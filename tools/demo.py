@@ -33,6 +33,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     print(f"\n{'':10} SavedModel, report, checkpoints, metrics:")
     for name, run_dir in run_dirs.items():
         print(f"{name:10} {run_dir / 'saved_model'}  {run_dir / 'evaluation' / 'report.html'}")
+    print("\nThese come with the package (fsgan_tf.load_pretrained), under --suite=strong:\n")
+    print(_packaged())
     print(f"\nwatch:     .venv/bin/tensorboard --logdir={flag_values.runs}")
     print(f"{time.monotonic() - start:.0f} seconds")
 
@@ -60,6 +62,21 @@ def _table(run_dirs: dict[str, Path]) -> str:
         shares = [results["clean_accuracy"], *(attacks[attack] for attack in _ATTACKS)]
         shares.append(results["worst_case_accuracy"])
         lines.append(f"{name:>12}" + "".join(f"{share:>12.1%}" for share in shares))
+    return "\n".join(lines)
+
+
+def _packaged() -> str:
+    """A line for each packaged classifier, as its model card has it."""
+    from fsgan_tf.runs import pretrained
+
+    lines = []
+    for name in pretrained.names():
+        found = pretrained.results(name)
+        lines.append(
+            f"  {name}: {found['num_examples']} images of {found['dataset']}, clean "
+            f"{found['clean_accuracy']:.1%}, worst case {found['worst_case_accuracy']:.1%}; "
+            f"{pretrained.FOLDER / name}.md"
+        )
     return "\n".join(lines)
 
 

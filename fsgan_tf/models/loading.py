@@ -12,13 +12,14 @@ from fsgan_tf.models.keras_files import load_keras_model
 from fsgan_tf.models.litert_files import load_litert_model
 from fsgan_tf.models.named_model import NamedModel
 from fsgan_tf.models.saved_models import load_saved_model
-from fsgan_tf.models.trained import load_run
+from fsgan_tf.models.trained import load_pretrained, load_run
 
 _LOADERS: dict[str, Callable[..., Classifier]] = {
     "run_dir": load_run,
     "saved_model": load_saved_model,
     "keras_model": load_keras_model,
     "litert_model": load_litert_model,
+    "pretrained": load_pretrained,
 }
 
 

@@ -15,6 +15,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "saved_model": ("signature", "input_name", *_FOREIGN),
     "keras_model": _FOREIGN,
     "litert_model": _FOREIGN,
+    "pretrained": (),
 }
 # All that decides a classifier's answers beside its files.
 OPTIONS = ("signature", "input_name", *_FOREIGN)
@@ -25,7 +26,8 @@ class NamedModel:
     """A classifier that settings name.
 
     Attributes:
-      flag: its kind: `run_dir`, `saved_model`, `keras_model` or `litert_model`.
+      flag: its kind: `run_dir`, `saved_model`, `keras_model`, `litert_model` or
+        `pretrained`.
       path: that setting's value.
       options: keyword arguments of that kind's loader.
     """

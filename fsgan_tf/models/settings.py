@@ -47,6 +47,9 @@ class ModelSettings(settings.Settings):
     litert_model: str | None = setting(
         None, "Evaluate this LiteRT (.tflite) file, by attacks that need no gradients."
     )
+    pretrained: str | None = setting(
+        None, "Evaluate this classifier that comes with the package, such as digits_fs_gan."
+    )
     input_range: str | None = setting(
         None,
         "Range of the pixels that the model takes, before --mean and --std: 0,1 by default, "

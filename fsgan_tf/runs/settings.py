@@ -27,8 +27,8 @@ class TrainingSettings(settings.Settings):
     )
     init_from: str | None = setting(
         None,
-        "Start from the classifier of this run, of the same shape and classes; l2l_da's authors "
-        "start from one trained with --method=standard.",
+        "Start from the classifier of this run, or from one that comes with the package, of the "
+        "same shape and classes; l2l_da's authors start from one trained with --method=standard.",
     )
     epsilon: float = setting(
         13 / 255,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fsgan_tf.errors import UserError
+from fsgan_tf.runs import pretrained
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
 from fsgan_tf.runs.settings import TrainingSettings
@@ -81,7 +84,7 @@ def initial_classifier(training: Training) -> RestoredClassifier | None:
     source = training.settings.init_from
     if source is None or training.run.checkpoints.exist():
         return None
-    initial, dataset = restore_classifier(source), training.dataset
+    initial, dataset = _named(source), training.dataset
     if initial.class_names != dataset.class_names:
         raise UserError(
             f"--init_from={source} was trained for the classes "
@@ -102,6 +105,18 @@ def initial_classifier(training: Training) -> RestoredClassifier | None:
             f"--architecture={initial.settings.training.architecture} {flags}, or another run"
         )
     return initial
+
+
+def _named(source: str) -> RestoredClassifier:
+    """The classifier of a run directory, or one of the package's."""
+    if Path(source).is_dir():
+        return restore_classifier(source)
+    if pretrained.is_named(source):
+        return pretrained.restore(source)
+    raise UserError(
+        f"--init_from={source} is not a run directory, nor a classifier of the package "
+        f"({', '.join(pretrained.names())})"
+    )
 
 
 def _require_same_classes(training: Training, progress: Progress) -> None:
