@@ -88,6 +88,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         seed=asked.evaluation.seed,
         standalone=asked.evaluation.standalone,
         sources=tuple(sources),
+        checks=asked.evaluation.checks,
     )
     if asked.evaluation.dry_run:
         able = classifier.differentiable

@@ -85,7 +85,7 @@ def estimate(
         request.attacks,
         len(labels),
         round(share * len(labels)),
-        checks.cost(request.attacks) * sample,
+        checks.cost(request.attacks, request.checks) * sample,
         len(copies) * len(batch) / _seconds(evaluator, images, labels, batch, differentiable),
     )
 

@@ -20,6 +20,7 @@ class Request:
       standalone: run every attack on every cleanly classified example, for accuracies to compare
         between papers; otherwise an attack sees what withstood those before it.
       sources: other classifiers, for the checks to compare with.
+      checks: how much is checked: one of `settings.CHECKS`.
     """
 
     threat_model: ThreatModel
@@ -28,3 +29,4 @@ class Request:
     seed: int = 0
     standalone: bool = False
     sources: Sequence[Source] = ()
+    checks: str = "full"

@@ -23,12 +23,14 @@ class Check:
       verdict: `pass`, `warn`, `fail` or `skipped`.
       detail: one sentence: what was seen.
       advice: one sentence: what to do about it, or what a pass lets one conclude.
+      seconds: that it took; what several checks need counts for the first of them.
     """
 
     name: str
     verdict: str
     detail: str
     advice: str = ""
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +71,18 @@ class Diagnosis:
       checks: verdicts on the figures.
       epsilon_curve: None where no check needed it.
       loss_curves: of the iterative white-box attacks.
+      mode: how much was checked: `full`, `fast` or `none`.
     """
 
     checks: tuple[Check, ...] = ()
     epsilon_curve: EpsilonCurve | None = None
     loss_curves: tuple[LossCurve, ...] = ()
+    mode: str = "full"
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of all checks, the curves included."""
+        return sum(check.seconds for check in self.checks)
 
 
 @dataclasses.dataclass(frozen=True)

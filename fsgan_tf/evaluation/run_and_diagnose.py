@@ -11,7 +11,8 @@ from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
 from fsgan_tf.attacks.parts.source import Source
-from fsgan_tf.evaluation import arguments, checks
+from fsgan_tf.evaluation import arguments
+from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.result import Result
@@ -31,6 +32,7 @@ def evaluate(
     batch_size: int = 128,
     seed: int = 0,
     standalone: bool = False,
+    checks: str = "full",
     progress: bool = False,
     input_range: str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -56,6 +58,7 @@ def evaluate(
       batch_size: images attacked together.
       seed: of the random starts.
       standalone: see `Request`.
+      checks: how much is checked, `full`, `fast` or `none`; see `evaluation.checks`.
       progress: show a progress bar, or one line for each attack where the output is not a terminal.
       input_range: pixels that the classifier takes, as `--input_range`: `0,1`, `0,255` or `-1,1`.
         This and the next four adapt one classifier, a Keras model or a function, as the command
@@ -80,7 +83,9 @@ def evaluate(
         names = [attack for attack in attacks if isinstance(attack, str)]
         if names or not chosen:
             chosen += registry.by_names(names, epsilon, sources=sources, **settings)
-    request = Request(ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources)
+    request = Request(
+        ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources, checks
+    )
     adaptation: dict[str, Any] = {
         "input_range": input_range,
         "mean": mean,
@@ -138,9 +143,17 @@ def measure(
         progress=progress,
     )
     checker = Evaluator(
-        evaluator.copies, request.threat_model, min(checks.SAMPLE_SIZE, evaluator.batch_size)
+        evaluator.copies, request.threat_model, min(all_checks.SAMPLE_SIZE, evaluator.batch_size)
     )
-    diagnosis = checks.diagnose(
-        checker, images, labels, request.attacks, result, request.sources, progress=progress
+    diagnosis = all_checks.diagnose(
+        checker,
+        images,
+        labels,
+        request.attacks,
+        result,
+        request.sources,
+        mode=request.checks,
+        state=state,
+        progress=progress,
     )
     return dataclasses.replace(result, diagnosis=diagnosis)

@@ -10,6 +10,8 @@ from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.settings import parse_names, setting
 
 STRATEGIES = ("auto", "one_device", "mirrored")
+# How much is checked after the attacks.
+CHECKS = ("full", "fast", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,13 @@ class EvaluationSettings(settings.Settings):
         False,
         "Run every attack on every image, for accuracies that can be compared between papers; "
         "by default an attack sees only the images that no attack before it fooled.",
+    )
+    checks: str = setting(
+        "full",
+        "What says whether the figure can be believed. full: every check; fast: those that attack "
+        "nothing anew, which leaves out whether more steps, restarts, black-box attacks, noise or "
+        "larger radii find more; none: no check. Only full can call a figure trustworthy.",
+        choices=CHECKS,
     )
     epsilon: float | None = setting(
         None,

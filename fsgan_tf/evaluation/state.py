@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,6 +50,7 @@ def fingerprint(
         "batch size": request.batch_size,
         "seed": request.seed,
         "standalone": request.standalone,
+        "sources": [[source.name, source.sha256] for source in request.sources],
         "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
     }
 
@@ -134,6 +135,20 @@ class EvaluationState:
         content = io.BytesIO()
         np.savez(content, **outcome._asdict())
         self._write(self._file(task), content.getvalue())
+
+    def kept(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What was computed under this name, JSON's types, now or before a kill.
+
+        Raises:
+          RunError: it cannot be written.
+        """
+        file = self.folder / f"{name}.json"
+        try:
+            return json.loads(file.read_bytes())
+        except (OSError, ValueError):  # It is missing or damaged.
+            found = compute()
+            self._write(file, json.dumps(found).encode())
+            return found
 
     def remove(self) -> None:
         """Removes the folder, once the results are written or cannot be used."""

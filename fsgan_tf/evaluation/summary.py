@@ -48,6 +48,13 @@ def verdict(result: "Result") -> Verdict:
         decisive = [check for check in result.checks if check.verdict == level]
         if decisive:
             return Verdict(name, level, _words(decisive))
+    if result.diagnosis.mode != "full":
+        return Verdict(
+            UPPER_BOUND,
+            "warn",
+            "No check speaks against it, but only the fast ones were made, which attack nothing "
+            "anew: run --checks=full.",
+        )
     names = [attack.name for attack in result.attacks]
     if not set(SUITES["strong"].attacks) <= set(names):
         *others, last = names or ["no attack"]

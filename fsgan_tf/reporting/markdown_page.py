@@ -27,6 +27,7 @@ def page(result: Result, manifest: Manifest) -> str:
         *_classes(result, manifest),
         *_curves(result.diagnosis, result.threat_model.epsilon),
         "## Checks",
+        report_text.checks_note(result),
         _table(
             ("check", "verdict", "what was seen", "advice"),
             [

@@ -91,6 +91,8 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
         "epsilon_curve": diagnosis.epsilon_curve and dataclasses.asdict(diagnosis.epsilon_curve),
         "loss_curves": [dataclasses.asdict(curve) for curve in diagnosis.loss_curves],
         "checks": [dataclasses.asdict(check) for check in result.checks],
+        "checks_mode": diagnosis.mode,
+        "checks_seconds": diagnosis.seconds,
         "seed": result.seed,
         "date": manifest.date,
         "machine": machine(),

@@ -152,6 +152,18 @@ def loss_rows(curves: Sequence[LossCurve]) -> list[tuple[str, ...]]:
     return rows
 
 
+def checks_note(result: Result) -> str:
+    """Which checks were made, and how long they took beside the attacks."""
+    diagnosis = result.diagnosis
+    if not result.checks:
+        return "No check was made, so nothing says whether the figure can be believed."
+    attacks = sum(attack.seconds for attack in result.attacks)
+    took = f"{diagnosis.seconds:.1f} seconds, beside {attacks:.1f} of the attacks"
+    if diagnosis.mode == "fast":
+        return f"Only the fast checks were made, in {took}; --checks=full attacks anew as well."
+    return f"All checks took {took}."
+
+
 def heading(check_name: str) -> str:
     """A check's name as words."""
     return check_name.replace("_", " ")

@@ -214,6 +214,18 @@ def test_a_verdict_that_is_refused_ends_with_3(
     assert (run / "evaluation" / "results.json").is_file()
 
 
+def test_how_much_is_checked(run, test_set, capsys):
+    assert _evaluate(f"--run_dir={run}", "--checks=fast", "--num_examples=4") == 0
+    assert "checks: 10 made in" in capsys.readouterr().out
+    results = _results(run / "evaluation")
+    assert results["checks_mode"] == "fast"
+    assert results["checks_seconds"] == sum(check["seconds"] for check in results["checks"]) > 0
+    assert _evaluate(f"--run_dir={run}", "--checks=none", "--num_examples=4") == 0
+    results = _results(run / "evaluation")
+    assert (results["checks_mode"], results["checks"]) == ("none", [])
+    assert "No check was made" in (run / "evaluation" / "report.md").read_text()
+
+
 def test_a_trustworthy_verdict_is_never_refused(run, test_set, monkeypatch):
     monkeypatch.setattr(summary, "SUITES", {"strong": Suite(("fgsm", "cw3"), {})})
     found = Diagnosis((Check("a_check", "pass", "What was seen.", "What to do."),))
@@ -246,8 +258,9 @@ def _outcome(folder):
     """results.json without what may differ between two runs of one evaluation."""
     results = _results(folder)
     del results["command"], results["date"]
-    for attack in results["attacks"]:
-        del attack["seconds"]
+    del results["checks_seconds"]
+    for timed in (*results["attacks"], *results["checks"]):
+        del timed["seconds"]
     return results
 
 

@@ -29,6 +29,7 @@ from fsgan_tf.evaluation.checks import (
 )
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import EpsilonCurve, Result
+from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.threat_model import ThreatModel
 
 from .test_result import attack_result, no_examples
@@ -163,6 +164,53 @@ def test_checks_that_climb_are_skipped_without_gradients(honest, fragile, images
     assert (without.epsilon_curve, without.loss_curves) == (None, ())
     hidden = _diagnose(gathered(differentiable=True))
     assert next(c for c in hidden.checks if c.name == "gradients_exist").verdict == "fail"
+
+
+def test_fast_checks_attack_nothing(honest, images, labels):
+    gathered = _gather(honest, images, labels)
+    evaluated = (gathered.images, gathered.labels, gathered.attacks, gathered.result)
+    gathered.evaluator.attack = None
+    fast = checks.diagnose(gathered.evaluator, *evaluated, mode="fast")
+    assert fast.mode == "fast"
+    assert fast.epsilon_curve is None
+    assert sum(check.verdict == "pass" for check in fast.checks) == 10
+    left_out = {check.name for check in fast.checks if "--checks=fast" in check.detail}
+    assert left_out == {check.name for check in fast.checks if check.verdict == "skipped"}
+    assert {"white_box_beats_black_box", "loss_converged"} < left_out
+    assert checks.diagnose(gathered.evaluator, *evaluated, mode="none").checks == ()
+
+
+def test_checks_are_resumed_after_a_kill(honest, images, labels, tmp_path, monkeypatch):
+    gathered = _gather(honest, images, labels)
+    evaluated = (
+        *(gathered.evaluator, gathered.images, gathered.labels),
+        *(gathered.attacks, gathered.result),
+    )
+
+    def kill(evidence):
+        raise KeyboardInterrupt
+
+    state = EvaluationState(tmp_path / "state", {})
+    made, last = checks._CHECKS, checks._CHECKS[-1]
+    monkeypatch.setattr(checks, "_CHECKS", (*made[:-1], kill))
+    with pytest.raises(KeyboardInterrupt):
+        checks.diagnose(*evaluated, state=state)
+    before = {file.name: file.read_bytes() for file in state.folder.glob("check_*")}
+    assert len(before) == 22
+    monkeypatch.setattr(checks, "_CHECKS", (*made[:-1], last))
+    with monkeypatch.context() as broken:
+        broken.setattr(evidence, "climb", None)
+        broken.setattr(evidence.curves, "sweep", None)
+        with pytest.raises(TypeError):  # Only the curves are left to draw.
+            checks.diagnose(*evaluated, state=state)
+    resumed = checks.diagnose(*evaluated, state=state)
+    again = checks.diagnose(*evaluated, state=state)
+    assert resumed == again
+    plain = _diagnose(gathered)
+    for first, second in zip(plain.checks, resumed.checks, strict=True):
+        assert dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
+    assert plain.epsilon_curve == resumed.epsilon_curve
+    assert plain.loss_curves == resumed.loss_curves
 
 
 def _constant(honest):

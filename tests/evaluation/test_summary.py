@@ -55,6 +55,10 @@ def test_only_the_strong_suite_makes_a_figure_trustworthy():
         assert (found.name, found.level) == ("trustworthy", "pass")
     assert summary.verdict(_attacked_by(strong[:-1], "pass")).name == "upper bound"
     assert summary.verdict(_attacked_by(strong, "warn")).sentence == "Detail 0. Advice 0."
+    fast = dataclasses.replace(_attacked_by(strong, "pass").diagnosis, mode="fast")
+    found = summary.verdict(dataclasses.replace(_attacked_by(strong, "pass"), diagnosis=fast))
+    assert found.name == "upper bound"
+    assert "--checks=full" in found.sentence
     assert "only fgsm was tried" in summary.verdict(_attacked_by(["fgsm"], "pass")).sentence
 
 

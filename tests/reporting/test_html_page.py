@@ -125,7 +125,7 @@ def test_what_is_missing_is_left_out_or_said():
     ]
     assert not page.all("img")
     assert "No attack fooled the classifier." in page.one("main").text
-    assert "No check was run." in page.one("main").text
+    assert "No check was made" in page.one("main").text
 
 
 def test_checks_are_grouped_the_most_serious_first():
