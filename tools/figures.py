@@ -82,18 +82,20 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if run_dir is None:
         raise UserError("--run_dir is missing: name the folder of a run of --method=fs_gan")
     quiet.start_tensorflow()
+    from experiments.run_images import load, restore_fs_gan, whole_batches
+
     from fsgan_tf.files import make_folder
 
-    run = _restore(run_dir)
-    frozen = _restore(frozen_run_dir, frozen=True) if frozen_run_dir else None
-    images = _load(run, run_dir, flag_values)
+    run = restore_fs_gan(run_dir)
+    frozen = _restore_frozen(frozen_run_dir) if frozen_run_dir else None
+    images = load(run, run_dir, flag_values.split, flag_values.data_dir)
     size = flag_values.batch_size or run.settings.training.batch_size
-    (batch,) = _batches(images, size, size)
+    (batch,) = whole_batches(images, size, size)
     # Before the output folder is made, so that a wrong flag leaves nothing behind.
     many = []
     if frozen:
-        many = _batches(
-            _load(frozen, frozen_run_dir, flag_values),
+        many = whole_batches(
+            load(frozen, frozen_run_dir, flag_values.split, flag_values.data_dir),
             flag_values.batch_size or frozen.settings.training.batch_size,
             flag_values.num_examples,
         )
@@ -149,17 +151,12 @@ def _accuracies_over_passes(
     }
 
 
-def _restore(run_dir: str, *, frozen: bool = False) -> RestoredClassifier:
-    """The classifier of a run, known to be of FS-GAN, with a frozen classifier if it shall be."""
-    from fsgan_tf.runs.restored import restore_classifier
+def _restore_frozen(run_dir: str) -> RestoredClassifier:
+    """The classifier of a run of FS-GAN that left it as it was."""
+    from experiments.run_images import restore_fs_gan
 
-    restored = restore_classifier(run_dir)
-    if restored.settings.training.method != "fs_gan":
-        raise UserError(
-            f"{run_dir} is a run of --method={restored.settings.training.method}; a run of "
-            "--method=fs_gan is needed here"
-        )
-    if frozen and not restored.settings.method.freeze_classifier:
+    restored = restore_fs_gan(run_dir)
+    if not restored.settings.method.freeze_classifier:
         raise UserError(
             f"the classifier of {run_dir} learnt to withstand its generator; --frozen_run_dir "
             "needs a run of --freeze_classifier --init_from=RUN, with a RUN of --method=standard"
@@ -167,56 +164,17 @@ def _restore(run_dir: str, *, frozen: bool = False) -> RestoredClassifier:
     return restored
 
 
-def _load(restored: RestoredClassifier, run_dir: str, flag_values: flags.FlagValues) -> Split:
-    """The images of `--split`, known to be such as the run was trained on."""
-    from fsgan_tf.data import loading
-
-    data, options = restored.settings.data, restored.settings.data_options()
-    if flag_values.data_dir:
-        options["data_dir"] = flag_values.data_dir
-    split, class_names = loading.load_split(
-        data.dataset,
-        flag_values.split,
-        trained_on=True,
-        validation_examples=data.validation_examples,
-        **options,
-    )
-    image_shape = restored.progress.image_shape
-    if (restored.class_names, image_shape) != (class_names, split.image_shape):
-        raise UserError(
-            f"{run_dir} was trained on images {image_shape} of the classes "
-            f"{', '.join(restored.class_names)}; {data.dataset} has {split.image_shape} and "
-            f"{', '.join(class_names)}"
-        )
-    return split
-
-
-def _batches(images: Split, batch_size: int, num_examples: int) -> list[Split]:
-    """The first images in whole batches, at least `num_examples` if there are so many."""
-    if batch_size > len(images):
-        raise UserError(
-            f"a batch of {batch_size} is larger than the {len(images)} images of {images.name}; "
-            f"give --batch_size={len(images)} or less, or another --split"
-        )
-    count = min(-(-num_examples // batch_size), len(images) // batch_size)
-    if count * batch_size < num_examples:
-        print(
-            f"note: {images.name} has {count * batch_size} images in whole batches, fewer than "
-            f"--num_examples={num_examples}",
-            file=sys.stderr,
-        )
-    return [images.part(i * batch_size, (i + 1) * batch_size) for i in range(count)]
-
-
 def _adversaries(
     run_dir: str, restored: RestoredClassifier, seed: int
 ) -> dict[str, TrainingMethod]:
     """Both methods' adversaries against the run's classifier; FS-GAN's also with its start held."""
+    from experiments.run_images import generator_weights
+
     from fsgan_tf import methods
     from fsgan_tf.threat_model import ThreatModel
 
     values = restored.settings
-    generator_weights = _generator_weights(run_dir, restored)
+    weights = generator_weights(run_dir, restored)
 
     def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
         of_name = TrainingConfiguration.from_texts({**values.texts(), "method": name})
@@ -227,7 +185,7 @@ def _adversaries(
             **dataclasses.asdict(of_name.method),
         )
         if name == "fs_gan":
-            method.networks["generator"].set_weights(generator_weights)
+            method.networks["generator"].set_weights(weights)
         return method
 
     threat_model = ThreatModel(values.training.epsilon)
@@ -236,21 +194,6 @@ def _adversaries(
         "fs_gan_z_alone": build("fs_gan", _held_start(values.training.epsilon, seed)),
         "feature_scatter": build("feature_scatter", threat_model),
     }
-
-
-def _generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
-    """The generator's weights in the run's newest checkpoint."""
-    from fsgan_tf.runs.directory import RunDirectory
-    from fsgan_tf.training.build import build_method
-
-    values = restored.settings
-    # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
-    if values.training.precision != "mixed_float16":
-        exact = dataclasses.replace(values.training, precision="float32")
-        values = dataclasses.replace(values, training=exact)
-    method = build_method(values, len(restored.class_names), restored.progress.image_shape)
-    RunDirectory(run_dir).checkpoints.restore(method)
-    return method.networks["generator"].get_weights()
 
 
 def _held_start(epsilon: float, seed: int) -> ThreatModel:
@@ -272,12 +215,13 @@ def _held_start(epsilon: float, seed: int) -> ThreatModel:
 def _attack(method: TrainingMethod, batches: list[Split], passes: int, seed: int) -> _Passes:
     """Several passes; each batch of a pass has seeds of its own."""
     import tensorflow as tf
+    from experiments.run_images import pixels
 
     perturb = tf.function(method.perturb)
     perturbations, logits = [], []
     for index in range(passes):
         for number, batch in enumerate(batches):
-            images, labels = _pixels(batch), tf.constant(batch.labels)
+            images, labels = pixels(batch), tf.constant(batch.labels)
             adversarial = perturb(images, labels, tf.constant([seed + number, index]))
             perturbations.append((adversarial - images).numpy())
             logits.append(method.classifier(adversarial, training=False).numpy())
@@ -290,13 +234,9 @@ def _by_pass(of_batches: list[np.ndarray], passes: int) -> np.ndarray:
 
 
 def _logits(classifier: keras.Model, batches: list[Split]) -> np.ndarray:
-    return np.concatenate([classifier(_pixels(one), training=False).numpy() for one in batches])
+    from experiments.run_images import pixels
 
-
-def _pixels(batch: Split) -> Any:
-    import tensorflow as tf
-
-    return tf.constant(batch.images, tf.float32) / 255.0
+    return np.concatenate([classifier(pixels(one), training=False).numpy() for one in batches])
 
 
 def _diversity(clean_logits: np.ndarray, passes: _Passes) -> dict[str, float]:
