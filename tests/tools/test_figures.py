@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from experiments import run_images
 
 from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
@@ -222,7 +223,7 @@ def test_a_batch_larger_than_the_slice_names_the_largest(fs_gan, digits, tmp_pat
 
 
 def test_fewer_images_than_asked_for_are_a_note(digits, capsys):
-    batches = figures._batches(digits.validation, 50, 1000)
+    batches = run_images.whole_batches(digits.validation, 50, 1000)
     assert [len(batch) for batch in batches] == [50, 50]
     assert "100 images in whole batches, fewer than --num_examples=1000" in capsys.readouterr().err
 
