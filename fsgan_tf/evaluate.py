@@ -31,15 +31,18 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     Args:
       flag_values: as made by `cli.flags.evaluation_flags`.
-      words: none are taken.
+      words: further results of --compare; else none are taken.
 
     Raises:
       UserError: flags, model or data do not fit.
       RunError: the batch does not fit in memory.
       VerdictError: `--fail_on` refuses the verdict.
     """
-    del words
     asked = command_flags.evaluation(flag_values)
+    if asked.report.compare is not None:
+        _compare([*asked.report.compare, *words], asked.report.output_dir)
+        return
+    runner.refuse_words(words)
     named = named_model(asked.model)
     model_flag, path = named.flag, named.path
     if model_flag != "run_dir" and not (asked.report.output_dir or asked.evaluation.dry_run):
@@ -137,6 +140,16 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     if (output_dir / earlier.FOLDER).is_dir():
         print("earlier results are kept in", output_dir / earlier.FOLDER)
     _require_verdict(result, asked.report.fail_on)
+
+
+def _compare(paths: Sequence[str], output_dir: str | None) -> None:
+    """Prints several results side by side, and writes them to a folder where one is given."""
+    from fsgan_tf.reporting import comparison, comparison_page
+
+    entries = comparison.read(paths)
+    print(comparison.as_text(entries))
+    if output_dir:
+        print("written:", *comparison_page.write(Path(output_dir), entries))
 
 
 def _require_verdict(result: "Result", fail_on: str | None) -> None:
@@ -287,6 +300,7 @@ if __name__ == "__main__":
             main,
             command_flags.evaluation_flags(),
             description=__doc__ or "",
+            takes_words=True,
             help_text=command_flags.evaluation_help,
         )
     )

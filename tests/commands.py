@@ -25,7 +25,7 @@ FLAGS = {
 }
 
 _TAKE_WORDS = (
-    *("fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported"),
+    *("fsgan_tf.evaluate", "fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported"),
     "tools.package_pretrained",
 )
 

@@ -63,11 +63,8 @@ def run(
             print(f"{description}\n\nFlags:\n{told}", flush=True)
             return 0
         words = _parse(flag_values, argv)
-        if words and not takes_words:
-            raise UserError(
-                f"unexpected words on the command line: {' '.join(words)}; every setting is a "
-                "flag of the form --name=value (see --help)"
-            )
+        if not takes_words:
+            refuse_words(words)
         with _stoppable():
             main(flag_values, words)
     except UserError as error:
@@ -83,6 +80,15 @@ def run(
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Raises UserError where words of the command line belong to no flag."""
+    if words:
+        raise UserError(
+            f"unexpected words on the command line: {' '.join(words)}; every setting is a "
+            "flag of the form --name=value (see --help)"
+        )
 
 
 @contextlib.contextmanager

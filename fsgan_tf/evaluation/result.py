@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation import summary
+from fsgan_tf.evaluation.intervals import wilson_interval
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -244,17 +244,3 @@ class Result:
     def accuracy(self, attack_name: str) -> float:
         """`AttackResult.accuracy` of the attack of that name."""
         return {attack.name: attack.accuracy for attack in self.attacks}[attack_name]
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% interval of a proportion (Wilson 1927), which stays sound at 0 and 1.
-
-    Args:
-      successes: at most `trials`.
-      trials: at least 1.
-
-    Returns:
-      Lower and upper end, in [0, 1].
-    """
-    interval = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)

@@ -5,16 +5,12 @@ size. Every chart has a title and a description that says its figures, for those
 The classes are styled by `templates/report.css`.
 """
 
-import html
 import math
 from collections.abc import Sequence
 
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
-from fsgan_tf.evaluation.summary import share
-from fsgan_tf.reporting import report_text
+from fsgan_tf.reporting import bars, report_text
 
-_ROW_HEIGHT, _BAR_TOP, _BAR_HEIGHT, _TEXT_BASELINE = 46, 22, 12, 15
-_LONGEST_NAME = 20  # Characters: what fits beside a percentage and a number in 300 pixels.
 _EPSILON_HEIGHT, _LOSS_HEIGHT = 220, 110
 # Of the width: a label of five characters, in a narrow window and in a wide one.
 _TICK_GAP, _MINOR_TICK_GAP = 0.16, 0.07
@@ -22,22 +18,12 @@ _TICK_GAP, _MINOR_TICK_GAP = 0.16, 0.07
 
 def accuracy_bars(result: Result) -> str:
     """Accuracy without attack, under each attack and in the worst case, with its interval."""
-    bars = [("clean", "clean", result.clean_accuracy)]
-    bars += [("attack", attack.name, attack.accuracy) for attack in result.attacks]
-    bars += [("worst", "worst case", result.worst_case_accuracy)]
-    low, high = result.confidence_interval_95
-    description = ", ".join(f"{name} {accuracy:.1%}" for _, name, accuracy in bars)
-    rows = "\n".join(
-        _bar(kind, name, accuracy, result.num_examples, _ROW_HEIGHT * index)
-        for index, (kind, name, accuracy) in enumerate(bars)
-    )
-    return _svg(
-        "bars",
-        _ROW_HEIGHT * len(bars),
-        "Accuracy without attack, under each attack and in the worst case",
-        f"{description} (95% interval {low:.1%} to {high:.1%})",
-        rows + "\n" + _interval(low, high, _ROW_HEIGHT * (len(bars) - 1)),
-    )
+    count = result.num_examples
+    drawn = [bars.Bar("clean", "clean", result.clean_accuracy, count)]
+    drawn += [bars.Bar("attack", attack.name, attack.accuracy, count) for attack in result.attacks]
+    worst = (result.worst_case_accuracy, count, result.confidence_interval_95)
+    drawn.append(bars.Bar("worst", "worst case", *worst))
+    return bars.chart("Accuracy without attack, under each attack and in the worst case", drawn)
 
 
 def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
@@ -73,7 +59,7 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
         *(f'<circle cx="{x:.2%}" cy="{y:.2%}" r="4"/>' for x, y in points),
     ]
     title = "Accuracy against epsilon"
-    return _svg("epsilon", _EPSILON_HEIGHT, title, description, "\n".join(parts), "plot tall")
+    return bars.svg("epsilon", _EPSILON_HEIGHT, title, description, "\n".join(parts), "plot tall")
 
 
 def loss_chart(curve: LossCurve, number: int) -> str:
@@ -98,37 +84,7 @@ def loss_chart(curve: LossCurve, number: int) -> str:
     start, half, end = losses
     description = f"{start} at the start, {half} half-way, {end} after {steps} steps"
     title = f"Loss of {curve.attack} against its steps"
-    return _svg(f"loss-{number}", _LOSS_HEIGHT, title, description, "\n".join(parts), "plot")
-
-
-def _svg(
-    name: str, height: int, title: str, description: str, content: str, style: str = ""
-) -> str:
-    return f"""<svg class="{style}" role="img" aria-labelledby="{name}-title {name}-description"
- height="{height}">
-<title id="{name}-title">{html.escape(title)}</title>
-<desc id="{name}-description">{html.escape(description)}</desc>
-{content}
-</svg>"""
-
-
-def _bar(kind: str, name: str, accuracy: float, count: int, top: int) -> str:
-    baseline, bar = top + _TEXT_BASELINE, f'y="{top + _BAR_TOP}" height="{_BAR_HEIGHT}" rx="2"'
-    shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-    return f"""<text class="{kind}" y="{baseline}">{html.escape(shown)}</text>
-<text class="{kind} end" x="100%" y="{baseline}">{share(accuracy, count)}</text>
-<rect class="track" width="100%" {bar}/>
-<rect class="{kind}" width="{accuracy:.2%}" {bar}/>"""
-
-
-def _interval(low: float, high: float, top: int) -> str:
-    upper, lower = top + _BAR_TOP - 3, top + _BAR_TOP + _BAR_HEIGHT + 3
-    middle = (upper + lower) / 2
-    ends = [(low, low, upper, lower), (high, high, upper, lower), (low, high, middle, middle)]
-    return "\n".join(
-        f'<line class="interval" x1="{x1:.2%}" x2="{x2:.2%}" y1="{y1:g}" y2="{y2:g}"/>'
-        for x1, x2, y1, y2 in ends
-    )
+    return bars.svg(f"loss-{number}", _LOSS_HEIGHT, title, description, "\n".join(parts), "plot")
 
 
 def _gridline(y: float, label: str) -> str:

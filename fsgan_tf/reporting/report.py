@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.files import write_atomically
@@ -87,6 +89,7 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
         "worst_case_accuracy": result.worst_case_accuracy,
         "worst_case_accuracy_8bit": result.worst_case_accuracy_8bit,
         "confidence_interval_95": result.confidence_interval_95,
+        "per_image": _per_image(result),
         "classes": _classes(result, manifest),
         "epsilon_curve": diagnosis.epsilon_curve and dataclasses.asdict(diagnosis.epsilon_curve),
         "loss_curves": [dataclasses.asdict(curve) for curve in diagnosis.loss_curves],
@@ -119,6 +122,24 @@ def _classes(result: Result, manifest: Manifest) -> list[dict[str, Any]]:
         }
         for label, (count, clean, robust) in report_text.by_class(result).items()
     ]
+
+
+def _per_image(result: Result) -> dict[str, Any]:
+    """A 1 for each image that counts in an accuracy, a 0 for each other, in the images' order."""
+    attacks, standing = {}, result.clean_correct
+    for attack in result.attacks:
+        standing = standing & ~attack.fooled
+        alone = result.clean_correct & ~attack.fooled
+        attacks[attack.name] = _marks(alone if attack.standalone else standing)
+    return {
+        "clean": _marks(result.clean_correct),
+        "attacks": attacks,
+        "worst_case": _marks(result.robust),
+    }
+
+
+def _marks(counted: np.ndarray) -> str:
+    return "".join("01"[int(one)] for one in counted)
 
 
 def _finite(value: Any) -> Any:

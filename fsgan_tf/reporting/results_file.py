@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsgan_tf.errors import UserError
 
 
@@ -27,6 +29,20 @@ def read(file: Path) -> dict[str, Any]:
     if not is_known:
         raise UserError(f"{file} is not a valid results.json; move it away and evaluate again")
     return content
+
+
+def per_image(content: dict[str, Any], name: str) -> np.ndarray | None:
+    """What is said of each image, bool `[n]`; None where it is not said.
+
+    Args:
+      content: of a results.json.
+      name: `clean` or `worst_case`.
+    """
+    found = content.get("per_image")
+    text = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(text, str) or len(text) != content["num_examples"] or set(text) - {"0", "1"}:
+        return None
+    return np.array([mark == "1" for mark in text], bool)
 
 
 def _is_known(content: dict[str, Any]) -> bool:

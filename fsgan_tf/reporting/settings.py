@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 from fsgan_tf import settings
-from fsgan_tf.settings import setting
+from fsgan_tf.settings import parse_names, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportSettings(settings.Settings):
     """Where the results go, in which form, and which verdicts are refused."""
 
+    compare: tuple[str, ...] | None = setting(
+        None,
+        "Evaluate nothing, but show these results side by side, with the intervals of their "
+        "differences: --compare RESULT RESULT ..., each a results.json or its folder. With "
+        "--output_dir, report.md and report.html are written there.",
+        parse=parse_names,
+        noun="results.json files or their folders",
+    )
     output_dir: str | None = setting(None, "Where results go; RUN_DIR/evaluation by default.")
     format: str | None = setting(
         None,

@@ -29,6 +29,11 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
     content = _read(paths[0])
     versions = content.pop("versions")
     # Wilson interval of 25 in 40, worked out by hand.
+    assert content.pop("per_image") == {
+        "clean": "1" * 38 + "00",
+        "attacks": {"pgd20": "1" * 30 + "0" * 10, "square": "1" * 25 + "0" * 15},
+        "worst_case": "1" * 25 + "0" * 15,
+    }
     assert content.pop("confidence_interval_95") == pytest.approx([0.470, 0.758], abs=5e-4)
     parameters = {"num_steps": 20, "step_size": 2 / 255}
     assert "cores" in content.pop("machine")
