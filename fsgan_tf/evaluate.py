@@ -89,7 +89,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         attacks=tuple(attacks),
         batch_size=asked.evaluation.batch_size,
         seed=asked.evaluation.seed,
-        standalone=asked.evaluation.standalone,
+        standalone=asked.evaluation.runs_standalone,
         sources=tuple(sources),
         checks=asked.evaluation.checks,
     )

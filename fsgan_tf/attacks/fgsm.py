@@ -9,7 +9,7 @@ from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.settings import Settings
 
 NAME = "fgsm"
-HELP = "one step up the cross-entropy from the image"
+HELP = "one step up the cross-entropy from the image itself, without a random start"
 ACCESS = "gradients"
 
 

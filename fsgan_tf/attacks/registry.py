@@ -97,8 +97,9 @@ def suite(
     """
     if name not in SUITES:
         raise UserError(f"unknown suite {name!r}; there are {', '.join(SUITES)}")
-    names, own = SUITES[name]
-    return by_names(names, epsilon, sources=sources, **{**own, **_not_none(given)})
+    chosen = SUITES[name]
+    given = {**chosen.settings, **_not_none(given)}
+    return by_names(chosen.attacks, epsilon, sources=sources, **given)
 
 
 def by_names(

@@ -11,10 +11,10 @@ Deviations:
     is returned. Theirs returns the first misclassified iterate after the start (with a threshold of
     0), else the last one.
   - There is one batch of samples an update (`spsa_iters=1`, their default).
-
-The FS-GAN paper has "a batch size of 128" and 1000 iterations, and names no learning rate or delta.
-128 is read as the samples of one update (CleverHans' default), not as images at once; the rates are
-CleverHans' defaults.
+  - The FS-GAN paper has "a batch size of 128" and 1000 iterations. 128 is read as the samples that
+    one update of one image takes (`spsa_samples`, 128 by their default too), not as images attacked
+    at once, which would change no figure; Uesato et al. take up to 8192. The paper names no
+    learning rate and no delta, which are CleverHans' 0.01 here.
 """
 
 import dataclasses

@@ -11,6 +11,7 @@ from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
 from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.engine import Evaluator
@@ -31,7 +32,7 @@ def evaluate(
     sources: Sequence[Source] = (),
     batch_size: int = 128,
     seed: int = 0,
-    standalone: bool = False,
+    standalone: bool | None = None,
     checks: str = "full",
     progress: bool = False,
     input_range: str | None = None,
@@ -57,7 +58,7 @@ def evaluate(
         compare with.
       batch_size: images attacked together.
       seed: of the random starts.
-      standalone: see `Request`.
+      standalone: see `Request`; by default as the suite has it.
       checks: how much is checked, `full`, `fast` or `none`; see `evaluation.checks`.
       progress: show a progress bar, or one line for each attack where the output is not a terminal.
       input_range: pixels that the classifier takes, as `--input_range`: `0,1`, `0,255` or `-1,1`.
@@ -83,6 +84,8 @@ def evaluate(
         names = [attack for attack in attacks if isinstance(attack, str)]
         if names or not chosen:
             chosen += registry.by_names(names, epsilon, sources=sources, **settings)
+    if standalone is None:
+        standalone = attacks is None and SUITES[suite].standalone
     request = Request(
         ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources, checks
     )

@@ -36,10 +36,11 @@ class EvaluationSettings(settings.Settings):
     verify_examples: str | None = setting(
         None, "Before any attack, try the images of this file, which --save_examples wrote."
     )
-    standalone: bool = setting(
-        False,
-        "Run every attack on every image, for accuracies that can be compared between papers; "
-        "by default an attack sees only the images that no attack before it fooled.",
+    standalone: bool | None = setting(
+        None,
+        "Run every attack on every image, for accuracies that can be compared between papers, as "
+        "--suite=paper_white_box does by default; elsewhere an attack sees only the images that no "
+        "attack before it fooled.",
     )
     checks: str = setting(
         "full",
@@ -72,3 +73,10 @@ class EvaluationSettings(settings.Settings):
     dry_run: bool = setting(
         False, "Say how many images and passes, and how long it would take here, then stop."
     )
+
+    @property
+    def runs_standalone(self) -> bool:
+        """Whether every attack sees every image: as asked for, else as the suite has it."""
+        if self.standalone is not None:
+            return self.standalone
+        return self.attacks is None and SUITES[self.suite].standalone

@@ -21,7 +21,7 @@ def page(result: Result, manifest: Manifest) -> str:
         " ".join([escaped(tried), *([f"Next: {code(next_command)}"] if next_command else [])]),
         "## Attacks",
         table(report_text.ATTACK_HEADER, report_text.attack_rows(result)),
-        report_text.ATTACK_NOTE,
+        report_text.attack_note(result),
         *_classes(result, manifest),
         *_curves(result.diagnosis, result.threat_model.epsilon),
         "## Checks",

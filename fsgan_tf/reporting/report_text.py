@@ -21,6 +21,9 @@ ATTACK_NOTE = (
     "accuracy an adversarial image counts only if it still fools the classifier, and lies in the "
     "ball, once its pixels are rounded to 8 bits."
 )
+_FGSM_NOTE = (
+    " FGSM starts at the image itself, as its source has it, not at a random point of the ball."
+)
 EPSILON_HEADER = ("epsilon", "in pixel units", "accuracy")
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
@@ -103,6 +106,12 @@ def attack_rows(result: Result) -> list[tuple[str, ...]]:
         )
         for attack in result.attacks
     ]
+
+
+def attack_note(result: Result) -> str:
+    """How to read the table of attacks."""
+    ran_fgsm = any(attack.name == "fgsm" for attack in result.attacks)
+    return ATTACK_NOTE + (_FGSM_NOTE if ran_fgsm else "")
 
 
 def class_rows(result: Result, manifest: Manifest) -> list[tuple[str, ...]]:

@@ -190,7 +190,7 @@ def _sources(*names):
 
 def test_paper_black_box_is_the_papers():
     attacks = suite("paper_black_box", EPSILON, sources=_sources("a"))
-    transferred = ["fgsm", "pgd10", "pgd20", "pgd100", "cw20"]
+    transferred = ["fgsm", "pgd10", "pgd20", "pgd100", "cw20", "cw100"]
     assert [a.name for a in attacks] == [*(f"transfer_{n}@a" for n in transferred), "spsa1000"]
     white_box = {attack.name: attack for attack in suite("paper_white_box", EPSILON)}
     for name, attack in zip(transferred, attacks, strict=False):

@@ -56,6 +56,20 @@ def test_texts_become_values_of_their_types():
 
 
 @pytest.mark.parametrize(
+    ("argv", "standalone"),
+    [
+        ([], False),
+        (["--suite=paper_white_box"], True),
+        (["--suite=paper_white_box", "--nostandalone"], False),
+        (["--suite=paper_white_box", "--attacks=fgsm"], False),
+        (["--standalone"], True),
+    ],
+)
+def test_columns_of_the_paper_are_standalone_by_default(argv, standalone):
+    assert _evaluation(*argv).evaluation.runs_standalone is standalone
+
+
+@pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--epsilon=2", "--epsilon=2: must be at most 1"),
