@@ -212,9 +212,14 @@ def from_text(cls: type, given: Mapping[str, str]) -> Any:
     """Settings of a class from flags' texts; names that it does not declare are left alone.
 
     Raises:
-      UserError: a text that stands for no value, or for one out of bounds; it names the flag.
+      UserError: a text that stands for no value, or for one out of bounds, which it names; or
+        values that do not go together.
     """
-    return cls(**values_of(fields_of(cls), given))
+    values = values_of(fields_of(cls), given)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def values_of(fields: Iterable[Field], given: Mapping[str, str]) -> dict[str, Any]:

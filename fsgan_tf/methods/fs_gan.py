@@ -113,7 +113,9 @@ class Generated(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.TransportSettings, shared.GeneratorSettings):
+class Settings(
+    shared.TransportSettings, shared.WeightPerturbationSettings, shared.GeneratorSettings
+):
     """The paper's, and its open points (docs/ablation.md says how the defaults were chosen)."""
 
     label_smoothing: float = shared.label_smoothing(0.5)
@@ -204,6 +206,15 @@ class Settings(shared.TransportSettings, shared.GeneratorSettings):
         "learns (the paper's Figure 4, tools/figures.py).",
     )
 
+    def __post_init__(self) -> None:
+        """Refuses to move the weights of a classifier that does not learn."""
+        super().__post_init__()
+        if self.freeze_classifier and self.awp_gamma:
+            raise ValueError(
+                "awp_gamma moves the weights that a classifier descends from, and with "
+                "freeze_classifier it does not learn; leave one of them out"
+            )
+
 
 class FSGAN(LearntAdversary):
     """Alternates generator ascent and classifier descent, once each a batch (t = 1)."""
@@ -268,6 +279,7 @@ class FSGAN(LearntAdversary):
             iteration, generator = 2 + 1, 0
         if self.settings.classifier_ot_weight:
             descent += 1 if self.settings.classifier_ot_branch == "adversarial" else 1 + backward
+        descent *= self.descents
         return {
             "classifier": clean + self.settings.attack_iterations * iteration + descent,
             "generator": generator,
@@ -318,13 +330,14 @@ class FSGAN(LearntAdversary):
         frozen classifier only tells its loss.
         """
         learns = not self.settings.freeze_classifier
-        classifier_ot = tf.constant(0.0)
         labels = tf.tile(labels, [len(adversarial_images)])
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(tf.concat(adversarial_images, axis=0), training=learns)
             cross_entropy = tf.reduce_mean(
                 smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
             )
+            classifier_ot = tf.constant(0.0)
             if self.settings.classifier_ot_weight:
                 clean_logits = self.classifier(images, training=learns)
                 if self.settings.classifier_ot_branch == "adversarial":
@@ -335,18 +348,18 @@ class FSGAN(LearntAdversary):
                         for of_latent in tf.split(logits, len(adversarial_images))
                     ]
                 )
-            loss = cross_entropy + self.settings.classifier_ot_weight * classifier_ot
+            return {
+                "loss": cross_entropy + self.settings.classifier_ot_weight * classifier_ot,
+                "cross_entropy": cross_entropy,
+                "classifier_ot": classifier_ot,
+                "accuracy_on_adversarial": accuracy(labels, logits),
+            }
+
         if learns:
-            self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        else:
-            # Every step draws its own seeds, by this count.
-            self.classifier_optimizer.iterations.assign_add(1)
-        return {
-            "loss": loss,
-            "cross_entropy": cross_entropy,
-            "classifier_ot": classifier_ot,
-            "accuracy_on_adversarial": accuracy(labels, logits),
-        }
+            return self.descend(objective)
+        # Every step draws its own seeds, by this count.
+        self.classifier_optimizer.iterations.assign_add(1)
+        return objective()
 
     def attacked(self, images: tf.Tensor) -> tf.Tensor:
         """Logits `[b, K]` of the classifier as its adversary sees it; no statistics are kept."""

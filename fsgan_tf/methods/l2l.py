@@ -40,7 +40,7 @@ TRAINS_ON = "images of a network that sees the loss's gradient (arXiv:1811.01213
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.GeneratorSettings):
+class Settings(shared.WeightPerturbationSettings, shared.GeneratorSettings):
     """train_l2l_1_cifar10.py's; 2 iterations are train_l2l_2_cifar10.py's."""
 
     attack_iterations: int = shared.attack_iterations(1, upper=2)
@@ -71,7 +71,7 @@ class L2L(LearntAdversary):
         """Both halves attack; the descent follows one, the loss's gradient by x' the other."""
         attack = 2 * self.settings.attack_iterations
         return {
-            "classifier": (attack + 3) + (attack + 2),
+            "classifier": (attack + 3 * self.descents) + (attack + 2),
             # Inference in the classifier's half, forward and backward in its own.
             "generator": self.settings.attack_iterations * (1 + 3),
         }
@@ -88,11 +88,13 @@ class L2L(LearntAdversary):
         adversarial_images = self.attack(
             images, labels, classifier_training=True, attacker_training=False
         )
-        with tf.GradientTape() as tape:
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(adversarial_images, training=True)
             loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+
+        return self.descend(objective)
 
     def train_attacker(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Ascends the same loss of the classifier in inference mode; returns scalars."""

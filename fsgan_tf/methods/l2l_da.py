@@ -43,7 +43,7 @@ TRAINS_ON = "clean images and two of a recursive, diverse generator (ICCV 2019)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.GeneratorSettings):
+class Settings(shared.WeightPerturbationSettings, shared.GeneratorSettings):
     """The readme's CIFAR-10 command and adv_defence/config.py."""
 
     attack_iterations: int = shared.attack_iterations(10)
@@ -107,7 +107,7 @@ class L2LDA(LearntAdversary):
     def forward_equivalents(self) -> dict[str, float]:
         """The clean gradient, one at both images of each step, and the descent on three parts."""
         return {
-            "classifier": 2 + self.settings.attack_iterations * 2 * 2 + 3 * 3,
+            "classifier": 2 + self.settings.attack_iterations * 2 * 2 + 3 * 3 * self.descents,
             # Two latents an image, forward and backward.
             "generator": self.settings.attack_iterations * 2 * 3,
         }
@@ -132,19 +132,19 @@ class L2LDA(LearntAdversary):
     ) -> dict[str, tf.Tensor]:
         """Descends the mean cross-entropy of b clean and 2b adversarial images, constants."""
         inputs = tf.concat([images, adversarial_images], axis=0)
-        labels = tf.tile(labels, [3])
-        with tf.GradientTape() as tape:
+        labels, clean = tf.tile(labels, [3]), tf.shape(images)[0]
+
+        def objective() -> dict[str, tf.Tensor]:
             logits = self.classifier(inputs, training=True)
             cross_entropy = smoothed_cross_entropy(labels, logits)
-            loss = tf.reduce_mean(cross_entropy)
-        self.update(tape, loss, self.classifier_optimizer, self.classifier)
-        clean = tf.shape(images)[0]
-        return {
-            "loss": loss,
-            "clean_cross_entropy": tf.reduce_mean(cross_entropy[:clean]),
-            "adversarial_cross_entropy": tf.reduce_mean(cross_entropy[clean:]),
-            "accuracy_on_adversarial": accuracy(labels[clean:], logits[clean:]),
-        }
+            return {
+                "loss": tf.reduce_mean(cross_entropy),
+                "clean_cross_entropy": tf.reduce_mean(cross_entropy[:clean]),
+                "adversarial_cross_entropy": tf.reduce_mean(cross_entropy[clean:]),
+                "accuracy_on_adversarial": accuracy(labels[clean:], logits[clean:]),
+            }
+
+        return self.descend(objective)
 
     def recurse(
         self, images: tf.Tensor, labels: tf.Tensor, latent_seed: tf.Tensor, training: bool

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf import methods
+from fsgan_tf.errors import UserError
 from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
 from tests.small_training import batch, build, dataset, fit, run
 
@@ -80,12 +82,43 @@ def test_replicas_move_their_copies_alike_by_the_whole_batch(mirrored_strategy):
         np.testing.assert_array_equal(*(copy.numpy() for copy in variable.value.values))
 
 
-@pytest.mark.parametrize(
-    "name", ["feature_scatter", "n_fgsm", "pgd_at", "single_step_consistency", "standard", "trades"]
-)
-def test_every_method_that_takes_it_trains_on_moved_weights_and_costs_more(name):
-    fewer = {"attack_iterations": 1} if name in ("pgd_at", "trades") else {}
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_trains_on_moved_weights_and_costs_more(name):
+    fewer = {"attack_iterations": 1} if name in ("pgd_at", "trades", "l2l_da") else {}
     plain, moved = build(name, **fewer), build(name, awp_gamma=GAMMA, **fewer)
     assert run(moved, dataset(1), 1)["loss"] > run(plain, dataset(1), 1)["loss"]
     cost, more = (m.forward_equivalents["classifier"] for m in (plain, moved))
     assert more > cost
+
+
+@pytest.mark.parametrize("name", ["fs_gan", "l2l_da"])
+def test_a_generator_learns_from_the_weights_as_they_are(name):
+    """Its own update comes before the classifier's."""
+    fewer = {"attack_iterations": 1}
+    plain, moved = build(name, **fewer), build(name, awp_gamma=GAMMA, **fewer)
+    for method in (plain, moved):
+        run(method, dataset(1), 1)
+    for ours, theirs in zip(moved.generator.weights, plain.generator.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_generators_images_are_made_at_the_weights_as_they_are(monkeypatch):
+    """l2l's two passes of the descent see the same images, of before the move."""
+    method = build("l2l", awp_gamma=GAMMA)
+    seen = []
+    original = method.classifier.call
+
+    def call(inputs, training=None, **options):
+        seen.append((training, inputs.numpy() if training else None))
+        return original(inputs, training=training, **options)
+
+    monkeypatch.setattr(method.classifier, "call", call)
+    run(method, dataset(1), 1)
+    trained = [images for training, images in seen if training]
+    assert len(trained) == 3  # the gradient at the clean images, then the descent twice
+    np.testing.assert_array_equal(trained[1], trained[2])
+
+
+def test_a_classifier_that_does_not_learn_is_not_moved():
+    with pytest.raises(UserError, match="awp_gamma moves.*freeze_classifier"):
+        build("fs_gan", awp_gamma=GAMMA, freeze_classifier=True)

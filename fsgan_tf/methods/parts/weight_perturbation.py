@@ -9,6 +9,10 @@ normalisation) are not moved.
 Deviation: the authors take the gradient from a copy of the network, so that its pass leaves no
 trace in the moving averages; here the pass that a method makes anyway gives it, and the moving
 averages see the batch at both weights.
+
+The authors have no method with a generator. Read for those: what is moved is the classifier, up its
+own loss on the images that the generator has made, which are made before and stay; the generator
+and its objective see the weights as they are.
 """
 
 from __future__ import annotations
