@@ -8,8 +8,9 @@ its random numbers from `step_seeds`, changes variables through `update` alone, 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ from fsgan_tf.methods.parts.classifier import (
     num_classes_of,
     require_logits,
 )
+from fsgan_tf.methods.parts.example_memory import ExampleMemory
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.settings import GeneratorSettings, MethodSettings
 from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
@@ -73,6 +75,7 @@ class TrainingMethod(keras.Model, abc.ABC):
       classifier: images in [0, 1] to logits `[b, K]`; normalisation fused, for calling.
       classifier_by_batch: the same; with `training=True` it keeps no statistics of the batch.
       average: of the classifier's weights; None without `ema_decay`.
+      memory: what is kept of every training image; None for most methods.
       evaluated_classifier: the average, or `classifier` where there is none; for calling.
       classifier_optimizer: built for the classifier's trainable variables.
       threat_model: what the classifier shall withstand.
@@ -125,6 +128,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
         self.seed = seed
         self.total_steps: int | None = None
+        self.memory: ExampleMemory | None = None
         self.add_networks()
         self.average, self.evaluated_classifier = None, self.classifier
         if decay := self.settings.ema_decay:
@@ -148,6 +152,15 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     def add_networks(self) -> None:
         """Adds the method's own networks; none here."""
+
+    @property
+    def bytes_an_example(self) -> int:
+        """What is kept of each training image, in bytes."""
+        return 0
+
+    def remember(self, examples: int) -> None:
+        """Says how many training images there are, for methods that keep something of each."""
+        del examples
 
     def compile(
         self,
@@ -208,7 +221,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         """The arguments of `optimizers.build` that a network of the method is trained with."""
         del network
         return {
-            "kind": "sgd",
+            "kind": self.settings.optimizer,
             "learning_rate": self.settings.classifier_learning_rate,
             "momentum": self.settings.momentum,
             "l2": self.settings.weight_decay,
@@ -248,6 +261,12 @@ class TrainingMethod(keras.Model, abc.ABC):
     def training_ball(self) -> ThreatModel:
         """What bounds the images of training; wider than the threat model for some methods."""
         return self.threat_model
+
+    def widened(self, reach: float) -> ThreatModel:
+        """The threat model of `reach` times its radius, at most the width of the pixel range."""
+        ball = self.threat_model
+        radius = min(reach * ball.epsilon, ball.upper - ball.lower)
+        return dataclasses.replace(ball, epsilon=radius)
 
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """Scalars that tell whether the method's adversary works; watched once an epoch."""
@@ -371,37 +390,55 @@ class TrainingMethod(keras.Model, abc.ABC):
         loss: tf.Tensor,
         optimizer: keras.optimizers.Optimizer,
         network: keras.Model,
-    ) -> None:
+        also: Sequence[tf.Tensor] = (),
+    ) -> list[tf.Tensor]:
         """Descends `loss`, a mean over this replica's examples, by one optimizer step.
 
         The one place where losses are scaled: Keras optimizers sum gradients over replicas, so
         each replica's is divided by their number; float16 gradients are scaled up besides.
+
+        Args:
+          tape: that recorded the loss.
+          loss: scalar.
+          optimizer: of the network.
+          network: whose trainable variables change.
+          also: tensors that the tape computed the loss from.
+
+        Returns:
+          The gradient of this replica's loss by each of `also`, unscaled, from the same backward
+          pass.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         scale = optimizer.scale_loss(tf.ones_like(loss))
         variables = network.trainable_variables
-        gradients = tape.gradient(loss, variables, output_gradients=scale / replicas)
+        factor = scale / replicas
+        gradients = tape.gradient(loss, [*variables, *also], output_gradients=factor)
+        gradients, others = gradients[: len(variables)], gradients[len(variables) :]
         limit = self.settings.gradient_clip_norm
         if limit:
             gradients = clip_by_total_norm(gradients, limit * scale)
         optimizer.apply(gradients, variables)
+        return [other / factor for other in others]
 
-    def descend(self, objective: Callable[[], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+    def descend(
+        self, objective: Callable[[], dict[str, tf.Tensor]], gradient_by: str | None = None
+    ) -> dict[str, tf.Tensor]:
         """One step of the classifier down a loss, at weights moved up it first with `awp_gamma`.
 
         Args:
           objective: computes `loss`, a mean over this replica's examples, and other tensors, with
             the classifier in training mode; called once, or once more at the moved weights.
+          gradient_by: name of one of these tensors, which the loss is computed from.
 
         Returns:
-          What it computed last.
+          What it computed last; with `gradient_by` the gradient of the loss by that tensor too, as
+          `gradient`, from the backward pass that the descent takes anyway.
         """
         with tf.GradientTape() as tape:
             computed = objective()
         gamma = getattr(self.settings, "awp_gamma", 0.0)
         if not gamma:
-            self.update(tape, computed["loss"], self.classifier_optimizer, self.classifier)
-            return computed
+            return self._descended(tape, computed, gradient_by)
         # float16 gradients need the scale; their common factor does not matter.
         scale = self.classifier_optimizer.scale_loss(tf.ones_like(computed["loss"]))
         gradients = tape.gradient(
@@ -410,8 +447,17 @@ class TrainingMethod(keras.Model, abc.ABC):
         with perturbed_weights(self.classifier, gradients, gamma):
             with tf.GradientTape() as tape:
                 computed = objective()
-            self.update(tape, computed["loss"], self.classifier_optimizer, self.classifier)
-        return computed
+            return self._descended(tape, computed, gradient_by)
+
+    def _descended(
+        self, tape: tf.GradientTape, computed: dict[str, tf.Tensor], gradient_by: str | None
+    ) -> dict[str, tf.Tensor]:
+        optimizer, network, loss = self.classifier_optimizer, self.classifier, computed["loss"]
+        if gradient_by is None:
+            self.update(tape, loss, optimizer, network)
+            return computed
+        (gradient,) = self.update(tape, loss, optimizer, network, [computed[gradient_by]])
+        return {**computed, "gradient": gradient}
 
     @property
     def descents(self) -> int:

@@ -21,7 +21,6 @@ from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
-from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel
 
 BASELINE = True
@@ -32,9 +31,7 @@ TRAINS_ON = "one sign step from wide noise, outside the ball too (arXiv:2202.011
 class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """train.py's `--unif`, `--alpha` over `--epsilon`, `--lr-max` and `--weight-decay`."""
 
-    start_noise: float = setting(
-        2.0, "Largest start noise of a pixel, in units of epsilon.", lower=0, fraction=True
-    )
+    start_noise: float = shared.start_noise(2.0)
     attack_step_size: float = shared.attack_step_size(1.0)
     classifier_learning_rate: float = 0.2
     weight_decay: float = 5e-4
@@ -54,11 +51,7 @@ class NFGSM(TrainingMethod):
     @property
     def training_ball(self) -> ThreatModel:
         """Noise and step together, since nothing is projected to the ball."""
-        widest = (self.settings.start_noise + self.settings.attack_step_size) * (
-            self.threat_model.epsilon
-        )
-        width = self.threat_model.upper - self.threat_model.lower
-        return dataclasses.replace(self.threat_model, epsilon=min(widest, width))
+        return self.widened(self.settings.start_noise + self.settings.attack_step_size)
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Steps from the noise, then descends on what it reached."""

@@ -20,16 +20,14 @@ weight decay are N-FGSM's (pdejorge/N-FGSM at 0a9e4f0), for a schedule that rise
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import keras
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
-from fsgan_tf.settings import setting
+from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 
 TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
 
@@ -39,25 +37,14 @@ class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     """Of the step, the consistency term and the classifier's optimizer."""
 
     attack_step_size: float = shared.attack_step_size(1.0)
-    consistency_weight: float = setting(
-        10.0, "lambda, what the weight of the consistency of logits rises to.", lower=0
-    )
-    consistency_ramp_steps: int | None = setting(
-        None,
-        "Steps over which --consistency_weight is reached; those of the training if not given.",
-        lower=1,
-    )
+    consistency_weight: float = shared.consistency_weight(10.0)
+    consistency_ramp_steps: int | None = shared.consistency_ramp_steps()
     classifier_learning_rate: float = 0.2
     weight_decay: float = 5e-4
 
 
-class SingleStepConsistency(TrainingMethod):
-    """Trains on one sign step, and on agreement with the step's start.
-
-    Attributes:
-      total_steps: of the training, over which lambda rises unless `consistency_ramp_steps` says
-        otherwise: those of the first `fit` if nobody set it. lambda is full where it is not known.
-    """
+class SingleStepConsistency(RampedConsistency):
+    """Trains on one sign step, and on agreement with the step's start."""
 
     settings: Settings
     reports = ("loss", "consistency", "accuracy_on_adversarial")
@@ -66,21 +53,6 @@ class SingleStepConsistency(TrainingMethod):
     def forward_equivalents(self) -> dict[str, float]:
         """The start and a gradient by its images; then the step's pass, and back through both."""
         return {"classifier": (2 + 1 + 2 * 2) * self.descents}
-
-    def fit(
-        self, *arguments: Any, callbacks: Any = None, **options: Any
-    ) -> keras.callbacks.History:
-        """Keras' `fit`."""
-        given = callbacks if isinstance(callbacks, (list, tuple)) else filter(None, [callbacks])
-        return super().fit(*arguments, callbacks=[_Length(), *given], **options)
-
-    def consistency_weight(self) -> tf.Tensor:
-        """The weight lambda at this step; float32 scalar."""
-        steps = self.settings.consistency_ramp_steps or self.total_steps
-        share = 1.0
-        if steps:
-            share = tf.minimum(tf.cast(self.classifier_optimizer.iterations, tf.float32) / steps, 1)
-        return tf.cast(self.settings.consistency_weight * share, tf.float32)
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Steps from the start, then descends through both passes."""
@@ -133,17 +105,6 @@ class SingleStepConsistency(TrainingMethod):
             tape.watch(start)
             losses = smoothed_cross_entropy(labels, self.classifier(start, training=False))
         return self.step(images, start, tape.gradient(losses, start))
-
-
-class _Length(keras.callbacks.Callback):
-    """Tells the method how many steps its training has, which Keras tells callbacks alone."""
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        del logs
-        if self.model.total_steps is None and self.params["steps"]:
-            self.model.set_total_steps(self.params["epochs"] * self.params["steps"])
-            # `fit` has made its function before callbacks are told.
-            self.model.make_train_function()
 
 
 METHOD = SingleStepConsistency

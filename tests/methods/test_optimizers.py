@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.cli import training_flags
+from fsgan_tf.errors import UserError
 from fsgan_tf.methods.parts import optimizers
+from tests.small_training import build
 
 MOMENTUM, L2 = 0.9, 0.05
 # Momentum gathers before the rate drops: a velocity that holds the old rate would show.
@@ -115,6 +118,41 @@ def _torch_adam(start, gradients, learning_rates=LEARNING_RATES, l2=L2):
         deviation = np.sqrt(second / (1 - 0.999**step)) + 1e-8
         variable = variable - learning_rate * first / (1 - 0.9**step) / deviation
     return variable
+
+
+@pytest.mark.parametrize("l2_on", ["all", "kernels"])
+def test_adamw_is_adam_with_weight_decay_beside_the_gradient(l2_on, starts, gradients):
+    """torch.optim.AdamW's documented algorithm: variable *= 1 - rate * decay, then Adam's step."""
+    optimizer, variables = _build(starts, "adamw", l2_on=l2_on)
+    expected = [start.copy() for start in starts]
+    first, second = ([np.zeros_like(start) for start in starts] for _ in range(2))
+    for step, (step_gradients, rate) in enumerate(zip(gradients, LEARNING_RATES, strict=True), 1):
+        optimizer.learning_rate = rate
+        optimizer.apply([tf.constant(g, tf.float32) for g in step_gradients], variables)
+        for index, gradient in enumerate(step_gradients):
+            if l2_on == "all" or expected[index].ndim > 1:
+                expected[index] *= 1 - rate * L2
+            first[index] = 0.9 * first[index] + 0.1 * gradient
+            second[index] = 0.999 * second[index] + 0.001 * gradient**2
+            deviation = np.sqrt(second[index] / (1 - 0.999**step)) + 1e-8
+            expected[index] -= rate * first[index] / (1 - 0.9**step) / deviation
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"), [("adam", optimizers.Adam), ("adamw", keras.optimizers.AdamW)]
+)
+def test_a_methods_classifier_has_the_optimizer_of_its_setting(optimizer, expected):
+    method = build("l2l", optimizer=optimizer, classifier_learning_rate=1e-3)
+    assert type(method.classifier_optimizer) is expected
+    assert float(method.classifier_optimizer.learning_rate) == pytest.approx(1e-3)
+    assert type(build("l2l").classifier_optimizer) is optimizers.SGD
+
+
+def test_adam_at_the_rate_of_sgd_is_refused():
+    with pytest.raises(UserError, match="classifier_learning_rate is 0.1.*at most 0.05; give one"):
+        training_flags.parse(["--method=standard", "--optimizer=adamw"])
 
 
 @pytest.mark.parametrize("loss_scaling", [False, True])

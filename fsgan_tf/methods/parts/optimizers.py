@@ -120,11 +120,11 @@ def build(
     """An optimizer built for its variables, as distribution strategies need it before training.
 
     Args:
-      kind: `sgd` or `adam`.
+      kind: `sgd`, `adam` or `adamw`; the last is Keras', with decoupled weight decay.
       variables: trainable Keras variables.
       learning_rate: initial.
       momentum: of `sgd`.
-      l2: coupled penalty.
+      l2: coupled penalty; the decoupled weight decay of `adamw`.
       name: prefix of the optimizer's own variables.
       loss_scaling: scales losses dynamically, which float16 gradients need.
       l2_on: `all` or `kernels`; see `has_penalty`.
@@ -134,6 +134,11 @@ def build(
     """
     if kind == "adam":
         optimizer = Adam(learning_rate, l2, l2_on, name=name)
+    elif kind == "adamw":
+        optimizer = keras.optimizers.AdamW(learning_rate, l2, epsilon=1e-8, name=name)
+        spared = [variable for variable in variables if not has_penalty(variable, l2_on)]
+        if spared:
+            optimizer.exclude_from_weight_decay(var_list=spared)
     else:
         optimizer = SGD(learning_rate, momentum, l2, l2_on, name=name)
     if loss_scaling:

@@ -9,17 +9,31 @@ import dataclasses
 from fsgan_tf import settings
 from fsgan_tf.settings import setting
 
+# Every step of Adam is about as long as its rate; SGD's usual one scatters the weights.
+_LARGEST_ADAM_RATE = 0.05
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSettings(settings.Settings):
     """The classifier's optimizer, of every method."""
 
     classifier_learning_rate: float = setting(
-        0.1, "Learning rate of the classifier's SGD.", above=0, fraction=True
+        0.1, "Learning rate of the classifier's optimizer.", above=0, fraction=True
+    )
+    optimizer: str = setting(
+        "sgd",
+        "The classifier's optimizer: sgd, or adam with weight decay as an L2 penalty too, or adamw "
+        "with weight decay beside the gradient. The last two want a smaller rate, such as "
+        "--classifier_learning_rate=1e-3.",
+        choices=("sgd", "adam", "adamw"),
+        ours=True,
     )
     momentum: float = setting(0.9, "Momentum of every SGD optimizer.", lower=0, upper=0.999)
     weight_decay: float = setting(
-        2e-4, "L2 penalty on every parameter of the classifier, added to its gradient.", lower=0
+        2e-4,
+        "L2 penalty on every parameter of the classifier, added to its gradient; with adamw, the "
+        "share of a parameter that a step of rate 1 takes away.",
+        lower=0,
     )
     weight_decay_on: str = setting(
         "all",
@@ -41,6 +55,16 @@ class MethodSettings(settings.Settings):
         ours=True,
         check=lambda decay: None if decay < 1 else "must be below 1",
     )
+
+    def __post_init__(self) -> None:
+        """Refuses an optimizer at a rate that is another's."""
+        super().__post_init__()
+        if self.optimizer != "sgd" and self.classifier_learning_rate > _LARGEST_ADAM_RATE:
+            raise ValueError(
+                f"classifier_learning_rate is {self.classifier_learning_rate:g}, and with "
+                f"optimizer={self.optimizer} it must be at most {_LARGEST_ADAM_RATE:g}; give one "
+                "such as 1e-3"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +122,32 @@ def label_smoothing(default: float) -> float:
         "Probability taken from the true class and shared out among the others.",
         lower=0,
         upper=0.999,
+    )
+
+
+def consistency_weight(default: float) -> float:
+    """The setting of methods that hold the logits before and after a step together."""
+    return setting(
+        default,
+        "lambda, the weight of the consistency of logits; in single_step_consistency and "
+        "generated_step what it rises to.",
+        lower=0,
+    )
+
+
+def consistency_ramp_steps() -> int | None:
+    """The setting of methods whose `consistency_weight` rises."""
+    return setting(
+        None,
+        "Steps over which --consistency_weight is reached; those of the training if not given.",
+        lower=1,
+    )
+
+
+def start_noise(default: float) -> float:
+    """The setting of methods whose step starts from noise outside the ball too."""
+    return setting(
+        default, "Largest start noise of a pixel, in units of epsilon.", lower=0, fraction=True
     )
 
 
