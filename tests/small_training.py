@@ -21,15 +21,17 @@ def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     words = [f"--method={name}", *(f"--{key}={value}" for key, value in flags.items())]
     method = build_method(training_flags.parse(words), NUM_CLASSES, IMAGE_SHAPE)
     method.set_total_steps(TOTAL_STEPS)
+    method.remember(TOTAL_STEPS * BATCH_SIZE)
     return method
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:
-    """Random images in [0, 1] with labels."""
+    """Random images in [0, 1] with labels and numbers."""
     random = np.random.default_rng(seed)
     return {
         "image": tf.constant(random.random((size, *IMAGE_SHAPE)), tf.float32),
         "label": tf.constant(random.integers(0, NUM_CLASSES, size), tf.int32),
+        "index": tf.range(size) + seed % TOTAL_STEPS * size,
     }
 
 

@@ -1,4 +1,8 @@
-"""The batches a training draws: `{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b]}`."""
+"""The batches a training draws.
+
+`{"image": float32 [b, h, w, c] in [0, 1], "label": int32 [b], "index": int32 [b]}`, the index being
+the image's row in the training split.
+"""
 
 import tensorflow as tf
 
@@ -61,7 +65,7 @@ def training_batches(
         images = tf.cast(lookup(rows), tf.float32) / 255.0
         if augment:
             images = augment(images, batch_seed)
-        return {"image": images, "label": tf.gather(labels, rows)}
+        return {"image": images, "label": tf.gather(labels, rows), "index": rows}
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     indices = epochs.flat_map(epoch_indices).skip(first_batch)

@@ -64,6 +64,10 @@ class HasVariables(Protocol):
         """The average of the classifier's weights."""
 
     @property
+    def memory(self) -> keras.Layer | None:
+        """What is kept of every training image."""
+
+    @property
     def means(self) -> Mapping[str, keras.metrics.Metric]:
         """The epoch's means so far."""
 
@@ -237,7 +241,7 @@ def _require_finite(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _variables(method: HasVariables) -> dict[str, Any]:
-    """Every variable of a method: networks, average, optimizers, the epoch's means."""
+    """Every variable of a method: networks, average, optimizers, memory, the epoch's means."""
     variables: dict[str, Any] = {}
     for network, model in method.networks.items():
         variables |= network_variables(network, model)
@@ -250,6 +254,8 @@ def _variables(method: HasVariables) -> dict[str, Any]:
     for network, optimizer in method.optimizers_by_network.items():
         for index, variable in enumerate(optimizer.variables):
             variables[f"{network}_optimizer/{index}_{variable.name}"] = variable
+    if method.memory is not None:
+        variables |= {f"memory/{variable.name}": variable for variable in method.memory.variables}
     for name, mean in method.means.items():
         for variable in mean.variables:
             variables[f"means/{name}/{variable.name}"] = variable

@@ -44,6 +44,11 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     print(f"replicas: {replicas}")
     print(f"precision: {devices.resolve_precision(settings.precision)}")
     _print_networks(method)
+    if kept := method.bytes_an_example:
+        print(
+            f"kept of the training images: {kept * train_images / 1e9:.2f} GB, in memory for each "
+            "replica and in every checkpoint"
+        )
     steps = settings.epochs * (train_images // (settings.batch_size * replicas))
     print(f"steps an epoch: {steps // settings.epochs}, steps in all: {steps}")
     if told := without_drops(settings):

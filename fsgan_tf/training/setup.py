@@ -97,6 +97,7 @@ def prepare(
     require_a_batch(configuration.training, len(dataset.train), strategy.num_replicas_in_sync)
     with strategy.scope():
         method = build_method(configuration, dataset.num_classes, dataset.image_shape)
+        method.remember(len(dataset.train))
     return Training(configuration, strategy, dataset, method, run, stop, notes)
 
 

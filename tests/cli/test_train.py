@@ -232,9 +232,13 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_dry_run_says_that_the_learning_rate_never_drops(capsys):
-    assert _train("--epochs=2", "--dry_run", "--precision=float32") == 0
-    assert "the learning rate never drops: --lr_decay_epochs=10,13" in capsys.readouterr().out
+def test_dry_run_says_that_the_learning_rate_never_drops_and_what_is_kept_of_images(capsys):
+    flags = ["--method=fgsm_pgi", "--train_examples=1000", "--epochs=2", "--precision=float32"]
+    assert _train(*flags, "--dry_run") == 0
+    printed = capsys.readouterr().out
+    assert "the learning rate never drops: --lr_decay_epochs=10,13" in printed
+    # A perturbation and a momentum of 32x32x3 numbers of 4 bytes.
+    assert "kept of the training images: 0.02 GB" in printed
 
 
 @pytest.mark.parametrize(

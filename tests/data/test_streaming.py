@@ -74,7 +74,7 @@ def take(split, count, **arguments):
 
 def assert_same(expected, actual):
     for one, other in zip(expected, actual, strict=True):
-        for key in ("image", "label"):
+        for key in ("image", "label", "index"):
             np.testing.assert_array_equal(one[key], other[key])
 
 

@@ -13,6 +13,8 @@ _TOLERANCE = 1e-3
 def as_batch(data: Any) -> Batch:
     """`{"image": float32 [b, h, w, c], "label": int32 [b]}` of what a data set yields.
 
+    With it comes `"index": int32 [b]`, the images' numbers, where a dictionary has them.
+
     Args:
       data: (images, labels), or a dictionary that holds `image` and `label`.
 
@@ -42,7 +44,10 @@ def as_batch(data: Any) -> Batch:
             f"labels are {labels.dtype.name} of shape {labels.shape}; give one whole number an "
             "image (for one-hot labels, tf.argmax(labels, axis=1))"
         )
-    return {"image": tf.cast(images, tf.float32), "label": tf.cast(labels, tf.int32)}
+    batch = {"image": tf.cast(images, tf.float32), "label": tf.cast(labels, tf.int32)}
+    if isinstance(data, dict) and "index" in data:
+        batch["index"] = tf.cast(data["index"], tf.int32)
+    return batch
 
 
 def extremes_of(batch: Batch) -> tf.Tensor:
