@@ -34,6 +34,10 @@ def _weights(method) -> dict[str, np.ndarray]:
     }
 
 
+def _memory(method) -> list[np.ndarray]:
+    return [] if method.memory is None else [v.numpy() for v in method.memory.variables]
+
+
 class Stepped(NamedTuple):
     """A method after its first step, which nothing may change, and what the step did."""
 
@@ -85,6 +89,8 @@ CLASSIFIER_PASSES = {
     "l2l_da": [(EVAL, 1)] + [(EVAL, 2)] * 10 + [(TRAIN, 3)],
     "fs_gan": [(TRAIN, 1)] * 2,
     "n_fgsm": [(TRAIN, 1)] * 2,
+    "fgsm_pgi": [(TRAIN, 1)] * 2,
+    "generated_step": [(TRAIN, 1)] * 2,
     "single_step_consistency": [(TRAIN, 1)] * 2,
     "trades": [(EVAL, 1)] * 11 + [(TRAIN, 1)] * 2,
 }
@@ -94,6 +100,7 @@ GENERATOR_PASSES = {
     "l2l": [(EVAL, 1), (TRAIN, 1)],
     "l2l_da": [(TRAIN, 2)] * 10,
     "fs_gan": [(TRAIN, 2)],
+    "generated_step": [(TRAIN, 1)],
 }
 
 
@@ -192,6 +199,8 @@ def test_a_resumed_run_is_the_run(name, tmp_path):
             resumed.optimizers_by_network[network].variables, optimizer.variables, strict=True
         ):
             np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+    for ours, theirs in zip(_memory(resumed), _memory(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     for mean in whole.means:
         np.testing.assert_array_equal(
             resumed.means[mean].result(), whole.means[mean].result(), err_msg=mean
