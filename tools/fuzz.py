@@ -467,7 +467,11 @@ def _checkpoints_target(folder: Path) -> tuple[list[bytes], Reader]:
 
     classifier = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     method = types.SimpleNamespace(
-        networks={"classifier": classifier}, optimizers_by_network={}, means={}, average=None
+        networks={"classifier": classifier},
+        optimizers_by_network={},
+        means={},
+        average=None,
+        memory=None,
     )
     run = RunDirectory(folder)
     run.checkpoints.folder.mkdir()

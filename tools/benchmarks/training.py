@@ -266,7 +266,9 @@ def _step(method: "TrainingMethod", values: TrainingConfiguration) -> Timed:
     batch = {
         "image": generator.uniform([values.training.batch_size, *_IMAGE_SHAPE]),
         "label": generator.uniform([values.training.batch_size], 0, _CLASSES, tf.int32),
+        "index": tf.range(values.training.batch_size),
     }
+    method.remember(values.training.batch_size)
     step = tf.function(method.train_step, autograph=False, jit_compile=values.training.jit_compile)
 
     def run() -> None:
@@ -349,7 +351,9 @@ def _time_fit(method_name: str, text: str, replicas: int, deterministic: bool) -
     batch = {
         "image": random.uniform([count, *_IMAGE_SHAPE]),
         "label": random.uniform([count], 0, _CLASSES, tf.int32),
+        "index": tf.range(count),
     }
+    method.remember(count)
     batches = tf.data.Dataset.from_tensors(batch).repeat()
 
     def run() -> None:
