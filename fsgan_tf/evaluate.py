@@ -14,6 +14,7 @@ from fsgan_tf.attacks import registry
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError, VerdictError
+from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.models.named_model import OPTIONS, NamedModel, named_model
 from fsgan_tf.settings import Settings
 
@@ -53,7 +54,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     from fsgan_tf import devices
     from fsgan_tf.evaluation import estimate, run_and_diagnose, saved_examples
-    from fsgan_tf.evaluation.request import Request
+    from fsgan_tf.evaluation.request import Radius, Request
     from fsgan_tf.evaluation.state import fingerprint, resumable
     from fsgan_tf.models import fit, loading
     from fsgan_tf.reporting import earlier, report, robustbench
@@ -67,9 +68,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     dataset = _setting(asked.data, classifier, "dataset", model_flag)
     if asked.report.output_dir:
         files.require_outside(asked.report.output_dir, dataset, "output_dir")
-    threat_model = ThreatModel(_setting(asked.evaluation, classifier, "epsilon", model_flag))
+    largest, *smaller = map(ThreatModel, _radii(asked.evaluation, classifier, model_flag))
     sources, source_classifiers = _sources(asked.evaluation.source, placed)
-    attacks = _attacks(asked, threat_model.epsilon, sources)
+    attacks = _attacks(asked, largest.epsilon, sources)
     fit.require_gradients(classifier, path, attacks)
     split, class_names = _examples(asked, classifier, dataset)
     image_shape = split.images.shape[1:]
@@ -79,19 +80,24 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     examples = split.first(asked.data.num_examples)
     _require_clean_accuracy(asked, named, classifier, examples)
     dataset_sha256 = examples.sha256()
+    saved = []
     if asked.evaluation.verify_examples:
-        attacks.append(
+        saved.append(
             saved_examples.load(asked.evaluation.verify_examples, image_shape, dataset_sha256)
         )
     output_dir = Path(asked.report.output_dir or RunDirectory(path).evaluation)
     request = Request(
-        threat_model=threat_model,
-        attacks=tuple(attacks),
+        threat_model=largest,
+        attacks=(*attacks, *saved),
         batch_size=asked.evaluation.batch_size,
         seed=asked.evaluation.seed,
         standalone=asked.evaluation.runs_standalone,
         sources=tuple(sources),
         checks=asked.evaluation.checks,
+        eot=asked.evaluation.averages_over,
+        smaller=[
+            Radius(ball, (*_attacks(asked, ball.epsilon, sources), *saved)) for ball in smaller
+        ],
     )
     if asked.evaluation.dry_run:
         able = classifier.differentiable
@@ -283,6 +289,17 @@ def _setting(
     if value is None and required_with:
         raise UserError(f"--{required_with} does not say its {name}; give --{name}")
     return value
+
+
+def _radii(
+    asked: EvaluationSettings, classifier: "Classifier", model_flag: str
+) -> tuple[float, ...]:
+    """The radii to evaluate at, the largest first."""
+    if asked.epsilons is None:
+        return (_setting(asked, classifier, "epsilon", model_flag),)
+    if asked.epsilon is not None:
+        raise UserError("--epsilon and --epsilons both say the radius; give one of them")
+    return tuple(sorted(set(asked.epsilons), reverse=True))
 
 
 def _attacks(

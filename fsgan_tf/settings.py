@@ -243,6 +243,11 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """`2/255,0.05` as numbers."""
+    return tuple(_parse_number(part.strip()) for part in text.split(","))
+
+
 @dataclasses.dataclass(frozen=True)
 class Declaration:
     """What a file declares.

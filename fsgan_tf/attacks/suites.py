@@ -11,11 +11,14 @@ class Suite(NamedTuple):
       settings: what is set otherwise than by default, for those of the attacks that have it.
       standalone: whether each attack sees every image unless something else is asked for, since
         the accuracies are read as columns of a table.
+      eot: calls over which gradients are averaged unless `--eot` says so; None where answers are
+        taken not to differ from call to call.
     """
 
     attacks: tuple[str, ...]
     settings: dict[str, Any]
     standalone: bool = False
+    eot: int | None = None
 
 
 # The white-box attacks of the paper's tables use 10 restarts, and so do those it transfers.
@@ -25,6 +28,8 @@ SUITES = {
     "quick": Suite(("fgsm", "pgd20", "cw20"), {}),
     # AutoAttack's standard version (arXiv:2003.01690).
     "strong": Suite(("apgd_ce", "apgd_t", "fab_t", "square"), {}),
+    # Its version for classifiers whose answers differ from call to call.
+    "random": Suite(("apgd_ce", "apgd_dlr"), {}, eot=20),
     "strongest": Suite(("pma", "a3", "square_sample"), {}),
     "paper_white_box": Suite(
         ("fgsm", "pgd10", "pgd20", "pgd100", "cw20", "cw100"), _PAPER, standalone=True

@@ -80,7 +80,10 @@ def sweep(
             num_steps=_SWEEP_STEPS if radius else 1,
             step_size=_SWEEP_LENGTH * radius / _SWEEP_STEPS,
         )
-        fooled = path.success & ball.is_feasible(path.best, images)
+        wrong = path.success
+        if classifier.draws:  # A success of the path is one of every draw.
+            wrong = is_misclassified(classifier.logits(path.best), labels)
+        fooled = wrong & ball.is_feasible(path.best, images)
         return 1 - float(np.mean(fooled.numpy()[:count]))
 
     epsilons = radii(threat_model)

@@ -4,7 +4,7 @@ import functools
 import queue
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -24,10 +24,14 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.progress import Progress
+from fsgan_tf.evaluation.repeated_calls import CALLS, Randomness, votes
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import Score
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.threat_model import ThreatModel
+
+# What is drawn for: two traces, of which one must not repeat the other's draws.
+_SEARCH, _VERIFICATION = 0, 1
 
 
 class Evaluator:
@@ -38,6 +42,8 @@ class Evaluator:
         logits_fn: LogitsFn | keras.Model | Sequence[AttackedClassifier],
         threat_model: ThreatModel,
         batch_size: int,
+        *,
+        eot: int | None = None,
     ):
         """Wraps a classifier.
 
@@ -45,10 +51,12 @@ class Evaluator:
           logits_fn: see `run_and_diagnose.evaluate`.
           threat_model: what a perturbation may be.
           batch_size: images attacked together; no batch is larger.
+          eot: see `Request`; None leaves copies of a classifier as they are.
         """
         copies = logits_fn if isinstance(logits_fn, Sequence) else [AttackedClassifier(logits_fn)]
-        self.copies = tuple(copies)
+        self.copies = tuple(copy.averaged(eot) if eot else copy for copy in copies)
         self.classifier = self.copies[0]
+        self.calls = CALLS if self.classifier.draws else 1
         self.threat_model = threat_model
         self.batch_size = batch_size
 
@@ -60,14 +68,17 @@ class Evaluator:
         *,
         seed: int = 0,
         standalone: bool = False,
+        among: Mapping[str, np.ndarray] | None = None,
         state: EvaluationState | None = None,
         progress: bool = False,
     ) -> Result:
         """Runs attacks, cheap ones first; each restart on what those before it have not fooled.
 
         What happens to an example depends on the seed, the attack's name and the example's index,
-        never on the batch size, on which other examples still stand, or on the number of devices.
-        For the arguments see `run_and_diagnose.measure` and `Request`.
+        never on the batch size, on which other examples still stand, or on the number of devices;
+        where answers differ from call to call, on its batch too, which shares the draws.
+        For the arguments see `run_and_diagnose.measure` and `Request`; `among`, by the name of an
+        attack, says on which examples it is to run, bool `[n]`: the others count as withstanding.
 
         Returns:
           The result, without a diagnosis.
@@ -76,8 +87,15 @@ class Evaluator:
           UserError: the images or labels do not fit.
         """
         images, labels = arguments.as_examples(images, labels)
-        correct = self.correct(images, labels)
-        score = Score(correct, standalone=standalone, num_devices=len(self.copies))
+        clean_wrong = self._clean_wrong(images, labels, seed)
+        correct = 2 * clean_wrong < self.calls
+        score = Score(
+            correct,
+            standalone=standalone,
+            num_devices=len(self.copies),
+            among=among,
+            clean_wrong=clean_wrong if self.classifier.draws else None,
+        )
         outcome_of = functools.partial(self._outcome, images, labels, seed, state)
         for attack in sorted(attacks, key=lambda attack: attack.cost):
             score.begin(attack)
@@ -95,19 +113,59 @@ class Evaluator:
                         bar.advance(len(outcome.indices), int(score.standing.sum()))
             score.end()
         found = score.examples(images, labels)
-        return Result(self.threat_model, seed, correct, tuple(score.results), found, labels=labels)
+        randomness = None
+        if score.most_fooling:
+            attacked_wrong = score.most_fooling.wrong_calls[:, 1]
+            randomness = Randomness(self.classifier.draws, self.calls, clean_wrong, attacked_wrong)
+        return Result(
+            self.threat_model,
+            seed,
+            correct,
+            tuple(score.results),
+            found,
+            labels=labels,
+            randomness=randomness,
+        )
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
-        correct, unanswered = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-        for batch in self.batches(np.arange(len(labels))):
+        return 2 * self._clean_wrong(images, labels, 0) < self.calls
+
+    def _clean_wrong(self, images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+        """How many of `calls` misclassify each example without attack, int64 `[n]`."""
+        wrong, unanswered = np.zeros(len(labels), np.int64), np.zeros(len(labels), bool)
+        for number, batch in enumerate(self.batches(np.arange(len(labels)))):
             pixels, targets = self.take(images, labels, batch)
+            self.restart_draws(self.classifier, pixels, seed, _VERIFICATION, number)
             logits = self.classifier.given_logits(pixels)
             self._require_known_labels(logits, labels)
-            correct[batch] = ~is_misclassified(logits, targets).numpy()
             unanswered[batch] = np.isnan(logits).any(axis=1)
+            wrong[batch] = is_misclassified(logits, targets).numpy()
+            if self.calls > 1:
+                wrong[batch] = votes(self.classifier, pixels, targets, self.calls).wrong
         arguments.require_answers(int(unanswered.sum()), len(labels))
-        return correct
+        return wrong
+
+    def restart_draws(
+        self, classifier: AttackedClassifier, images: tf.Tensor, seed: int, *key: int
+    ) -> None:
+        """Lets the draws to come follow from a seed, whatever was drawn before.
+
+        Does nothing where answers are taken not to differ.
+
+        Args:
+          classifier: one of `copies`.
+          images: float32 `[b, h, w, c]`, on which it is called the first time.
+          seed: of the evaluation.
+          *key: tells this place in the evaluation from others; first, what is done there.
+        """
+        if not classifier.draws:
+            return
+        if len(self.copies) == 1:
+            # Operations draw by the global seed at their trace, and start over whenever it is set.
+            # Several devices would start each other's draws over.
+            tf.random.set_seed((2 * seed + key[0]) % 2**31)
+        classifier.restart_draws((seed, *key), images)
 
     def _leads(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """The true class's lead without attack, float32 `[n]`, of the examples at `indices`."""
@@ -178,9 +236,11 @@ class Evaluator:
             pixels, targets = self.take(images, labels, task.batch)
             indices = tf.constant(task.batch, tf.int64)
             seeds = tf.stack([tf.fill(indices.shape, key), indices], axis=1)
+            self.restart_draws(classifier, pixels, seed, _SEARCH, key, task.number)
             attempt = task.attack.run(
                 classifier, self.threat_model, pixels, targets, seeds, task.restart
             )
+            self.restart_draws(classifier, pixels, seed, _VERIFICATION, key, task.number)
             outcome = self._verified(classifier, task, attempt, pixels, targets)
         outcome = outcome._replace(seconds=time.monotonic() - start)
         if state:
@@ -196,9 +256,14 @@ class Evaluator:
         labels: tf.Tensor,
     ) -> Outcome:
         """What of an attempt counts. The images that pad the batch are left out."""
-        fooled, predictions = self._verify(classifier, attempt.images, images, labels)
+        wrong_calls, predictions = self._verify(classifier, attempt.images, images, labels)
+        again = wrong_calls
+        if self.calls > 1:
+            again, predictions = self._verify(classifier, attempt.images, images, labels)
+        fooled = (2 * wrong_calls > self.calls) & (2 * again > self.calls)
         rounded = self.threat_model.round_to_8_bits(attempt.images, images)
-        fooled_8bit = fooled & self._verify(classifier, rounded, images, labels)[0]
+        wrong_8bit, _ = self._verify(classifier, rounded, images, labels)
+        fooled_8bit = fooled & (2 * wrong_8bit > self.calls)
         count = len(task.examples)
         verified = np.flatnonzero(fooled[:count])
         return Outcome(
@@ -209,6 +274,7 @@ class Evaluator:
             images=attempt.images.numpy()[verified],
             predictions=predictions[verified],
             seconds=0.0,
+            wrong_calls=np.stack([wrong_calls, again], axis=1)[: count if self.calls > 1 else 0],
         )
 
     def _verify(
@@ -218,13 +284,12 @@ class Evaluator:
         images: tf.Tensor,
         labels: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which images are feasible and misclassified, and as what; `[b]` each.
+        """How many of `calls` misclassify images, none where infeasible, and as what; `[b]` each.
 
-        By a fresh call of the classifier as it was given, not of the view that attacks climb.
+        By fresh calls of the classifier as it was given, not of the view that attacks climb.
         """
-        logits = classifier.given_logits(found)
-        verified = self.threat_model.is_feasible(found, images) & is_misclassified(logits, labels)
-        return verified.numpy(), tf.argmax(logits, axis=1, output_type=tf.int32).numpy()
+        wrong, predictions = votes(classifier, found, labels, self.calls)
+        return wrong * self.threat_model.is_feasible(found, images).numpy(), predictions
 
     @staticmethod
     def _require_known_labels(logits: tf.Tensor, labels: np.ndarray) -> None:

@@ -26,19 +26,22 @@ class Estimate:
       num_images: to be evaluated.
       num_attacked: of them, those to attack: about as many as are classified correctly.
       check_passes: of all checks together, over their sample.
-      passes_per_second: images of which the machine computes the gradient in a second.
+      num_radii: at each of which an image is attacked at most once more.
+      passes_per_second: images of which the machine computes the gradient in a second, over as
+        many draws as are averaged.
     """
 
     attacks: Sequence[Attack]
     num_images: int
     num_attacked: int
     check_passes: int
+    num_radii: int
     passes_per_second: float
 
     @property
     def attack_seconds(self) -> float:
         """At most; images that an attack fools cost no later attack anything."""
-        passes = sum(attack.cost for attack in self.attacks) * self.num_attacked
+        passes = sum(attack.cost for attack in self.attacks) * self.num_attacked * self.num_radii
         return passes / self.passes_per_second
 
     @property
@@ -50,6 +53,10 @@ class Estimate:
         per_image = sum(attack.cost for attack in self.attacks)
         lines = [f"images: {self.num_images}, about {self.num_attacked} of them to attack"]
         lines += [f"{attack.name}: {attack.cost} passes an image" for attack in self.attacks]
+        if self.num_radii > 1:
+            lines.append(
+                f"at {self.num_radii} radii; at a smaller one only what the next larger one fooled"
+            )
         lines += [
             f"in all: at most {per_image} passes an image (a pass is a gradient, or two answers)",
             f"this machine: {self.passes_per_second:,.0f} passes a second, as timed now",
@@ -77,7 +84,9 @@ def estimate(
       request: the evaluation.
       differentiable: whether gradients flow; else two answers are timed, which is a pass too.
     """
-    evaluator = Evaluator(copies, request.threat_model, min(request.batch_size, len(labels)))
+    evaluator = Evaluator(
+        copies, request.threat_model, min(request.batch_size, len(labels)), eot=request.eot
+    )
     batch = np.arange(evaluator.batch_size)
     share = float(np.mean(evaluator.correct(images[batch], labels[batch])))
     sample = min(checks.SAMPLE_SIZE, evaluator.batch_size)
@@ -86,6 +95,7 @@ def estimate(
         len(labels),
         round(share * len(labels)),
         checks.cost(request.attacks, request.checks) * sample,
+        1 + len(request.smaller),
         len(copies) * len(batch) / _seconds(evaluator, images, labels, batch, differentiable),
     )
 

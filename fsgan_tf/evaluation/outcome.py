@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
       images: float32 `[v, h, w, c]`, the verified images.
       predictions: int32 `[v]`, what the classifier says of them.
       seconds: that the run took on its device.
+      wrong_calls: int64 `[m, 2]`, of a classifier whose answers differ: the calls of both rounds
+        that misclassify the image; no rows otherwise.
     """
 
     indices: np.ndarray
@@ -49,6 +51,28 @@ class Outcome(NamedTuple):
     images: np.ndarray
     predictions: np.ndarray
     seconds: float
+    wrong_calls: np.ndarray = np.zeros((0, 2), np.int64)
+
+
+class MostFooling:
+    """Of a classifier whose answers differ, each example's image that fools most of its calls.
+
+    Attributes:
+      wrong_calls: int64 `[n, 2]`, the calls of both rounds that misclassify it.
+    """
+
+    def __init__(self, clean_wrong: np.ndarray):
+        """Starts from the unchanged images, of which int `[n]` calls were wrong."""
+        self.wrong_calls = np.stack([clean_wrong, clean_wrong], axis=1)
+        self._fooled = np.zeros(len(clean_wrong), bool)
+
+    def add(self, outcome: Outcome) -> None:
+        """Chooses by what counts as fooled, then by the first round; the second is only kept."""
+        before = self._fooled[outcome.indices]
+        more = outcome.wrong_calls[:, 0] > self.wrong_calls[outcome.indices, 0]
+        chosen = np.where(outcome.fooled == before, more, outcome.fooled)
+        self.wrong_calls[outcome.indices[chosen]] = outcome.wrong_calls[chosen]
+        self._fooled[outcome.indices] |= outcome.fooled
 
 
 class FirstFound:

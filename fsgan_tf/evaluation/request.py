@@ -2,10 +2,23 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.threat_model import ThreatModel
+
+
+class Radius(NamedTuple):
+    """One radius of several.
+
+    Attributes:
+      threat_model: what a perturbation may be.
+      attacks: those of the other radii, by the same names.
+    """
+
+    threat_model: ThreatModel
+    attacks: Sequence[Attack]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +34,9 @@ class Request:
         between papers; otherwise an attack sees what withstood those before it.
       sources: other classifiers, for the checks to compare with.
       checks: how much is checked: one of `settings.CHECKS`.
+      eot: of a classifier whose answers differ from call to call, over how many calls each gradient
+        and loss is averaged; None of one that answers alike each time.
+      smaller: further radii, from the largest to the smallest, all below that of `threat_model`.
     """
 
     threat_model: ThreatModel
@@ -30,3 +46,5 @@ class Request:
     standalone: bool = False
     sources: Sequence[Source] = ()
     checks: str = "full"
+    eot: int | None = None
+    smaller: Sequence[Radius] = ()

@@ -11,6 +11,7 @@ import numpy as np
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation import summary
 from fsgan_tf.evaluation.intervals import wilson_interval
+from fsgan_tf.evaluation.repeated_calls import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -138,6 +139,23 @@ class AdversarialExamples:
     predictions: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class SmallerRadius:
+    """What was found at one of several radii that is not the largest.
+
+    Attributes:
+      result: at this radius; without a diagnosis, which that of the largest radius is for all.
+      assumed: examples that were not attacked, since they withstood a larger radius.
+      drawn: examples that withstood a larger radius and were attacked all the same.
+      drawn_fooled: how many of these were fooled; with any, none is assumed to withstand.
+    """
+
+    result: "Result"
+    assumed: int
+    drawn: int
+    drawn_fooled: int
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """What an evaluation found. Printed, it is a verdict and a small table.
@@ -150,6 +168,8 @@ class Result:
       examples: the adversarial images found.
       diagnosis: whether the figures can be believed, and what speaks for and against it.
       labels: int `[n]`, the true classes, for the accuracy of each class.
+      randomness: how a classifier was measured whose answers differ; None of another.
+      smaller: of several radii, what was found at the others, the smallest first.
     """
 
     threat_model: ThreatModel
@@ -159,6 +179,8 @@ class Result:
     examples: AdversarialExamples
     diagnosis: Diagnosis = Diagnosis()
     labels: np.ndarray | None = None
+    randomness: Randomness | None = None
+    smaller: tuple[SmallerRadius, ...] = ()
 
     def __str__(self) -> str:
         return summary.table(self)
@@ -240,6 +262,11 @@ class Result:
     def confidence_interval_95(self) -> tuple[float, float]:
         """Wilson interval of the worst-case accuracy."""
         return wilson_interval(int(self.robust.sum()), self.num_examples)
+
+    @property
+    def at_each_radius(self) -> "tuple[Result, ...]":
+        """This result and those at smaller radii, the smallest first."""
+        return (*(radius.result for radius in self.smaller), self)
 
     def accuracy(self, attack_name: str) -> float:
         """`AttackResult.accuracy` of the attack of that name."""

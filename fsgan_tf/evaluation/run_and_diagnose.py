@@ -1,6 +1,7 @@
 """A whole evaluation: the attacks run, then the checks say whether the figures can be believed."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,14 +9,15 @@ import keras
 import numpy as np
 
 from fsgan_tf.attacks import registry
+from fsgan_tf.attacks.parts import random_draws
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.evaluation import arguments
+from fsgan_tf.evaluation import arguments, radii
 from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.engine import Evaluator
-from fsgan_tf.evaluation.request import Request
+from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.threat_model import ThreatModel
@@ -26,7 +28,7 @@ def evaluate(
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    epsilon: float,
+    epsilon: float | Sequence[float],
     suite: str = "quick",
     attacks: Sequence[str | Attack] | None = None,
     sources: Sequence[Source] = (),
@@ -34,6 +36,7 @@ def evaluate(
     seed: int = 0,
     standalone: bool | None = None,
     checks: str = "full",
+    eot: int | None = None,
     progress: bool = False,
     input_range: str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -51,7 +54,8 @@ def evaluate(
       images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
         nested lists.
       labels: integers `[n]`, likewise.
-      epsilon: radius of the l_inf ball, in pixels of [0, 1].
+      epsilon: radius of the l_inf ball, in pixels of [0, 1]; or several radii, for the result at
+        the largest one with the others in `Result.smaller`.
       suite: one of `attacks.suites.SUITES`.
       attacks: instead of a suite, names such as `pgd20`, or attacks.
       sources: other classifiers, which transfer attacks make their images against and the checks
@@ -60,6 +64,9 @@ def evaluate(
       seed: of the random starts.
       standalone: see `Request`; by default as the suite has it.
       checks: how much is checked, `full`, `fast` or `none`; see `evaluation.checks`.
+      eot: of a classifier whose answers differ from call to call, over how many calls each gradient
+        and loss is averaged, 20 say. A function may then take `seed` beside the images, int64
+        `[2]`, a new one at each call, for stateless draws. TensorFlow's global seed is set.
       progress: show a progress bar, or one line for each attack where the output is not a terminal.
       input_range: pixels that the classifier takes, as `--input_range`: `0,1`, `0,255` or `-1,1`.
         This and the next four adapt one classifier, a Keras model or a function, as the command
@@ -77,18 +84,23 @@ def evaluate(
     Raises:
       UserError: the images or labels are not as above, or there is no such suite or attack.
     """
-    if attacks is None:
-        chosen = registry.suite(suite, epsilon, sources=sources, **settings)
-    else:
-        chosen = [attack for attack in attacks if not isinstance(attack, str)]
-        names = [attack for attack in attacks if isinstance(attack, str)]
-        if names or not chosen:
-            chosen += registry.by_names(names, epsilon, sources=sources, **settings)
     if standalone is None:
         standalone = attacks is None and SUITES[suite].standalone
+    chosen = functools.partial(_chosen, suite, attacks, sources, settings)
+    largest, *smaller = sorted(set(np.ravel(epsilon).tolist()), reverse=True)
     request = Request(
-        ThreatModel(epsilon), tuple(chosen), batch_size, seed, standalone, sources, checks
+        ThreatModel(largest),
+        chosen(largest),
+        batch_size,
+        seed,
+        standalone,
+        sources,
+        checks,
+        SUITES[suite].eot if eot is None and attacks is None else eot,
+        [Radius(ThreatModel(radius), chosen(radius)) for radius in smaller],
     )
+    if request.eot and not isinstance(classifier, (Sequence, keras.Model)):
+        classifier = random_draws.with_own_seeds(classifier)
     adaptation: dict[str, Any] = {
         "input_range": input_range,
         "mean": mean,
@@ -104,6 +116,23 @@ def evaluate(
     adapted = in_memory.adapted(classifier, **adaptation)
     result = measure(adapted.logits_fn, images, labels, request, progress=progress)
     return result.with_checks([adapted.upper_bound] if adapted.upper_bound else [])
+
+
+def _chosen(
+    suite: str,
+    attacks: Sequence[str | Attack] | None,
+    sources: Sequence[Source],
+    settings: dict[str, Any],
+    epsilon: float,
+) -> tuple[Attack, ...]:
+    """The attacks that `evaluate` was asked for, within a radius."""
+    if attacks is None:
+        return tuple(registry.suite(suite, epsilon, sources=sources, **settings))
+    made = [attack for attack in attacks if not isinstance(attack, str)]
+    names = [attack for attack in attacks if isinstance(attack, str)]
+    if names or not made:
+        made += registry.by_names(names, epsilon, sources=sources, **settings)
+    return tuple(made)
 
 
 def measure(
@@ -134,17 +163,12 @@ def measure(
     images, labels = arguments.as_examples(images, labels)
     classifier = arguments.as_classifier(classifier, images[:1])
     evaluator = Evaluator(
-        classifier, request.threat_model, min(request.batch_size, max(len(images), 1))
+        classifier,
+        request.threat_model,
+        min(request.batch_size, max(len(images), 1)),
+        eot=request.eot,
     )
-    result = evaluator.attack(
-        images,
-        labels,
-        request.attacks,
-        seed=request.seed,
-        standalone=request.standalone,
-        state=state,
-        progress=progress,
-    )
+    result = radii.attack(evaluator, images, labels, request, state=state, progress=progress)
     checker = Evaluator(
         evaluator.copies, request.threat_model, min(all_checks.SAMPLE_SIZE, evaluator.batch_size)
     )
@@ -159,4 +183,7 @@ def measure(
         state=state,
         progress=progress,
     )
-    return dataclasses.replace(result, diagnosis=diagnosis)
+    result = dataclasses.replace(result, diagnosis=diagnosis)
+    if not result.smaller or request.checks == "none":
+        return result
+    return result.with_checks(radii.checks(result))

@@ -1,10 +1,12 @@
 """Counts what attacks achieve, one attack after another."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
-from fsgan_tf.evaluation.outcome import FirstFound, Outcome
+from fsgan_tf.evaluation.outcome import FirstFound, MostFooling, Outcome
 from fsgan_tf.evaluation.result import AdversarialExamples, AttackResult
 
 
@@ -15,22 +17,41 @@ class Score:
       standing: bool `[n]`, examples that the attack under way is to run on: classified correctly
         and not fooled by it yet, nor, unless stand-alone, by those before it.
       results: of the attacks that have ended.
+      most_fooling: of a classifier whose answers differ.
     """
 
-    def __init__(self, correct: np.ndarray, *, standalone: bool, num_devices: int):
-        """Starts from what is classified correctly, bool `[n]`, before any attack."""
+    def __init__(
+        self,
+        correct: np.ndarray,
+        *,
+        standalone: bool,
+        num_devices: int,
+        among: Mapping[str, np.ndarray] | None = None,
+        clean_wrong: np.ndarray | None = None,
+    ):
+        """Starts from what is classified correctly before any attack.
+
+        Args:
+          correct: bool `[n]`.
+          standalone: see `Request`.
+          num_devices: that share the batches.
+          among: by the name of an attack, the only examples that it is to run on, bool `[n]`.
+          clean_wrong: int `[n]`, of a classifier whose answers differ: calls that misclassify.
+        """
         self._correct = correct
         self._standalone = standalone
         self._num_devices = num_devices
+        self._among = among or {}
         self._robust, self._robust_8bit = correct.copy(), correct.copy()
         self._found = FirstFound()
+        self.most_fooling = None if clean_wrong is None else MostFooling(clean_wrong)
         self.results: list[AttackResult] = []
 
     def begin(self, attack: Attack) -> None:
         """An attack begins."""
         self._attack = attack
         self._candidates = self._correct if self._standalone else self._robust
-        self.standing = self._candidates.copy()
+        self.standing = self._candidates & self._among.get(attack.name, True)
         self._fooled = np.zeros_like(self._correct)
         self._fooled_8bit = np.zeros_like(self._correct)
         self._refused, self._seconds = 0, 0.0
@@ -50,6 +71,8 @@ class Score:
         self._refused += int(np.sum(outcome.claimed & ~outcome.fooled))
         self._seconds += outcome.seconds / self._num_devices
         self._found.add(self._attack.name, outcome)
+        if self.most_fooling:
+            self.most_fooling.add(outcome)
         self.standing[outcome.indices[outcome.fooled]] = False
 
     def end(self) -> None:

@@ -7,11 +7,17 @@ import dataclasses
 from fsgan_tf import settings
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.settings import parse_names, setting
+from fsgan_tf.settings import parse_names, parse_numbers, setting
 
 STRATEGIES = ("auto", "one_device", "mirrored")
 # How much is checked after the attacks.
 CHECKS = ("full", "fast", "none")
+
+
+def _fault_of_radii(radii: tuple[float, ...]) -> str | None:
+    if len(set(radii)) < 2:
+        return "must be at least two different radii; for one give --epsilon"
+    return None if all(0 < radius <= 1 for radius in radii) else "must be above 0 and at most 1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,21 @@ class EvaluationSettings(settings.Settings):
         upper=1,
         fraction=True,
     )
+    epsilons: tuple[float, ...] | None = setting(
+        None,
+        "Several radii instead of --epsilon, such as 2/255,4/255,8/255, in one table and one "
+        "curve; faster than as many evaluations.",
+        parse=parse_numbers,
+        noun="numbers or fractions separated by commas, such as 2/255,4/255,8/255",
+        check=_fault_of_radii,
+    )
+    eot: int | None = setting(
+        None,
+        "Measure a classifier whose answers differ from call to call: average every gradient and "
+        "loss over so many calls, and let most of many calls judge each image. --suite=random "
+        "takes 20 by default.",
+        lower=1,
+    )
     batch_size: int = setting(128, "Images attacked together on a device.", lower=1)
     seed: int = setting(0, "Seed of the random starts.", lower=0)
     strategy: str = setting(
@@ -73,6 +94,13 @@ class EvaluationSettings(settings.Settings):
     dry_run: bool = setting(
         False, "Say how many images and passes, and how long it would take here, then stop."
     )
+
+    @property
+    def averages_over(self) -> int | None:
+        """Calls that gradients are averaged over, as the flag or else the suite has it."""
+        if self.eot is not None or self.attacks is not None:
+            return self.eot
+        return SUITES[self.suite].eot
 
     @property
     def runs_standalone(self) -> bool:

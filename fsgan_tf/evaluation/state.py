@@ -5,12 +5,13 @@ fingerprint and the batch's examples alone, so that a batch read back is the bat
 """
 
 import contextlib
+import copy
 import dataclasses
 import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import fsgan_tf
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.errors import RunError
 from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.request import Request
@@ -45,14 +47,24 @@ def fingerprint(
     return {
         "classifier": [classifier_sha256, dict(model_options)],
         "examples": dataset_sha256,
-        "attacks": [[attack.name, attack.parameters] for attack in request.attacks],
+        "attacks": _described(request.attacks),
         "threat model": dataclasses.asdict(request.threat_model),
         "batch size": request.batch_size,
         "seed": request.seed,
         "standalone": request.standalone,
         "sources": [[source.name, source.sha256] for source in request.sources],
+        "eot": request.eot,
+        "smaller radii": [
+            [dataclasses.asdict(radius.threat_model), *_described(radius.attacks)]
+            for radius in request.smaller
+        ]
+        or None,
         "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
     }
+
+
+def _described(attacks: Sequence[Attack]) -> list[list[Any]]:
+    return [[attack.name, attack.parameters] for attack in attacks]
 
 
 @contextlib.contextmanager
@@ -105,7 +117,7 @@ class EvaluationState:
         if differing:
             print(f"dropped the state of another evaluation in {folder}: {', '.join(differing)}")
             self.remove()
-        done = len(list(folder.glob("*.npz")))
+        done = len(list(folder.rglob("*.npz")))
         if done:
             print(f"resuming from {folder}, batches done: {done}")
         self._write(self._fingerprint, json.dumps(asked, indent=1).encode())
@@ -135,6 +147,12 @@ class EvaluationState:
         content = io.BytesIO()
         np.savez(content, **outcome._asdict())
         self._write(self._file(task), content.getvalue())
+
+    def part(self, name: str) -> "EvaluationState":
+        """Of the same evaluation, batches that are kept apart, in a folder of this one."""
+        part = copy.copy(self)
+        part.folder = self.folder / name
+        return part
 
     def kept(self, name: str, compute: Callable[[], Any]) -> Any:
         """What was computed under this name, JSON's types, now or before a kill.
@@ -190,4 +208,5 @@ def _fits(outcome: Outcome, examples: np.ndarray, shape: tuple[int, ...]) -> boo
         and outcome.images.dtype == np.float32
         and outcome.images.shape == (found, *shape)
         and outcome.predictions.shape == (found,)
+        and outcome.wrong_calls.shape in ((0, 2), (count, 2))
     )

@@ -95,12 +95,24 @@ def table(result: "Result") -> str:
         f"{name:<{width}} {accuracy:>6.1%} of {result.num_examples}" for name, accuracy in rows
     ]
     lines[-1] += f"  (95% interval {low:.1%} to {high:.1%})"
+    lines += [_at_radius(radius.result, width) for radius in reversed(result.smaller)]
+    if result.randomness:
+        lines.append(str(result.randomness))
     lines += [
         f"{check.verdict}: {check.detail} {check.advice}".rstrip()
         for check in ordered(result.checks)
         if check.verdict in ("fail", "warn")
     ]
     return "\n".join(lines)
+
+
+def _at_radius(result: "Result", width: int) -> str:
+    low, high = result.confidence_interval_95
+    name = f"at {result.threat_model.epsilon:.4g}"
+    return (
+        f"{name:<{width}} {share(result.worst_case_accuracy, result.num_examples):>6}"
+        f"  (95% interval {low:.1%} to {high:.1%})"
+    )
 
 
 def _words(checks: "Sequence[Check]") -> str:

@@ -26,8 +26,15 @@ def accuracy_bars(result: Result) -> str:
     return bars.chart("Accuracy without attack, under each attack and in the worst case", drawn)
 
 
-def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
+def epsilon_chart(
+    curve: EpsilonCurve,
+    epsilon: float,
+    name: str = "epsilon",
+    title: str = "Accuracy against epsilon",
+) -> str:
     """Accuracy against the radius; a dashed line marks `epsilon`, the one evaluated.
+
+    `name` tells the page's charts apart.
 
     Radii grow about geometrically from 0, so they stand at the square root of their share.
     """
@@ -58,8 +65,7 @@ def epsilon_chart(curve: EpsilonCurve, epsilon: float) -> str:
         _path(points),
         *(f'<circle cx="{x:.2%}" cy="{y:.2%}" r="4"/>' for x, y in points),
     ]
-    title = "Accuracy against epsilon"
-    return bars.svg("epsilon", _EPSILON_HEIGHT, title, description, "\n".join(parts), "plot tall")
+    return bars.svg(name, _EPSILON_HEIGHT, title, description, "\n".join(parts), "plot tall")
 
 
 def loss_chart(curve: LossCurve, number: int) -> str:

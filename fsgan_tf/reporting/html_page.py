@@ -30,6 +30,12 @@ def page(result: Result, manifest: Manifest) -> str:
         tried=report_text.tried(result, manifest),
         bars=markup(charts.accuracy_bars(result)),
         epsilon_chart=curve and markup(charts.epsilon_chart(curve, epsilon)),
+        radii_chart=result.smaller
+        and markup(
+            charts.epsilon_chart(
+                report_text.radii_curve(result), epsilon, "radii", "Worst case at each radius"
+            )
+        ),
         loss_charts=[
             (losses.attack, markup(charts.loss_chart(losses, number)))
             for number, losses in enumerate(result.diagnosis.loss_curves)

@@ -19,9 +19,11 @@ def page(result: Result, manifest: Manifest) -> str:
         f"**{result.worst_case_accuracy_8bit:.1%}** once adversarial images are rounded to 8 bits.",
         escaped(f"{report_text.perturbations(result.threat_model)} {manifest.date}."),
         " ".join([escaped(tried), *([f"Next: {code(next_command)}"] if next_command else [])]),
+        *([escaped(str(result.randomness))] if result.randomness else []),
         "## Attacks",
         table(report_text.ATTACK_HEADER, report_text.attack_rows(result)),
         report_text.attack_note(result),
+        *_radii(result),
         *_classes(result, manifest),
         *_curves(result.diagnosis, result.threat_model.epsilon),
         "## Checks",
@@ -43,6 +45,17 @@ def page(result: Result, manifest: Manifest) -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _radii(result: Result) -> list[str]:
+    if not result.smaller:
+        return []
+    rows = report_text.radii_rows(result)
+    return [
+        "## Several radii",
+        table(report_text.radii_header(result), rows),
+        report_text.RADII_NOTE,
+    ]
 
 
 def _classes(result: Result, manifest: Manifest) -> list[str]:

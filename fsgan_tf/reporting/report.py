@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf.evaluation import summary
+from fsgan_tf.evaluation.repeated_calls import Randomness
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.files import write_atomically
 from fsgan_tf.reporting import (
@@ -90,6 +91,8 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
         "worst_case_accuracy_8bit": result.worst_case_accuracy_8bit,
         "confidence_interval_95": result.confidence_interval_95,
         "per_image": _per_image(result),
+        "radii": _radii(result),
+        "randomness": result.randomness and _randomness(result.randomness),
         "classes": _classes(result, manifest),
         "epsilon_curve": diagnosis.epsilon_curve and dataclasses.asdict(diagnosis.epsilon_curve),
         "loss_curves": [dataclasses.asdict(curve) for curve in diagnosis.loss_curves],
@@ -110,6 +113,48 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
 def as_table(result: Result) -> str:
     """A few lines for a terminal."""
     return str(result)
+
+
+def _radii(result: Result) -> list[dict[str, Any]]:
+    """At each of several radii; empty where there was one."""
+    if not result.smaller:
+        return []
+    counts = [(radius.assumed, radius.drawn, radius.drawn_fooled) for radius in result.smaller]
+    return [
+        {
+            "epsilon": one.threat_model.epsilon,
+            "worst_case_accuracy": one.worst_case_accuracy,
+            "worst_case_accuracy_8bit": one.worst_case_accuracy_8bit,
+            "confidence_interval_95": one.confidence_interval_95,
+            "attacks": [
+                {
+                    "name": attack.name,
+                    "accuracy": attack.accuracy,
+                    "accuracy_8bit": attack.accuracy_8bit,
+                    "seconds": attack.seconds,
+                    "parameters": attack.parameters,
+                }
+                for attack in one.attacks
+            ],
+            "num_assumed_to_withstand": assumed,
+            "num_drawn_to_verify": drawn,
+            "num_drawn_and_fooled": fooled,
+        }
+        for one, (assumed, drawn, fooled) in zip(
+            result.at_each_radius, [*counts, (0, 0, 0)], strict=True
+        )
+    ]
+
+
+def _randomness(found: Randomness) -> dict[str, Any]:
+    return {
+        "draws_per_gradient": found.draws,
+        "calls_per_verdict": found.calls,
+        "clean_accuracy_of_one_call": found.clean_accuracy_of_one_call,
+        "accuracy_of_one_call": found.accuracy_of_one_call,
+        "clean_interval_95": found.clean_interval_95,
+        "worst_case_interval_95": found.worst_case_interval_95,
+    }
 
 
 def _classes(result: Result, manifest: Manifest) -> list[dict[str, Any]]:

@@ -32,6 +32,12 @@ LOSS_NOTE = (
     "is the lead of the strongest wrong class less a confidence of 50: at -51 the true class leads "
     "by 1, above -50 the image is misclassified, and 0 is the largest value."
 )
+RADII_NOTE = (
+    "Share of all images that withstand every attack, at each radius evaluated. At a smaller "
+    "radius the attacks ran on what the next larger one fooled, and on some of the rest, drawn by "
+    "chance; unless one of these was fooled, the rest is taken to withstand and was not attacked. "
+    "What a smaller radius fooled counts at the larger ones."
+)
 CLASS_HEADER = ("class", "images", "without attack", "under every attack")
 
 _NAMED_CLASSES = 20
@@ -84,12 +90,13 @@ def model_card(result: Result, manifest: Manifest) -> str:
     """The robustness section of a model card, to paste."""
     attacks = ", ".join(attack.name for attack in result.attacks) or "no attack"
     suite = f"suite {manifest.suite} ({attacks})" if manifest.suite else attacks
+    measured = f"{result.randomness} " if result.randomness else ""
     return (
         f"Robust accuracy: {result.worst_case_accuracy:.1%} {scope(result, manifest)}; clean "
         f"accuracy {share(result.clean_accuracy, result.num_examples)}. "
         f"{perturbations(result.threat_model)} Attacked with {suite} by fsgan_tf "
         f"{versions()['fsgan_tf']} on {manifest.date}, seed {result.seed}. Verdict: "
-        f"{result.verdict}. Stronger attacks may lower the figure; nothing is certified."
+        f"{result.verdict}. {measured}Stronger attacks may lower the figure; nothing is certified."
     )
 
 
@@ -144,6 +151,42 @@ def epsilon_rows(curve: EpsilonCurve, epsilon: float) -> list[tuple[str, ...]]:
         )
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
     ]
+
+
+def radii_curve(result: Result) -> EpsilonCurve:
+    """The worst case at each radius evaluated, from the accuracy without attack."""
+    at_each = result.at_each_radius
+    return EpsilonCurve(
+        "every attack",
+        (0.0, *(one.threat_model.epsilon for one in at_each)),
+        (result.clean_accuracy, *(one.worst_case_accuracy for one in at_each)),
+        result.num_examples,
+    )
+
+
+def radii_header(result: Result) -> tuple[str, ...]:
+    """Over `radii_rows`."""
+    names = (attack.name for attack in result.attacks)
+    return ("epsilon", "in pixel units", *names, "worst case", "95% interval", "not attacked")
+
+
+def radii_rows(result: Result) -> list[tuple[str, ...]]:
+    """Cells under `radii_header`, a row a radius."""
+    assumed = [*(radius.assumed for radius in result.smaller), 0]
+    rows = []
+    for one, not_attacked in zip(result.at_each_radius, assumed, strict=True):
+        low, high = one.confidence_interval_95
+        rows.append(
+            (
+                in_255ths(one.threat_model.epsilon),
+                f"{one.threat_model.epsilon:.5g}",
+                *(f"{attack.accuracy:.1%}" for attack in one.attacks),
+                share(one.worst_case_accuracy, one.num_examples),
+                f"{low:.1%} to {high:.1%}",
+                str(not_attacked),
+            )
+        )
+    return rows
 
 
 def epsilon_note(curve: EpsilonCurve) -> str:

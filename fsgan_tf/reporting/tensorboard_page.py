@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.evaluation.result import Diagnosis, Result
+from fsgan_tf.evaluation.result import Diagnosis, EpsilonCurve, Result
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.example_pictures import ExamplePicture, pictures
 
@@ -33,6 +33,8 @@ def write(folder: Path, result: Result, class_names: Sequence[str], markdown: st
         tf.summary.scalar("evaluation/worst_case_accuracy", result.worst_case_accuracy)
         for attack in result.attacks:
             tf.summary.scalar(f"evaluation/{attack.name}", attack.accuracy)
+        if result.smaller:
+            _write_epsilon_curve("worst_case_at_each_radius", report_text.radii_curve(result))
         _write_curves(result.diagnosis)
         _write_pictures(pictures(result.examples, result.threat_model, class_names))
         tf.summary.text("evaluation/report", markdown)
@@ -42,16 +44,19 @@ def write(folder: Path, result: Result, class_names: Sequence[str], markdown: st
 
 
 def _write_curves(diagnosis: Diagnosis) -> None:
-    """Radii are steps of 255ths; of those that share one, the smallest stands for it."""
-    curve = diagnosis.epsilon_curve
-    if curve is not None:
-        points = zip(curve.epsilons, curve.accuracies, strict=True)
-        by_step = {round(255 * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
-        note = f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths."
-        _write_series("evaluation_curves/accuracy_against_epsilon", by_step, note)
+    if diagnosis.epsilon_curve is not None:
+        _write_epsilon_curve("accuracy_against_epsilon", diagnosis.epsilon_curve)
     for losses in diagnosis.loss_curves:
         name = f"evaluation_curves/loss_{losses.attack}"
         _write_series(name, dict(enumerate(losses.losses)), report_text.LOSS_NOTE)
+
+
+def _write_epsilon_curve(name: str, curve: EpsilonCurve) -> None:
+    """Radii are steps of 255ths; of those that share one, the smallest stands for it."""
+    points = zip(curve.epsilons, curve.accuracies, strict=True)
+    by_step = {round(255 * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
+    note = f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths."
+    _write_series(f"evaluation_curves/{name}", by_step, note)
 
 
 def _write_series(name: str, values: dict[int, float], note: str) -> None:

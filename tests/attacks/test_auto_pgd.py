@@ -1,6 +1,7 @@
 """APGD; with PyTorch and AUTO_ATTACK_REFERENCE=FOLDER, also against the authors' code (slow)."""
 
 import importlib.util
+import itertools
 import os
 from unittest import mock
 
@@ -19,6 +20,7 @@ from fsgan_tf.threat_model import ThreatModel
 
 CE = AutoPGD("apgd_ce", loss="cross_entropy", num_steps=100, restarts=1)
 TARGETED = AutoPGD("apgd_t", loss="targeted_dlr", num_steps=100, restarts=9)
+UNTARGETED = AutoPGD("apgd_dlr", loss="dlr", num_steps=100, restarts=1)
 
 REFERENCE = os.environ.get("AUTO_ATTACK_REFERENCE")
 
@@ -74,6 +76,19 @@ def test_targeted_dlr_against_numpy(num_classes):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     scaled = auto_pgd.targeted_dlr(*map(tf.constant, (7 * logits + 3, labels, targets)))
     np.testing.assert_allclose(scaled, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_dlr_against_numpy(num_classes):
+    generator = np.random.default_rng(0)
+    logits = (30 * generator.normal(size=(40, num_classes))).astype(np.float32)
+    labels = generator.integers(0, num_classes, 40).astype(np.int32)
+    expected = []
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        ordered, others = sorted(row, reverse=True), np.delete(row, label)
+        expected.append(-(row[label] - others.max()) / (ordered[0] - ordered[2] + 1e-12))
+    loss = auto_pgd.dlr(tf.constant(logits), tf.constant(labels))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_equal_logits_have_a_finite_loss():
@@ -244,8 +259,11 @@ def test_at_least_as_strong_as_pgd20(attack, network, network_labels, images, ba
     assert result.worst_case_accuracy > 0
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 4])
-@pytest.mark.parametrize("attack", [CE, TARGETED], ids=lambda attack: attack.name)
+@pytest.mark.parametrize(
+    ("attack", "num_classes"),
+    [*itertools.product([CE, TARGETED], [2, 3, 4]), (UNTARGETED, 2), (UNTARGETED, 3)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_linear_classifier_has_its_exact_robust_accuracy(
     attack, num_classes, honest, images, labels, threat_model
 ):

@@ -57,7 +57,8 @@ def test_what_a_file_declares_is_what_the_attack_is():
 def test_the_kinds_of_attack():
     assert {kind.name: kind.access for kind in registry.kinds()} == {
         **dict.fromkeys(
-            ("a3", "apgd_ce", "apgd_t", "cwN", "fab_t", "fgsm", "pgdN", "pma"), "gradients"
+            ("a3", "apgd_ce", "apgd_dlr", "apgd_t", "cwN", "fab_t", "fgsm", "pgdN", "pma"),
+            "gradients",
         ),
         **dict.fromkeys(("spsaN", "square", "square_sample"), "outputs"),
         "transfer_ATTACK": "none",

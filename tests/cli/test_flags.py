@@ -70,6 +70,20 @@ def test_columns_of_the_paper_are_standalone_by_default(argv, standalone):
 
 
 @pytest.mark.parametrize(
+    ("argv", "calls"),
+    [
+        ([], None),
+        (["--eot=3"], 3),
+        (["--suite=random"], 20),
+        (["--suite=random", "--eot=3"], 3),
+        (["--suite=random", "--attacks=fgsm"], None),
+    ],
+)
+def test_the_suite_for_random_classifiers_averages_by_default(argv, calls):
+    assert _evaluation(*argv).evaluation.averages_over == calls
+
+
+@pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--epsilon=2", "--epsilon=2: must be at most 1"),

@@ -45,6 +45,8 @@ def test_results_json_is_what_the_design_fixes(tmp_path):
         "suite": "quick",
         "image_shape": [2, 4, 1],
         "date": "2026-11-27 09:30 UTC",
+        "radii": [],
+        "randomness": None,
         "classes": [
             {
                 "name": name,

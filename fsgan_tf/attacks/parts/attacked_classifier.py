@@ -147,11 +147,11 @@ class AttackedClassifier:
         )
         return wrong, *(total / self.draws for total in sums)
 
-    def restart_draws(self, key: int, images: tf.Tensor) -> None:
+    def restart_draws(self, key: tuple[int, ...], images: tf.Tensor) -> None:
         """Lets the random draws of the calls to come follow from a key, as far as they can.
 
         Args:
-          key: any number from 0.
+          key: any numbers from 0.
           images: float32 `[b, h, w, c]`, on which the classifier is called the first time.
         """
         if not self._streams:

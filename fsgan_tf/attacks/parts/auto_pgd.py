@@ -10,7 +10,8 @@ Deviations:
 - The first misclassified iterate is kept and the loop stops once every example has one; theirs
   takes all steps and keeps the last. The set of examples fooled is the same.
 - With 2 or 3 classes, where the targeted DLR loss is not defined (theirs raises IndexError), the
-  targeted attack climbs its numerator, the margin between the target's and the true logit.
+  targeted attack climbs its numerator, the margin between the target's and the true logit; so does
+  the untargeted one with 2 classes.
 - There are at most K-1 targets; theirs raises IndexError at the K-th.
 - Targets are ranked among the wrong classes; theirs among all, which is the same for what is
   classified correctly.
@@ -39,14 +40,14 @@ _LossFn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class AutoPGD:
-    """APGD on cross-entropy, or on the targeted DLR loss with one target a restart.
+    """APGD on cross-entropy, on the DLR loss, or on its targeted form with one target a restart.
 
     Attributes:
       name: as in `--attacks`.
-      loss: `cross_entropy` or `targeted_dlr`.
+      loss: `cross_entropy`, `dlr` or `targeted_dlr`.
       num_steps: gradient steps of one restart.
-      restarts: independent runs of `cross_entropy`; of `targeted_dlr` the number of targets, the
-        likeliest wrong classes of the clean image.
+      restarts: independent runs of `cross_entropy` and `dlr`; of `targeted_dlr` the number of
+        targets, the likeliest wrong classes of the clean image.
     """
 
     name: str
@@ -77,6 +78,8 @@ class AutoPGD:
     ) -> Attempt:
         """Climbs once from a fresh start; see `Attack.run`."""
         loss_fn, targets = _cross_entropy, labels
+        if self.loss == "dlr":
+            loss_fn = _dlr if classifier.logits(images).shape[1] >= 3 else _lead_of_others
         if self.loss == "targeted_dlr":
             logits = classifier.logits(images)
             num_classes = logits.shape[1]
@@ -116,6 +119,32 @@ def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf
     return losses.targeted_margin(logits, labels, targets) / (
         first - 0.5 * (third + fourth) + 1e-12
     )
+
+
+def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Difference of logits ratio: -(z_y - max_{i != y} z_i) / (z_pi1 - z_pi3 + 1e-12).
+
+    arXiv:2003.01690, equation 6; z_pi1 >= z_pi2 >= ... are the sorted logits.
+
+    Args:
+      logits: float32 `[b, k]`, k at least 3.
+      labels: int32 `[b]`.
+
+    Returns:
+      float32 `[b]`, no unit; above 0 where the image is misclassified.
+    """
+    first, _, third = tf.unstack(tf.math.top_k(logits, 3).values, axis=1)
+    return -losses.true_class_lead(labels, logits) / (first - third + 1e-12)
+
+
+def _dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    del targets
+    return dlr(logits, labels)
+
+
+def _lead_of_others(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    del targets
+    return -losses.true_class_lead(labels, logits)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -57,18 +57,18 @@ def changing_variables(
     ]
 
 
-def restart(variables: Iterable[tuple[tf.Variable, np.ndarray]], key: int) -> None:
+def restart(variables: Iterable[tuple[tf.Variable, np.ndarray]], key: tuple[int, ...]) -> None:
     """Sets what draws follow from.
 
     Args:
       variables: of `changing_variables`. Seeds are made from the key; what is none, as a count of
         calls, gets its first value again.
-      key: any number from 0.
+      key: any numbers from 0.
     """
     for number, (variable, first) in enumerate(variables):
         value = first
         if first.shape in [(size,) for size in _SIZES_OF_SEEDS]:
-            words = np.random.SeedSequence((key, number)).generate_state(first.size, np.uint32)
+            words = np.random.SeedSequence((*key, number)).generate_state(first.size, np.uint32)
             value = (words >> 1).astype(first.dtype)
         variable.assign(value)
 

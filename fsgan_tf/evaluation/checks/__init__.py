@@ -190,6 +190,7 @@ def _made(
 
     def make() -> dict[str, Any]:
         start = time.monotonic()
+        evidence.restart_draws(check.__name__)
         made = check(evidence)
         return dataclasses.asdict(dataclasses.replace(made, seconds=time.monotonic() - start))
 

@@ -120,6 +120,12 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     """Pintor et al.'s silent success: an iterate fools, and the image returned does not."""
     attack, traced = evidence.traces[-1]
     sample = evidence.sample
+    if evidence.evaluator.classifier.draws:
+        return skipped(
+            "best_iterate_returned",
+            "Which iterate fools a random classifier is decided by its draws.",
+            advice="Attacks return the iterate of the highest mean loss, which is judged afresh.",
+        )
     num_steps = min(_LAST_STEPS, attack.num_steps)
     path = evidence.climb(attack.loss, num_steps=num_steps, step_size=attack.step_size)
     wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), sample.labels)

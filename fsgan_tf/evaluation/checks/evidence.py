@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -87,6 +88,13 @@ class Evidence:
     attacks: Sequence[Attack]
     result: Result
     sources: Sequence[Source]
+
+    def restart_draws(self, name: str) -> None:
+        """Of a random classifier, lets the draws of a check follow from its name and the seed."""
+        pixels, _ = self.evaluator.take(self.images, self.labels, np.arange(1))
+        self.evaluator.restart_draws(
+            self.evaluator.classifier, pixels, self.result.seed, 0, zlib.crc32(name.encode())
+        )
 
     @functools.cached_property
     def sample(self) -> Sample:

@@ -78,6 +78,8 @@ def loss_is_smooth(evidence: Evidence) -> Check:
         f"Noise of up to {255 * _NOISE_WIDTH / 2:g}/255 in each pixel changes the true class's "
         f"lead by {change:.1%} in the mean over {len(relative)} images and {_NUM_DRAWS} draws.",
         holds="The gradient at an image describes its surroundings too.",
-        doubt="The gradient tells little of what lies a step away: smooth the loss over several "
+        doubt="The mean over these draws still changes by chance: raise --eot."
+        if classifier.draws
+        else "The gradient tells little of what lies a step away: smooth the loss over several "
         "draws, or rely on gradient-free attacks (square, spsa1000).",
     )

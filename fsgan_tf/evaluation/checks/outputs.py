@@ -28,17 +28,31 @@ def logits_not_probabilities(evidence: Evidence) -> Check:
 
 def same_output_twice(evidence: Evidence) -> Check:
     """AutoAttack's flag for randomized classifiers."""
-    sample = evidence.sample
-    again = evidence.evaluator.classifier.logits(sample.images)
-    scale = max(1.0, float(tf.reduce_max(tf.abs(sample.logits))))
-    difference = float(tf.reduce_max(tf.abs(again - sample.logits))) / scale
+    sample, classifier = evidence.sample, evidence.evaluator.classifier
+    # Of several draws, `logits` is their mean.
+    once = classifier.given_logits(sample.images) if classifier.draws else sample.logits
+    call = classifier.given_logits if classifier.draws else classifier.logits
+    scale = max(1.0, float(tf.reduce_max(tf.abs(once))))
+    difference = float(tf.reduce_max(tf.abs(call(sample.images) - once))) / scale
+    seen = (
+        f"Two calls on the same {sample.count} images gave logits up to {difference:.2g} apart, "
+        "relative to the largest."
+    )
+    if difference > _SAME_LOGITS and classifier.draws:
+        return judged(
+            "same_output_twice",
+            "pass" if classifier.draws > 1 else "warn",
+            f"{seen} So each gradient and loss was averaged over {classifier.draws} calls, and "
+            f"images were judged by most of {evidence.evaluator.calls} calls.",
+            holds="The classifier is random and was measured as one.",
+            doubt="One draw tells an attack too little: give --eot=20.",
+        )
     return judged(
         "same_output_twice",
         "fail" if difference > _SAME_LOGITS else "pass",
-        f"Two calls on the same {sample.count} images gave logits up to {difference:.2g} apart, "
-        "relative to the largest.",
+        seen,
         holds="The classifier answers alike each time, so attacks are judged by the one they "
         "attacked.",
-        doubt="The classifier is random: average each gradient and each verdict over its draws "
-        "(expectation over transformation), which these attacks do not do.",
+        doubt="The classifier is random: give --eot=20, which averages each gradient over 20 calls "
+        "(expectation over transformation) and lets most of many calls judge an image.",
     )

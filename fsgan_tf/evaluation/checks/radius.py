@@ -15,10 +15,13 @@ def epsilon_zero_equals_clean(evidence: Evidence) -> Check:
     count = evidence.sample.count
     expected = int(evidence.result.clean_correct[:count].sum())
     found = round(evidence.epsilon_curve.accuracies[0] * count)
+    differing = abs(found - expected)
     return judged(
         "epsilon_zero_equals_clean",
-        # A near tie may fall differently in another graph, once.
-        ("pass", "warn", "fail")[min(abs(found - expected), 2)],
+        # A near tie may fall differently in another graph, once; by chance, on a few images.
+        ("pass", "warn", "fail")[min(differing, 2)]
+        if not evidence.evaluator.classifier.draws
+        else level(differing, differing / count, _BAD_LUCK, _BROKEN),
         f"Of {count} images {expected} are classified correctly, and {found} withstand an attack "
         "at epsilon 0.",
         holds="Attacks see the same classifier and the same images as the clean accuracy.",

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
+from fsgan_tf.evaluation.repeated_calls import votes
 from fsgan_tf.evaluation.result import Check
 
 # Refused claims, as a share of all examples: a near tie may be judged anew, not one in a hundred.
@@ -25,11 +26,12 @@ def successes_verified(evidence: Evidence) -> Check:
     examples = evidence.result.examples
     infeasible = _infeasible(evidence)
     batch = np.arange(len(examples.labels))[: evidence.evaluator.batch_size]
-    harmless = 0
+    harmless, calls = 0, evidence.evaluator.calls
     for padded in evidence.evaluator.batches(batch):
         pixels, labels = evidence.evaluator.take(examples.images, examples.labels, padded)
-        wrong = is_misclassified(evidence.evaluator.classifier.given_logits(pixels), labels)
-        harmless = int(np.sum(~wrong.numpy()[: len(batch)]))
+        again = votes(evidence.evaluator.classifier, pixels, labels, calls).wrong[: len(batch)]
+        # Of many calls so few that it is not by chance; of one call none.
+        harmless = int(np.sum(again <= calls // 4))
     many = infeasible or harmless or refused > _MANY_REFUSED * evidence.result.num_examples
     return judged(
         "successes_verified",

@@ -1,0 +1,20 @@
+"""APGD on the DLR loss, without a target: half of AutoAttack's version for random classifiers.
+
+Source: Croce and Hein 2020 (arXiv:2003.01690); `version='rand'` in `autoattack/autoattack.py` of
+fra31/auto-attack at a392200 runs this and APGD on the cross-entropy, once each, with every gradient
+averaged over 20 calls.
+"""
+
+from fsgan_tf.attacks.parts.attack import Attack, Wanted
+from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
+from fsgan_tf.settings import Settings
+
+NAME = "apgd_dlr"
+HELP = "AutoAttack's APGD on the lead relative to the logits' spread"
+ACCESS = "gradients"
+
+
+def make(wanted: Wanted, settings: Settings) -> list[Attack]:
+    """See `fsgan_tf.attacks`."""
+    del settings  # There are none.
+    return [AutoPGD(wanted.name, loss="dlr", num_steps=100, restarts=1)]

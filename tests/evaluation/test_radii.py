@@ -1,0 +1,189 @@
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import jsonschema
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fsgan_tf import evaluate as command
+from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation import radii
+from fsgan_tf.evaluation.engine import Evaluator
+from fsgan_tf.evaluation.request import Radius, Request
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
+from fsgan_tf.evaluation.settings import EvaluationSettings
+from fsgan_tf.evaluation.state import EvaluationState, fingerprint
+from fsgan_tf.reporting import html_page, markdown_page, report
+from fsgan_tf.settings import from_text
+from fsgan_tf.threat_model import ThreatModel
+from tests.reports import MANIFEST
+
+RADII = (0.1, 0.05, 0.02)
+
+
+@dataclasses.dataclass
+class Counting:
+    """Runs an attack, where the radius allows it, and counts the images that it sees."""
+
+    attack: object
+    seen: list
+    works_up_to: float = 1.0
+
+    restarts = 1
+    access = "gradients"
+    parameters: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self):
+        return self.attack.name
+
+    @property
+    def cost(self):
+        return self.attack.cost
+
+    def run(self, classifier, threat_model, images, labels, seeds, restart):
+        self.seen.append((threat_model.epsilon, np.unique(seeds.numpy()[:, 1])))
+        if threat_model.epsilon > self.works_up_to:
+            return Attempt(images, tf.zeros_like(labels, tf.bool))
+        return self.attack.run(classifier, threat_model, images, labels, seeds, restart)
+
+
+def _request(names, seen=None, radii=RADII, works_up_to=1.0, **options):
+    def attacks(epsilon):
+        made = by_names(names, epsilon)
+        return [Counting(attack, [] if seen is None else seen, works_up_to) for attack in made]
+
+    largest, *smaller = radii
+    further = [Radius(ThreatModel(radius), attacks(radius)) for radius in smaller]
+    return Request(ThreatModel(largest), attacks(largest), smaller=further, **options)
+
+
+def _sweep(classifier, images, labels, request, **options):
+    evaluator = Evaluator(classifier, request.threat_model, len(images))
+    return radii.attack(evaluator, images, labels, request, **options)
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+def test_each_radius_has_the_figures_of_an_evaluation_of_its_own(
+    network, images, network_labels, standalone
+):
+    sizes = (0.02, 0.01, 0.005)
+    seen = []
+    request = _request(["fgsm", "pgd3"], seen, sizes, standalone=standalone)
+    swept = _sweep(network, images, network_labels, request)
+    in_all = sum(len(indices) for _, indices in seen)
+    assert [one.threat_model.epsilon for one in swept.at_each_radius] == sorted(sizes)
+    seen.clear()
+    for found, size in zip(swept.at_each_radius, sorted(sizes), strict=True):
+        alone = Evaluator(network, ThreatModel(size), len(images)).attack(
+            images,
+            network_labels,
+            [Counting(attack, seen) for attack in by_names(["fgsm", "pgd3"], size)],
+            standalone=standalone,
+        )
+        for one, other in zip(found.attacks, alone.attacks, strict=True):
+            assert one.accuracy == other.accuracy
+            assert one.standalone == other.standalone
+        np.testing.assert_array_equal(found.robust, alone.robust)
+        assert set(alone.examples.indices) == set(found.examples.indices)
+    assert in_all < sum(len(indices) for _, indices in seen)
+
+
+def test_a_smaller_radius_attacks_what_the_larger_fooled_and_a_draw_of_the_rest(
+    honest, images, labels
+):
+    seen = []
+    swept = _sweep(honest, images, labels, _request(["fgsm"], seen))
+    (_, at_all), (_, at_middle), (_, at_least) = seen
+    np.testing.assert_array_equal(at_all, np.flatnonzero(swept.clean_correct))
+    middle = swept.smaller[1]
+    assert middle.drawn == np.ceil(0.1 * swept.robust.sum())
+    assert middle.drawn_fooled == 0
+    assert len(at_middle) == swept.clean_correct.sum() - middle.assumed
+    assert set(np.flatnonzero(swept.clean_correct & ~swept.robust)) <= set(at_middle)
+    fooled = middle.result.clean_correct & ~middle.result.robust
+    assert set(np.flatnonzero(fooled)) <= set(at_least)
+    worst = [one.worst_case_accuracy for one in swept.at_each_radius]
+    assert worst == sorted(worst, reverse=True)
+    assert worst[0] > worst[2]
+    (check,) = radii.checks(swept)
+    assert check.verdict == "pass"
+
+
+def test_where_a_smaller_radius_fools_more_all_are_attacked_and_it_counts_upwards(
+    honest, images, labels
+):
+    """An attack that fails at the largest radius, as one does whose steps are too long."""
+    request = _request(["fgsm"], works_up_to=0.06)
+    swept = _sweep(honest, images, labels, request)
+    alone = Evaluator(honest, ThreatModel(0.05), 24).attack(
+        images, labels, by_names(["fgsm"], 0.05)
+    )
+    assert alone.worst_case_accuracy < alone.clean_accuracy
+    middle = swept.smaller[1]
+    assert middle.drawn_fooled > 0
+    assert middle.assumed == 0
+    np.testing.assert_array_equal(middle.result.robust, alone.robust)
+    np.testing.assert_array_equal(swept.robust, alone.robust)
+    assert swept.attacks[0].accuracy == alone.attacks[0].accuracy
+    assert swept.attacks[0].accuracy_8bit == alone.attacks[0].accuracy_8bit
+    np.testing.assert_array_equal(swept.examples.indices, alone.examples.indices)
+    np.testing.assert_array_equal(swept.examples.images, alone.examples.images)
+    (check,) = radii.checks(swept)
+    assert check.verdict == "warn"
+
+
+def test_a_killed_sweep_resumes_with_what_it_had(tmp_path, honest, images, labels):
+    asked = {"classifier_sha256": "a", "dataset_sha256": "b", "model_options": {}}
+    seen = []
+    request = _request(["fgsm"], seen, works_up_to=0.06)
+    state = EvaluationState(tmp_path / "state", fingerprint(request, **asked))
+    first = _sweep(honest, images, labels, request, state=state)
+    assert seen
+    seen.clear()
+    state = EvaluationState(tmp_path / "state", fingerprint(request, **asked))
+    again = _sweep(honest, images, labels, request, state=state)
+    assert not seen
+    for one, other in zip(first.at_each_radius, again.at_each_radius, strict=True):
+        np.testing.assert_array_equal(one.robust, other.robust)
+        np.testing.assert_array_equal(one.examples.images, other.examples.images)
+    fewer = _request(["fgsm"], seen, RADII[:2], works_up_to=0.06)
+    assert fingerprint(fewer, **asked) != fingerprint(request, **asked)
+
+
+def test_reports_have_a_table_and_a_curve(honest, images, labels):
+    result = evaluate(
+        honest, images, labels, epsilon=RADII, attacks=["fgsm", "pgd3"], checks="fast"
+    )
+    assert [one.threat_model.epsilon for one in result.at_each_radius] == sorted(RADII)
+    assert result.attacks[0].parameters["step_size"] == RADII[0]
+    assert result.smaller[0].result.attacks[0].parameters["step_size"] == RADII[-1]
+    content = report.as_json(result, MANIFEST)
+    schema = json.loads((report.Path(report.__file__).parent / "results.schema.json").read_text())
+    jsonschema.validate(content, schema)
+    assert [radius["epsilon"] for radius in content["radii"]] == sorted(RADII)
+    assert content["radii"][-1]["worst_case_accuracy"] == content["worst_case_accuracy"]
+    markdown = markdown_page.page(result, MANIFEST)
+    assert "## Several radii" in markdown
+    assert "smaller radii find no more" in markdown
+    assert 'id="radii-title"' in html_page.page(result, MANIFEST)
+    assert f"at {RADII[1]:.4g}" in str(result)
+
+
+def test_the_flag_takes_radii_and_stands_alone():
+    asked = from_text(EvaluationSettings, {"epsilons": "2/255, 8/255,4/255"})
+    assert command._radii(asked, SimpleNamespace(settings=None), "keras_model") == (
+        8 / 255,
+        4 / 255,
+        2 / 255,
+    )
+    both = from_text(EvaluationSettings, {"epsilons": "2/255,4/255", "epsilon": "8/255"})
+    with pytest.raises(UserError, match="--epsilon and --epsilons both say the radius"):
+        command._radii(both, SimpleNamespace(settings=None), "keras_model")
+    for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b"):
+        with pytest.raises(UserError, match="--epsilons="):
+            from_text(EvaluationSettings, {"epsilons": text})

@@ -1,0 +1,216 @@
+"""Classifiers whose answers differ from call to call."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.random_draws import with_own_seeds
+from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation import checks
+from fsgan_tf.evaluation.engine import Evaluator
+from fsgan_tf.evaluation.outcome import MostFooling, Outcome
+from fsgan_tf.evaluation.repeated_calls import CALLS, chance_of_majority, likely_counts
+from fsgan_tf.evaluation.run_and_diagnose import evaluate
+from fsgan_tf.threat_model import ThreatModel
+
+
+@pytest.fixture
+def rippled(honest):
+    """Gaussian noise turns the gradient of a fast ripple, whose height changes no answer."""
+
+    def logits_fn(pixels, seed):
+        noise = tf.random.stateless_normal([*tf.unstack(tf.shape(pixels)), 4], seed)
+        ripple = tf.sin(2000 * (pixels[..., None] + noise))
+        return honest(pixels) + 0.01 * tf.reduce_sum(ripple, axis=[1, 2, 3])
+
+    return logits_fn
+
+
+def _attacked(classifier, images, labels, names, eot, epsilon=0.1, **options):
+    """What `evaluate` finds, without the checks."""
+    evaluator = Evaluator(classifier, ThreatModel(epsilon), 24, eot=eot)
+    return evaluator.attack(images, labels, by_names(names, epsilon), **options)
+
+
+def test_the_mean_over_draws_is_attacked_where_one_draw_misleads(rippled, images, labels):
+    classifier = with_own_seeds(rippled)
+    plain = _attacked(classifier, images, labels, ["pgd20"], None)
+    averaged = _attacked(classifier, images, labels, ["pgd20"], 50)
+    assert plain.clean_accuracy > 0.9
+    assert plain.accuracy("pgd20") > 0.6
+    assert averaged.accuracy("pgd20") < 0.4
+
+
+def test_lucky_draws_count_for_nothing(honest, images, labels):
+    """Any image is misclassified at three of ten calls, and no change makes that more."""
+
+    def moody(pixels, seed):
+        count = tf.shape(pixels)[0]
+        right = tf.one_hot(tf.constant(labels)[:count], 4)
+        lucky = tf.random.stateless_uniform([count, 1], seed) < 0.3
+        return 100 * tf.where(lucky, tf.roll(right, 1, axis=1), right)
+
+    classifier = with_own_seeds(moody)
+    found = _attacked(classifier, images, labels, ["pgd20"], 3)
+    assert found.clean_accuracy == found.worst_case_accuracy == 1
+    randomness = found.randomness
+    assert randomness.calls == CALLS
+    assert randomness.accuracy_of_one_call == pytest.approx(0.7, abs=0.05)
+    assert randomness.clean_accuracy_of_one_call == pytest.approx(0.7, abs=0.05)
+    assert randomness.worst_case_interval_95[1] == 1
+    assert _attacked(classifier, images, labels, ["pgd20"], None).worst_case_accuracy < 0.8
+
+
+def test_a_classifier_that_answers_alike_is_measured_as_without(network, images, network_labels):
+    names = ["fgsm", "pgd3", "apgd_ce"]
+    with_one_draw = _attacked(network, images, network_labels, names, 1, epsilon=0.01)
+    without = _attacked(network, images, network_labels, names, None, epsilon=0.01)
+    for one, other in zip(with_one_draw.attacks, without.attacks, strict=True):
+        np.testing.assert_array_equal(one.fooled, other.fooled)
+        assert one.accuracy_8bit == other.accuracy_8bit
+    np.testing.assert_array_equal(with_one_draw.examples.images, without.examples.images)
+    np.testing.assert_array_equal(with_one_draw.examples.predictions, without.examples.predictions)
+    assert without.randomness is None
+    assert (
+        with_one_draw.randomness.worst_case_interval_95 == (with_one_draw.worst_case_accuracy,) * 2
+    )
+
+
+class _Noise(keras.layers.Layer):
+    """Active at inference too."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws = keras.random.SeedGenerator(0)
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), stddev=0.1, seed=self.draws)
+
+
+@pytest.mark.parametrize("kind", ["own seed", "Keras", "TensorFlow"])
+def test_a_seed_repeats_what_is_drawn(kind, honest, images, labels):
+    def noisy(pixels, seed):
+        return honest(pixels + 0.1 * tf.random.stateless_normal(tf.shape(pixels), seed))
+
+    def classifier():
+        if kind == "Keras":
+            inputs = keras.Input((8, 8, 1))
+            pooled = keras.layers.AveragePooling2D(4)(_Noise()(inputs))
+            return keras.Model(inputs, 20 * keras.layers.Flatten()(pooled))
+        if kind == "TensorFlow":
+            return lambda x: honest(x + tf.random.normal(tf.shape(x), stddev=0.1))
+        return with_own_seeds(noisy)
+
+    def found(names, seed):
+        result = _attacked(classifier(), images, labels, names, 2, seed=seed, standalone=True)
+        return result.randomness, {attack.name: attack.fooled for attack in result.attacks}
+
+    first, fooled = found(["pgd3"], 1)
+    # Neither what was drawn before nor what else runs changes it.
+    again, fooled_again = found(["pgd3", "fgsm"], 1)
+    np.testing.assert_array_equal(first.clean_wrong, again.clean_wrong)
+    np.testing.assert_array_equal(fooled["pgd3"], fooled_again["pgd3"])
+    other, _ = found(["pgd3"], 2)
+    assert not np.array_equal(first.attacked_wrong, other.attacked_wrong)
+    repeated, _ = found(["pgd3"], 1)
+    np.testing.assert_array_equal(first.attacked_wrong, repeated.attacked_wrong)
+
+
+def test_losses_and_gradients_are_means_and_all_draws_must_fool(images, labels):
+    calls = tf.Variable(0.0)
+
+    def louder(pixels):
+        """The logits of the t-th call are t times the quadrants' brightness, class 0 apart."""
+        factor = calls.assign_add(1)
+        logits = factor * tf.reshape(tf.nn.avg_pool2d(pixels, 4, 4, "VALID"), [-1, 4])
+        return logits + tf.where(factor > 2.5, 100.0, 0.0) * tf.one_hot(tf.zeros(24, tf.int32), 4)
+
+    classifier = AttackedClassifier(louder).averaged(3)
+    pixels, targets = tf.constant(images), tf.constant(labels)
+    wrong, losses, gradient = classifier.loss_and_gradient(
+        pixels, targets, lambda logits: -true_class_lead(targets, logits)
+    )
+    quadrants = images.reshape(24, 2, 4, 2, 4).mean(axis=(2, 4)).reshape(24, 4)
+    by_call = [t * quadrants + (100 * np.eye(4)[0] if t == 3 else 0) for t in (1, 2, 3)]
+    leads = [
+        logits[np.arange(24), labels]
+        - np.where(np.eye(4, dtype=bool)[labels], -np.inf, logits).max(axis=1)
+        for logits in by_call
+    ]
+    np.testing.assert_allclose(losses, -np.mean(leads, axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(wrong, np.all(np.array(leads) < 0, axis=0))
+    # Of the true class's quadrant: t / 16 at each of its pixels.
+    row, column = divmod(int(labels[5]), 2)
+    own = gradient[5, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+    np.testing.assert_allclose(own, np.full((4, 4, 1), -np.mean([1, 2, 3]) / 16), rtol=1e-5)
+    calls.assign(0)
+    judged, again = classifier.judge(
+        pixels, targets, lambda logits: -true_class_lead(targets, logits)
+    )
+    np.testing.assert_array_equal(judged, wrong)
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+    calls.assign(0)
+    np.testing.assert_allclose(classifier.logits(pixels), np.mean(by_call, axis=0), rtol=1e-5)
+
+
+def test_the_image_that_fools_most_in_the_first_round_is_counted_by_the_second():
+    most = MostFooling(np.array([1, 2, 3]))
+
+    def outcome(indices, fooled, wrong_calls):
+        none = np.zeros((0, 1, 1, 1), np.float32)
+        flags = np.array(fooled)
+        return Outcome(
+            np.array(indices), flags, flags, flags, none, none, 0.0, np.array(wrong_calls)
+        )
+
+    most.add(outcome([0, 2], [False, False], [[30, 20], [2, 50]]))
+    assert most.wrong_calls.tolist() == [[30, 20], [2, 2], [3, 3]]
+    most.add(outcome([0, 1], [True, False], [[27, 26], [5, 1]]))
+    assert most.wrong_calls.tolist() == [[27, 26], [5, 1], [3, 3]]
+    most.add(outcome([0], [False], [[50, 0]]))
+    assert most.wrong_calls.tolist() == [[27, 26], [5, 1], [3, 3]]
+
+
+def test_the_interval_of_a_count_is_that_of_independent_images():
+    # The identity of the beta and the binomial distribution.
+    times = np.arange(8)
+    np.testing.assert_allclose(chance_of_majority(times, 7), scipy.stats.binom.cdf(times, 8, 0.5))
+    chances = np.array([0.0, 1.0, 0.3, 0.6, 0.9, 0.5, 1.0])
+    outcomes = {}
+    for happens in itertools.product([0, 1], repeat=7):
+        chance = np.prod(np.where(happens, chances, 1 - chances))
+        outcomes[sum(happens)] = outcomes.get(sum(happens), 0) + chance
+    cumulative = np.cumsum([outcomes[count] for count in range(8)])
+    expected = tuple(int(np.argmax(cumulative >= level)) for level in (0.025, 0.975))
+    assert likely_counts(chances) == expected
+    assert likely_counts(np.ones(5)) == (5, 5)
+
+
+def test_the_check_names_the_flag_and_passes_with_it(rippled, images, labels):
+    def check(eot):
+        evaluator = Evaluator(with_own_seeds(rippled), ThreatModel(0.05), 24, eot=eot)
+        result = evaluator.attack(images, labels, [])
+        evidence = checks.Evidence(evaluator, images, labels, [], result, [])
+        return checks.outputs.same_output_twice(evidence)
+
+    assert check(None).verdict == "fail"
+    assert "--eot=20" in check(None).advice
+    assert check(1).verdict == "warn"
+    passed = check(4)
+    assert passed.verdict == "pass"
+    assert "averaged over 4 calls" in passed.detail
+
+
+def test_an_evaluation_says_how_it_was_measured(honest, images, labels):
+    def noisy(pixels, seed):
+        return honest(pixels + 0.1 * tf.random.stateless_normal(tf.shape(pixels), seed))
+
+    result = evaluate(noisy, images, labels, epsilon=0.05, attacks=["pgd3"], eot=4, checks="fast")
+    assert "means over 4 calls" in str(result)
+    assert not [check for check in result.checks if check.verdict == "fail"]
