@@ -17,31 +17,31 @@ def training_batches(
     batch_size: int,
     seed: int,
     augmentation: str,
+    last_batch: str = "drop",
     first_epoch: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
     """Endless shuffled batches, a pure function of the arguments.
 
-    An epoch is `len(split) // batch_size` batches; what is left over is dropped. The order depends
-    on (seed, epoch), the augmentation on (seed, epoch, batch), so a stream that starts at a later
-    epoch gives bit for bit what an uninterrupted one gives from there on.
+    The order depends on (seed, epoch), the augmentation on (seed, epoch, batch), so a stream that
+    starts at a later epoch gives bit for bit what an uninterrupted one gives from there on.
 
     Args:
       split: the training images, in memory or streamed: the batches are the same bit for bit.
       batch_size: examples a batch, over all replicas.
       seed: 0 or more.
       augmentation: `none` or `crop_flip`.
+      last_batch: what an epoch leaves over whole batches: `drop`, or `keep` as a smaller batch.
       first_epoch: epoch to start with.
       first_batch: batch of that epoch to start with; those before are not read.
 
     Returns:
-      Batches of static size.
+      Batches of static size, unless an epoch ends with a smaller one.
 
     Raises:
       UserError: the split is smaller than a batch.
     """
-    num_batches = len(split) // batch_size
-    if not num_batches:
+    if len(split) < batch_size:
         raise UserError(
             f"the training set has {len(split)} examples, fewer than the batch of {batch_size} "
             "over all replicas; give a smaller --batch_size"
@@ -52,11 +52,14 @@ def training_batches(
     height, width, _ = split.image_shape
     augment = crop_flip(height, width) if augmentation == "crop_flip" else None
 
+    # An epoch without a smaller batch is of static size, whatever is asked for.
+    drops = last_batch == "drop" or len(split) % batch_size == 0
+
     def epoch_indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _permutation(len(split), _stream(seed, epoch, 0))[: num_batches * batch_size]
-        indices = tf.reshape(order, [num_batches, batch_size])
+        order = _permutation(len(split), _stream(seed, epoch, 0))
         return (
-            tf.data.Dataset.from_tensor_slices(indices)
+            tf.data.Dataset.from_tensor_slices(order)
+            .batch(batch_size, drop_remainder=drops)
             .enumerate(1)
             .map(lambda batch, rows: (rows, _stream(seed, epoch, batch)))
         )
@@ -71,6 +74,18 @@ def training_batches(
     indices = epochs.flat_map(epoch_indices).skip(first_batch)
     stream = indices.map(batch_of, tf.data.AUTOTUNE, deterministic=True)
     return stream.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def batches_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
+    """How many batches an epoch has.
+
+    Args:
+      examples: of the training set.
+      batch_size: over all replicas.
+      last_batch: as for `training_batches`.
+    """
+    whole, rest = divmod(examples, batch_size)
+    return whole + (last_batch == "keep" and rest > 0)
 
 
 def _stream(seed: int, epoch: tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:

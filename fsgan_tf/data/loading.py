@@ -7,7 +7,7 @@ from typing import Any
 from fsgan_tf.data import class_names as class_order
 from fsgan_tf.data import registry
 from fsgan_tf.data.augmentation import resolve_augmentation
-from fsgan_tf.data.batches import training_batches
+from fsgan_tf.data.batches import batches_per_epoch, training_batches
 from fsgan_tf.data.source import KnownSize, Source
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
@@ -15,6 +15,7 @@ from fsgan_tf.errors import UserError
 __all__ = [
     "ImageDataset",
     "Split",
+    "batches_per_epoch",
     "load",
     "load_split",
     "load_test",

@@ -9,7 +9,8 @@ the true class) on the perturbed batch alone, in training mode. No label enters 
 
 Deviations: pixels are in [0, 1] and normalised inside the classifier, so that epsilon is 8/255,
 not 16/255; the authors' two redundant clean passes and the clean batch that they forward in
-training mode every tenth step, for logging, are left out.
+training mode every tenth step, for logging, are left out. Their loader keeps a smaller last batch,
+as `--last_batch=keep` does.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ attacker learns through x' as the input of its second pass, not through the seco
 Deviations: the configurations' epsilon is 8/255, theirs 0.031; the classifier is this project's
 (normalisation inside, WRN-28-10), theirs a WRN-34-10 on plain pixels; the last weights are kept,
 not those of the best PGD-10 test accuracy; a gradient that is zero all over the batch stays zero,
-theirs would become NaN; "whole batch" is one replica's.
+theirs would become NaN; "whole batch" is one replica's. Their loader keeps a smaller last batch, as
+`--last_batch=keep` does.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ for both uses, and none of its activations are kept over the recursion.
 Deviations: the Wide ResNet with its own normalisation inside instead of ResNet-20; epsilon 8/255,
 not 0.031372549 (the same to 9 digits); learning rates drop at epochs, not at half of all steps;
 no early stopping on test performance; several replicas each take means over their own examples.
+Their loader keeps a smaller last batch, as `--last_batch=keep` does.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ the batch statistics, and the moving averages see the noisy images and the attac
 classifier descends plain cross-entropy on the attacked batch alone.
 
 Deviations: pixels are in [0, 1] and normalised inside the classifier, the authors' images are
-normalised before it; their radius on SVHN, which rises over the first 5 epochs, is left out.
+normalised before it; their radius on SVHN, which rises over the first 5 epochs, is left out. Their
+loader keeps a smaller last batch, as `--last_batch=keep` does.
 """
 
 from __future__ import annotations

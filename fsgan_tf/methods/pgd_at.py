@@ -9,7 +9,8 @@ Deviations: the classifier is attacked with its moving averages, as Feature-Scat
 (attack_methods.py at 77e9140) does and the attacks that judge it do; `--adversary_mode=train` is
 Madry's, whose attack differentiates the batch statistics and whose moving averages see every
 attack pass. The classifier is this project's Wide ResNet (plain ReLU, no per-image
-standardisation), L2 is on all its parameters, and CIFAR is padded by 4 pixels, not 2.
+standardisation), L2 is on all its parameters, and CIFAR is padded by 4 pixels, not 2. Like
+`--last_batch=drop`, theirs (`cifar10_input.py`) leaves out what is less than a batch.
 """
 
 from __future__ import annotations

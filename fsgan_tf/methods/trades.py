@@ -8,7 +8,8 @@ plus beta = 6 times the mean KL(p(x) || p(x')); the gradient flows through p(x) 
 
 Deviations: the configuration's epsilon is 8/255, theirs 0.031; the authors forward the clean batch
 anew for every step and twice in training mode, here it is once in each mode, so that the moving
-averages see the clean batch once, then the attacked one. Their l2 ball is left out.
+averages see the clean batch once, then the attacked one. Their l2 ball is left out. Their loader
+keeps a smaller last batch, as `--last_batch=keep` does.
 """
 
 from __future__ import annotations

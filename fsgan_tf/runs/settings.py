@@ -45,6 +45,12 @@ class TrainingSettings(settings.Settings):
         "replica.",
         lower=2,
     )
+    last_batch: str = setting(
+        "drop",
+        "What an epoch leaves over whole batches: drop it, another part every epoch, or keep it as "
+        "a smaller batch, as the loaders of most methods' authors do; on one replica.",
+        choices=("drop", "keep"),
+    )
     eval_examples: int = setting(
         1000, "Test examples attacked once at the end; 0 skips the evaluation.", lower=0
     )

@@ -49,11 +49,12 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
             f"kept of the training images: {kept * train_images / 1e9:.2f} GB, in memory for each "
             "replica and in every checkpoint"
         )
-    steps = settings.epochs * (train_images // (settings.batch_size * replicas))
-    print(f"steps an epoch: {steps // settings.epochs}, steps in all: {steps}")
+    batch_size = settings.batch_size * replicas
+    steps = loading.batches_per_epoch(train_images, batch_size, settings.last_batch)
+    print(f"steps an epoch: {steps}, steps in all: {settings.epochs * steps}")
     if told := without_drops(settings):
         print(told.strip(" ()"))
-    _print_arithmetic(method, images=steps * settings.batch_size * replicas)
+    _print_arithmetic(method, images=settings.epochs * min(steps * batch_size, train_images))
 
 
 def _print_networks(method: TrainingMethod) -> None:

@@ -80,6 +80,7 @@ def _steps(
         augmentation=loading.resolve_augmentation(
             data.augmentation, data.dataset, training.dataset.image_shape
         ),
+        last_batch=training.settings.last_batch,
         first_epoch=progress.epoch,
         first_batch=progress.step_in_epoch,
     )

@@ -63,8 +63,16 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Complete batches over all replicas."""
-        return len(self.dataset.train) // self.global_batch_size
+        """Batches over all replicas, a smaller last one among them where it is kept."""
+        return loading.batches_per_epoch(
+            len(self.dataset.train), self.global_batch_size, self.settings.last_batch
+        )
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images that an epoch's batches hold."""
+        whole = self.steps_per_epoch * self.global_batch_size
+        return min(whole, len(self.dataset.train))
 
     def done_steps(self, progress: Progress) -> int:
         """Steps behind the run."""
@@ -109,15 +117,23 @@ def data_options(configuration: TrainingConfiguration) -> dict[str, Any]:
 
 
 def require_a_batch(settings: TrainingSettings, train_examples: int, replicas: int) -> None:
-    """Refuses fewer training images than one step takes.
+    """Refuses fewer training images than one step takes, and to share a smaller step.
+
+    Each replica counts the same in a step; of a smaller batch, each would hold other numbers.
 
     Raises:
-      UserError: there are fewer.
+      UserError: there are fewer, or what an epoch leaves over is kept on several replicas.
     """
     if train_examples < settings.batch_size * replicas:
         raise UserError(
             f"{train_examples} training images are fewer than one batch of {settings.batch_size} "
             f"for each of {replicas} replica(s); give a smaller --batch_size or more data"
+        )
+    rest = train_examples % (settings.batch_size * replicas)
+    if settings.last_batch == "keep" and replicas > 1 and rest:
+        raise UserError(
+            f"--last_batch=keep would leave {rest} images to share among {replicas} replicas, "
+            "which are to take as many each; give --last_batch=drop or --strategy=one_device"
         )
 
 

@@ -42,6 +42,7 @@ def progress_bar(training: Training, progress: Progress) -> ProgressBar:
         training.settings.epochs,
         steps_per_epoch=training.steps_per_epoch,
         images_per_step=training.global_batch_size,
+        images_per_epoch=training.images_per_epoch,
         done_steps=training.done_steps(progress),
         shown=training.writes,
     )
@@ -63,7 +64,11 @@ def callbacks(
         _learning_rates(training, progress),
         bar,
         FiniteReports(),
-        Throughput(training.global_batch_size),
+        Throughput(
+            training.global_batch_size,
+            less_at_last=training.steps_per_epoch * training.global_batch_size
+            - training.images_per_epoch,
+        ),
         *(_watchers(training, progress) if training.writes else ()),
         checkpointing,
     ]

@@ -526,7 +526,8 @@ def test_the_best_of_no_held_out_images_is_refused_in_one_line(tmp_path, capsys,
 
 def test_a_schedule_by_step_goes_on_within_an_epoch_as_if_never_stopped(tmp_path, monkeypatch):
     flags = [*TINY, "--method=standard", "--epochs=2", "--schedule=one_cycle", "--eval_examples=0"]
-    flags += ["--weight_decay_on=kernels"]
+    # Four steps an epoch, the last of 8 images.
+    flags += ["--weight_decay_on=kernels", "--train_examples=56", "--last_batch=keep"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
     assert _train(*flags, f"--run_dir={whole.path}") == 0
     end = StepLearningRates.on_train_batch_begin

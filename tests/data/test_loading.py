@@ -134,6 +134,43 @@ def test_the_remainder_of_an_epoch_is_dropped():
     assert set(labels.flat) == set(range(10))  # Each time others are left over.
 
 
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_the_remainder_is_kept_as_a_smaller_batch_if_asked_for(augmentation):
+    options = {"batch_size": 4, "seed": 3, "augmentation": augmentation}
+    kept = loading.training_batches(numbered(10), last_batch="keep", **options)
+    batches = take(kept, 6)
+    assert [len(batch["label"]) for batch in batches] == [4, 4, 2] * 2
+    for epoch in (batches[:3], batches[3:]):
+        seen = np.concatenate([batch["label"] for batch in epoch])
+        np.testing.assert_array_equal(np.sort(seen), np.arange(10))
+    # What is whole is as where the rest is dropped, and a stream that resumes is the stream.
+    dropped = take(loading.training_batches(numbered(10), **options), 4)
+    resumed = loading.training_batches(
+        numbered(10), last_batch="keep", first_epoch=1, first_batch=1, **options
+    )
+    pairs = zip(
+        [*dropped, *take(resumed, 2)], [batches[i] for i in (0, 1, 3, 4, 4, 5)], strict=True
+    )
+    for one, other in pairs:
+        np.testing.assert_array_equal(one["image"], other["image"])
+        np.testing.assert_array_equal(one["label"], other["label"])
+
+
+@pytest.mark.parametrize(
+    ("last_batch", "examples", "steps"),
+    [("drop", 10, 2), ("keep", 10, 3), ("keep", 8, 2), ("drop", 8, 2)],
+)
+def test_an_epoch_has_as_many_batches_as_the_stream(last_batch, examples, steps):
+    assert loading.batches_per_epoch(examples, 4, last_batch) == steps
+    stream = loading.training_batches(
+        numbered(examples), batch_size=4, seed=0, augmentation="none", last_batch=last_batch
+    )
+    seen = np.concatenate([batch["label"] for batch in take(stream, steps)])
+    assert len(set(seen)) == len(seen) == (examples if steps == 3 else 8)
+    is_static = stream.element_spec["label"].shape[0] == 4
+    assert is_static == (last_batch == "drop" or examples == 8)
+
+
 def test_shuffling_is_fair():
     """The example that comes first is any of them, equally often."""
     stream = loading.training_batches(numbered(4), batch_size=4, seed=7, augmentation="none")

@@ -78,18 +78,21 @@ def assert_same(expected, actual):
             np.testing.assert_array_equal(one[key], other[key])
 
 
-@pytest.mark.parametrize("source", ["folder", "tfrecord", "array_record"])
-def test_streamed_batches_are_those_of_memory(source, request):
+@pytest.mark.parametrize(
+    ("source", "last_batch"),
+    [("folder", "drop"), ("folder", "keep"), ("tfrecord", "drop"), ("array_record", "drop")],
+)
+def test_streamed_batches_are_those_of_memory(source, last_batch, request):
     name, options = request.getfixturevalue(source)
     memory = loading.load(name, memory_limit=1, **options)
     streamed = loading.load(name, memory_limit=NOTHING, **options)
     assert isinstance(streamed.train, StreamedSplit)
     assert not isinstance(memory.train, StreamedSplit)
     assert len(memory.train) == len(streamed.train)
-    arguments = {"augmentation": "crop_flip"}
+    arguments = {"augmentation": "crop_flip", "last_batch": last_batch}
     expected = take(memory.train, 15, **arguments)
     assert_same(expected, take(streamed.train, 15, **arguments))
-    per_epoch = len(memory.train) // 6
+    per_epoch = loading.batches_per_epoch(len(memory.train), 6, last_batch)
     resumed = take(streamed.train, 15 - per_epoch, first_epoch=1, **arguments)
     assert_same(expected[per_epoch:], resumed)
     for split in ("validation", "test"):

@@ -276,6 +276,24 @@ def test_one_graph_says_what_eager_execution_says(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+def test_a_batch_of_another_size_has_its_own_weights_in_the_same_graph(solver):
+    """Uniform, 1/n of that batch: an epoch's last one may be smaller."""
+    spec = tf.TensorSpec([None, 10], tf.float32)
+    function = tf.function(
+        lambda *logits: _value_and_gradients.python_function(*logits, solver),
+        input_signature=[spec, spec],
+    )
+    for n in (16, 3, 1):
+        clean, adversarial = map(tf.constant, _batches("shifted", n, 10))
+        eager = _value_and_gradients.python_function(clean, adversarial, solver)
+        for value, expected in zip(function(clean, adversarial), eager, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-6)
+        plan = sinkhorn_plan(cosine_cost(clean, adversarial), REGULARIZATION, solver).numpy()
+        np.testing.assert_allclose(plan.sum(axis=0), np.full(n, 1 / n), rtol=1e-3)
+    assert function.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_bfloat16_logits_are_computed_in_float32(solver):
     half = [tf.cast(logits, tf.bfloat16) for logits in _batches("shifted", 8, 10)]
     distance, *_ = _value_and_gradients(*half, solver)

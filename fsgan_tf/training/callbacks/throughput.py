@@ -11,9 +11,15 @@ import keras
 class Throughput(keras.callbacks.Callback):
     """Adds `images_per_second` to an epoch's figures: of its steps, without what comes after."""
 
-    def __init__(self, images_per_step: int):
-        """Takes the images of a step, over all replicas."""
+    def __init__(self, images_per_step: int, less_at_last: int = 0):
+        """Takes the images of a step, over all replicas.
+
+        Args:
+          images_per_step: of every step but the last of an epoch.
+          less_at_last: by how many that one has fewer.
+        """
         super().__init__()
+        self._less_at_last = less_at_last
         self._images_per_step = images_per_step
         self._started = 0.0
         self._steps = 0
@@ -34,4 +40,5 @@ class Throughput(keras.callbacks.Callback):
         del epoch
         if logs is not None:
             seconds = time.monotonic() - self._started
-            logs["images_per_second"] = self._steps * self._images_per_step / seconds
+            images = self._steps * self._images_per_step - self._less_at_last
+            logs["images_per_second"] = images / seconds
