@@ -128,7 +128,8 @@ def _configured(dataset: str, method: str) -> list[str]:
 def _measure(run: groups.Run, flag_values: flags.FlagValues) -> _Measured:
     """Attacks the classifier by what has no results yet."""
     split, count, columns = flag_values.split, flag_values.num_examples, flag_values.columns
-    arguments = [f"--split={split}", f"--num_examples={count}", *series_flags.data(flag_values)]
+    arguments = [f"--split={split}", f"--num_examples={count}", f"--checks={flag_values.checks}"]
+    arguments += series_flags.data(flag_values)
     attacks = [name for name in columns if name not in SUITES]
     evaluate = functools.partial(experiments.evaluate, run.path, attacks, arguments)
     made_with = (split, f"{count}_images")
@@ -221,6 +222,7 @@ def _flags() -> flags.FlagValues:
         "Images to attack: test, or held out of the training set, to choose settings on.",
         flag_values=values,
     )
+    series_flags.define_checks(values)
     flags.DEFINE_integer("num_examples", 1000, "How many images to attack.", 1, flag_values=values)
     flags.DEFINE_string("table", None, "File for the table as well.", flag_values=values)
     return values

@@ -90,6 +90,7 @@ class _Runs:
         """Clean accuracy and that under each attack."""
         run_dir = self.trained(method, seed)
         box, arguments = "white_box", [f"--restarts={self._flags.restarts}", *self._data()]
+        arguments.append(f"--checks={self._flags.checks}")
         if self._table.transferred:
             copy = self.trained(method, _other(seed, self._flags.seeds))
             box = f"black_box_from_{copy.name}"
@@ -197,10 +198,12 @@ def _as_text(
             name = f"{TITLES[method]}, seed {seed}"
             made += provenance.lines(name, one.run_dir, [one.results])
     images = f"{flag_values.num_examples or 'all'} test images"
+    spsa = f", {flag_values.spsa_iterations} iterations of SPSA" if "SPSA" in columns else ""
     return "\n\n".join(
         [
             f"Table {table.number} of the paper, accuracies in %; ours (number of seeds). "
-            f"{statistics.MEANING}. {images}, {flag_values.restarts} restarts; FS-GAN by "
+            f"{statistics.MEANING}. {images}, {flag_values.restarts} restarts{spsa}; FS-GAN "
+            "by "
             f"{experiments.configuration(table.data, 'fs_gan', letter=flag_values.letter)}; "
             + (f"scaled by {flag_values.scale}" if flag_values.scale else "the paper's scale"),
             experiments.table(["method", "", "clean", *columns], rows),
@@ -229,6 +232,7 @@ def _flags() -> flags.FlagValues:
         1,
         flag_values=values,
     )
+    series_flags.define_checks(values)
     flags.DEFINE_integer("restarts", 10, "Restarts of PGD and C&W.", 1, flag_values=values)
     flags.DEFINE_integer("spsa_iterations", 1000, "Iterations of SPSA.", 1, flag_values=values)
     flags.DEFINE_integer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,11 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
     from fsgan_tf.runs.directory import RunDirectory
 
     file = RunDirectory(run_dir).starts_file
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    found = []
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        with contextlib.suppress(ValueError):  # A line cut short by a power cut.
+            found.append(json.loads(line))
+    return found
 
 
 def lines(name: str, run_dir: Path, evaluations: Iterable[dict[str, Any]]) -> list[str]:
@@ -35,7 +40,8 @@ def _made(verb: str, record: dict[str, Any]) -> str:
     versions = record.get("versions", {})
     commit = versions.get("commit") or f"version {versions.get('fsgan_tf', _UNKNOWN)}"
     seed = f", seed {record['seed']}" if "seed" in record else ""
+    verdict = f" ({record['verdict']})" if "verdict" in record else ""
     return (
         f"{verb} {record.get('date', '')} at {commit}{seed} on {record.get('machine', _UNKNOWN)}: "
-        f"`{record.get('command') or _UNKNOWN}`"
+        f"`{record.get('command') or _UNKNOWN}`{verdict}"
     )

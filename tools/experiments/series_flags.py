@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from absl import flags
 
+from fsgan_tf.evaluation.settings import CHECKS
+
 
 def define(
     *, runs: str, scale: str, data: str = "data", runs_help: str = "Folder for the runs."
@@ -30,6 +32,17 @@ def define(
         flag_values=values,
     )
     return values
+
+
+def define_checks(values: flags.FlagValues) -> None:
+    """How much an evaluation checks after its attacks; `fast` costs no attack."""
+    flags.DEFINE_enum(
+        "checks",
+        "fast",
+        CHECKS,
+        "Checks of every evaluation, as of fsgan_tf.evaluate.",
+        flag_values=values,
+    )
 
 
 def data(values: flags.FlagValues) -> list[str]:
