@@ -100,8 +100,9 @@ def _agreement(
 def _evaluated(name: str, file: Path, sha256: str, flag_values: flags.FlagValues) -> dict[str, Any]:
     """The results of the rounded weights, with what says where they were measured left out."""
     suite, count = flag_values.suite, flag_values.num_examples
-    folder = file.parent / f"{name}_{suite}_{count}_images"
+    folder = file.parent / f"{name}_{suite}_{count}_images_{flag_values.checks}_checks"
     arguments = [f"--suite={suite}", "--split=test", f"--num_examples={count}"]
+    arguments.append(f"--checks={flag_values.checks}")
     done = folder / "results.json"
     if not done.is_file() or results_file.read(done)["classifier_sha256"] != sha256:
         where = [f"--pretrained={file}", f"--output_dir={folder}", *series_flags.data(flag_values)]
@@ -122,6 +123,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "num_examples", 1000, "How many test images to attack.", 1, flag_values=values
     )
+    series_flags.define_checks(values, default="full")
     flags.DEFINE_string("data_dir", None, "Folder of TFDS data.", flag_values=values)
     flags.DEFINE_string(
         "data",

@@ -23,7 +23,14 @@ def run(tmp_path_factory) -> RunDirectory:
 
 
 def test_the_card_has_the_figures_of_the_packaged_weights(run, tmp_path, processes, monkeypatch):
-    command = (run.path, "--name=tiny", "--suite=quick", "--num_examples=8", f"--folder={tmp_path}")
+    command = (
+        run.path,
+        "--name=tiny",
+        "--suite=quick",
+        "--num_examples=8",
+        "--checks=fast",
+        f"--folder={tmp_path}",
+    )
     assert call(package_pretrained, *command) == 0
     assert [module for module, *_ in processes] == ["fsgan_tf.evaluate"]
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)

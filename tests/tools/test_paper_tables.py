@@ -8,6 +8,7 @@ import pytest
 from experiments.paper import TABLES, TITLES
 
 from fsgan_tf import methods
+from fsgan_tf.cli import training_flags
 from fsgan_tf.evaluation.result import wilson_interval
 from tests.commands import ROOT, call
 from tests.data.test_tfds_images import svhn_dir  # noqa: F401
@@ -44,6 +45,7 @@ def test_table_1_attacks_from_a_copy_and_nothing_runs_twice(tmp_path, processes)
         "--num_examples=4",
         "--restarts=2",
         "--spsa_iterations=2",
+        "--checks=none",
     )
     assert _tables(*command) == 0
     assert _trained(processes) == ["cifar10_standard_seed0", "cifar10_standard_seed1"]
@@ -66,6 +68,8 @@ def test_table_1_attacks_from_a_copy_and_nothing_runs_twice(tmp_path, processes)
     assert difference[2] == f"{100 * shares[0] - 94.59:+.1f}"
     text = (tmp_path / "table_1.md").read_text()
     assert f"`{results['command']}`" in text
+    assert "2 restarts, 2 iterations of SPSA; FS-GAN" in text
+    assert results["checks"] == []
     assert "Clean model, seed 0: trained" in text
 
     processes.clear()
@@ -193,9 +197,16 @@ def test_what_a_table_does_not_have_is_one_line(tmp_path, measured, arguments, w
     assert not measured
 
 
-def test_the_command_of_the_docs_is_one_of_the_tool():
-    text = (ROOT / "docs" / "results.md").read_text()
-    (line,) = [line for line in text.splitlines() if "tools/paper_tables.py --table=" in line][:1]
-    words = shlex.split(line)[2:]
-    values = paper_tables._flags()
-    assert values(["paper_tables", *words]) == ["paper_tables"]
+def test_the_commands_of_the_docs_are_of_the_tool():
+    text = (ROOT / "docs" / "results.md").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.startswith("python tools/paper_tables.py")]
+    (scale,) = [line for line in text.splitlines() if line.startswith("SCALE=")]
+    (scale,) = shlex.split(scale.removeprefix("SCALE="))
+    tables = set()
+    for line in lines:
+        values = paper_tables._flags()
+        words = shlex.split(line.replace("$SCALE", scale))[2:]
+        assert values(["paper_tables", *words]) == ["paper_tables"]
+        tables.add(values.table)
+        training_flags.parse(shlex.split(values.scale))
+    assert tables == set(TABLES)

@@ -117,7 +117,7 @@ def page(
                 [(what, statistics.summarised([share], images)) for what, share in accuracies],
             ),
             "",
-            f"Checks: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.",
+            f"Checks ({results['checks_mode']}): {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.",
             *listed,
             "",
         ]

@@ -34,11 +34,11 @@ def define(
     return values
 
 
-def define_checks(values: flags.FlagValues) -> None:
+def define_checks(values: flags.FlagValues, default: str = "fast") -> None:
     """How much an evaluation checks after its attacks; `fast` costs no attack."""
     flags.DEFINE_enum(
         "checks",
-        "fast",
+        default,
         CHECKS,
         "Checks of every evaluation, as of fsgan_tf.evaluate.",
         flag_values=values,
