@@ -70,10 +70,8 @@ def page(
     ]
     accuracies.append(("**under all of them**", results["worst_case_accuracy"]))
     checks = [check for check in results["checks"] if check["verdict"] in ("warn", "fail")]
-    counts = {
-        verdict: sum(check["verdict"] == verdict for check in results["checks"])
-        for verdict in ("pass", "warn", "fail", "skipped")
-    }
+    verdicts = [check["verdict"] for check in results["checks"]]
+    counts = [f"{verdicts.count(one)} {one}" for one in ("pass", "warn", "fail", "skipped")]
     facts = [
         ("network", f"{packaged.model.name}, {packaged.model.count_params():,} parameters"),
         ("takes", f"float32 images {packaged.progress.image_shape} in [0, 1]; returns logits"),
@@ -117,7 +115,7 @@ def page(
                 [(what, statistics.summarised([share], images)) for what, share in accuracies],
             ),
             "",
-            f"Checks ({results['checks_mode']}): {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.",
+            f"Checks ({results['checks_mode']}): {', '.join(counts)}.",
             *listed,
             "",
         ]
