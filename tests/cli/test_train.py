@@ -244,7 +244,7 @@ def test_dry_run_says_that_the_learning_rate_never_drops_and_what_is_kept_of_ima
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("fs_gan", ["note: departs from the paper in --generator_learning_rate", "configs/paper"]),
+        ("fs_gan", ["note: departs from the paper in --generator_", "configs/paper"]),
         ("pgd_at", ["note: pgd_at", "--attack_iterations=1", "configs/baselines"]),
     ],
 )

@@ -28,7 +28,7 @@ def test_epsilon_accepts_fractions_and_numbers(text, value):
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("fs_gan", {"attack_iterations": 1, "generator_learning_rate": 1.0, "latent_dim": 10}),
+        ("fs_gan", {"attack_iterations": 2, "generator_learning_rate": 1e-3, "latent_dim": 10}),
         ("feature_scatter", {"attack_iterations": 1, "attack_step_size": 1.0}),
         ("pgd_at", {"attack_iterations": 10, "attack_step_size": 0.25}),
         ("l2l", {"generator_optimizer": "adam", "generator_learning_rate": 1e-3}),
@@ -51,7 +51,7 @@ def test_another_methods_flag_file_is_a_departure_and_what_is_not_read_is_named(
     flag_values = training_flags.training_flags()
     flag_values(["train", f"--flagfile={CONFIGS / 'cifar10.flags'}", "--method=pgd_at"])
     configured = training_flags.configuration(flag_values)
-    assert configured.departures() == ["--attack_iterations=1 (its authors: 10)"]
+    assert configured.departures() == ["--attack_iterations=2 (its authors: 10)"]
     departure, unread = training_flags.notes(flag_values, configured)
     assert "configs/baselines" in departure
     assert unread.startswith("pgd_at does not read --adversary_statistics, ")
@@ -65,7 +65,7 @@ def test_a_training_says_its_departures_from_the_paper_in_one_line():
     assert line.startswith("departs from the paper in --")
     assert line.endswith("; configs/paper follows it word for word")
     for departure in (
-        "--generator_learning_rate=1.0 (0.0078)",
+        "--generator_learning_rate=0.001 (0.0078)",
         "--latent_dim=3 (10)",
         "--generator_input_skip=true (false)",
     ):
