@@ -15,11 +15,11 @@ may leave the pixel range. The classifier descends the smoothed cross-entropy at
 class) plus 10 times the mean squared difference of the logits at x' and at x + p, with the gradient
 through both. Both passes are in training mode, and the one at x + p serves both uses.
 
-Deviations: pixels are normalised inside the classifier, theirs not at all; what remains of an epoch
-after its complete batches is left out of it; the last weights are kept, not those of the best
-PGD-10 test accuracy; with several replicas the l1 norm is over one replica's batch. m is stored
-times the batch's number of pixel values, which changes no sign and suits float16. With
-`--awp_gamma`, g is of the moved weights.
+Deviations: pixels are normalised inside the classifier, theirs not at all; the last weights are
+kept, not those of the best PGD-10 test accuracy; with several replicas the l1 norm is over one
+replica's batch. m is stored times the batch's number of pixel values, which changes no sign and
+suits float16. With `--awp_gamma`, g is of the moved weights. Their epochs end with a smaller batch,
+as `--last_batch=keep` has it.
 
 `--prior_precision=float16` (ours) halves what is stored: 1.2 GB for 50,000 images of 32 x 32 x 3,
 in memory for each replica and in every checkpoint.

@@ -31,9 +31,9 @@ def lines(name: str, run_dir: Path, evaluations: Iterable[dict[str, Any]]) -> li
       run_dir: the run.
       evaluations: contents of results.json files.
     """
-    made = [_made("trained", start) for start in starts(run_dir)]
+    made = [_made("trained", start) for start in starts(run_dir)] or [f"training {_UNKNOWN}"]
     made += [_made("attacked", results) for results in evaluations]
-    return [f"- {name}: {one}" for one in made or [f"training {_UNKNOWN}"]]
+    return [f"- {name}: {one}" for one in made]
 
 
 def _made(verb: str, record: dict[str, Any]) -> str:
