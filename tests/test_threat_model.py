@@ -145,8 +145,24 @@ def test_the_widest_ball_is_the_range():
 
 
 def test_other_norms_are_refused():
-    with pytest.raises(ValueError, match="norm is 'l2'; only 'linf' is supported"):
-        ThreatModel(0.1, norm="l2")
+    with pytest.raises(ValueError, match="norm is 'l3'; there are linf, l2, l1"):
+        ThreatModel(0.1, norm="l3")
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_balls_of_other_norms_may_be_as_wide_as_one_likes(norm):
+    assert ThreatModel(1500.0, norm=norm).epsilon == 1500
+    for epsilon in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="it must be above 0$"):
+            ThreatModel(epsilon, norm=norm)
+
+
+def test_the_widest_ball_makes_any_image_of_any_other():
+    black, white = np.zeros((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 3), np.float32)
+    for norm, widest in (("linf", 1), ("l2", 192**0.5), ("l1", 192)):
+        threat_model = ThreatModel(0.5, norm=norm)
+        assert threat_model.widest(192) == pytest.approx(widest)
+        assert threat_model.size(white - black).numpy() == pytest.approx([widest])
 
 
 def test_a_threat_model_is_fixed(threat_model):

@@ -6,6 +6,7 @@ A file with a `NAME` is an attack:
       attack's name.
     HELP: a phrase for `--help`.
     ACCESS: what it asks of the classifier, see `parts.attack.Access`.
+    NORMS: in which it attacks, of `norms.NAMES`; l_inf alone where left out.
     Settings: what of it can be chosen by flags; left out where nothing can.
     make: (Wanted, Settings) to the attacks that the name stands for.
 

@@ -1,13 +1,13 @@
 """A3: margin steps from starts driven apart by directions of the logits (Liu et al., CVPR 2022).
 
 Source: arXiv:2203.05154 and `Adaptive_Auto_Attack_main.py` of liuye6666/adaptive_auto_attack at
-c3650cd. A restart starts at random in the ball, takes sign steps of length epsilon up the scalar
-product of the logits with a direction, then sign steps up the margin, whose length falls along a
+c3650cd. A restart starts at random in the ball, takes steps of length epsilon up the scalar
+product of the logits with a direction, then steps up the margin, whose length falls along a
 cosine from epsilon to epsilon/1000 (epsilon/10 where there are at most 10). The first restart takes
 no direction, the second a random one; the direction of the others has 0.8 for one wrong class, the
 next likely one in each, a random number of one sign for the true class, and random numbers in
 (-1, 1) for the rest. Steps and draws are theirs (those for classifiers that direction steps alone
-do not fool, and one restart of each kind).
+do not fool, and one restart of each kind). In l_2 the steps go along the gradient, as theirs.
 
 Deviations, since here an example's outcome depends on itself and its seed alone:
 - Which signs the target's and the true class's weights have, theirs learn from the successes of the
@@ -21,6 +21,8 @@ Deviations, since here an example's outcome depends on itself and its seed alone
 - Classes are ranked at the clean image; theirs at a random corner of the ball, which also counts
   as an attempt.
 - A true class's weight is drawn for each example; theirs once a batch.
+- The random start in l_2 is uniform in the ball. Theirs draws each value from (-epsilon, epsilon),
+  far outside the ball, to which the first step then projects.
 """
 
 import dataclasses
@@ -43,6 +45,7 @@ from fsgan_tf.threat_model import ThreatModel
 NAME = "a3"
 HELP = "13 restarts of steps up the margin, each from a start that is driven to other logits"
 ACCESS = "gradients"
+NORMS = ("linf", "l2")
 
 # Direction and margin steps of each restart: theirs add the 7 to what they call `max_iter`.
 _DIRECTION_STEPS = (0, *[7] * 12)

@@ -9,6 +9,7 @@ from fsgan_tf.attacks.parts.settings import ClimbingSettings
 NAME = "cwN"
 HELP = "N projected steps up Carlini and Wagner's margin"
 ACCESS = "gradients"
+NORMS = ("linf", "l2", "l1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ def make(wanted: Wanted, settings: Settings) -> list[Attack]:
             wanted.name,
             loss="margin",
             num_steps=wanted.num_steps,
-            step_size=settings.step_within(wanted.epsilon),
+            step_size=settings.step_within(wanted),
             random_start=True,
             restarts=settings.restarts,
         )

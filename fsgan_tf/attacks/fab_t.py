@@ -3,14 +3,15 @@
 Source: Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
 Attack", arXiv:1907.02044, algorithm 1 and section 2.3; in the targeted form and with the constants
 of AutoAttack's standard version, fra31/auto-attack at a392200, `autoattack/fab_base.py`
-(`attack_single_run`), `fab_pt.py` and `fab_projections.py` (`projection_linf`). Like that version,
-this has no final search (the paper's last three steps towards the image) and starts at the image.
+(`attack_single_run`), `fab_pt.py` and `fab_projections.py`, in any of the three norms. Like that
+version, this has no final search (the paper's last three steps towards the image) and starts at the
+image.
 
 Deviations:
   - Random restarts for one target are left out: the standard version has none.
   - The search stops once every image of the batch is fooled within epsilon; AutoAttack goes on to
     smaller norms, which no robust accuracy depends on.
-  - The radius of a projection comes from the maximum of a list of quotients instead of bisection,
+  - The length of a projection comes from the maximum of a list of quotients instead of bisection,
     and the hyperplane from z_t - z_y at the iterate instead of an offset from the origin, which
     float32 would round more; the solution is the same.
   - NaN logits count as misclassified, as everywhere here.
@@ -32,6 +33,7 @@ from fsgan_tf.threat_model import ThreatModel
 NAME = "fab_t"
 HELP = "AutoAttack's FAB at the 9 likeliest wrong classes"
 ACCESS = "gradients"
+NORMS = ("linf", "l2", "l1")
 
 # Keeps the weight between two steps defined where both are zero.
 _SMALLEST_STEP = 1e-8
@@ -43,8 +45,7 @@ class Crossing(NamedTuple):
     Attributes:
       images: float32 `[b, h, w, c]` within the pixel range, of each example's iterates the
         misclassified one nearest to its image; the image itself where there is none.
-      norms: float32 `[b]`, l_inf norms of the perturbations, pixel units; infinite where there is
-        none.
+      norms: float32 `[b]` of the perturbations; infinite where there is none.
     """
 
     images: tf.Tensor
@@ -63,7 +64,7 @@ def make(wanted: Wanted, settings: Settings) -> list[Attack]:
 
 @dataclasses.dataclass(frozen=True)
 class FastAdaptiveBoundary:
-    """Targeted FAB, which minimises the l_inf norm and knows epsilon only to stop.
+    """Targeted FAB, which minimises the norm and knows epsilon only to stop.
 
     AutoAttack's standard version: 100 steps, `alpha_max` 0.1, `eta` 1.05, `beta` 0.9, 9 restarts.
 
@@ -143,7 +144,7 @@ def search(
 
     Args:
       classifier: what is attacked.
-      threat_model: gives the pixel range.
+      threat_model: gives the norm and the pixel range.
       images: float32 `[b, h, w, c]` clean images within the pixel range.
       labels: int32 `[b]` true labels.
       targets: int32 `[b]` other classes. Misclassification as any class counts.
@@ -151,7 +152,7 @@ def search(
       alpha_max: see `FastAdaptiveBoundary`.
       eta: see `FastAdaptiveBoundary`.
       beta: see `FastAdaptiveBoundary`.
-      good_enough: l_inf norm, pixel units; the search ends once every example's is at most this.
+      good_enough: a norm; the search ends once every example's is at most this.
 
     Returns:
       The nearest crossing found; of norm 0 where the image itself is misclassified.

@@ -2,6 +2,8 @@
 
 The FS-GAN paper cites this source and names no start. Feature-Scatter's code, from which some of
 its tables' numbers come, starts at random within the ball; the original has no random start.
+
+In l_2 and l_1 this is one step of PGD's, of length epsilon too; in l_2 it is also called FGM.
 """
 
 from fsgan_tf.attacks.parts.attack import Attack, Wanted
@@ -11,6 +13,7 @@ from fsgan_tf.settings import Settings
 NAME = "fgsm"
 HELP = "one step up the cross-entropy from the image itself, without a random start"
 ACCESS = "gradients"
+NORMS = ("linf", "l2", "l1")
 
 
 def make(wanted: Wanted, settings: Settings) -> list[Attack]:

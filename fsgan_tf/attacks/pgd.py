@@ -1,4 +1,8 @@
-"""PGD: projected gradient ascent on the cross-entropy (Madry et al. 2018, arXiv:1706.06083)."""
+"""PGD: projected gradient ascent on the cross-entropy (Madry et al. 2018, arXiv:1706.06083).
+
+In l_2 a step goes along the gradient, in l_1 along the signs of its largest values (SLIDE,
+arXiv:1904.13000).
+"""
 
 import dataclasses
 
@@ -9,6 +13,7 @@ from fsgan_tf.attacks.parts.settings import ClimbingSettings
 NAME = "pgdN"
 HELP = "N projected steps up the cross-entropy from a random start"
 ACCESS = "gradients"
+NORMS = ("linf", "l2", "l1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,7 @@ def make(wanted: Wanted, settings: Settings) -> list[Attack]:
             wanted.name,
             loss="cross_entropy",
             num_steps=wanted.num_steps,
-            step_size=settings.step_within(wanted.epsilon),
+            step_size=settings.step_within(wanted),
             random_start=True,
             restarts=settings.restarts,
         )

@@ -1,4 +1,4 @@
-"""PMA: sign steps up a margin of probabilities (Xie et al. 2025, arXiv:2411.15210).
+"""PMA: steps up a margin of probabilities (Xie et al. 2025, arXiv:2411.15210).
 
 Source: `attacks/MD.py` and `main.py` of xieyong0/PMA at c386acd with that code's own settings:
 `loss_fn="PMargin"`, one pair of runs, 100 steps each, first step 2 epsilon, `use_odi=False`. With p
@@ -6,6 +6,8 @@ the softmax of the logits and p_max its largest entry but the true class's p_y, 
 up p_y, then 49 up -p_y (the first run) or up p_max (the second), then 50 up p_max - p_y. The 2nd
 and the 52nd step are 2 epsilon long, and those after them fall along half a cosine to almost 0; the
 1st is as long as the 3rd.
+
+Theirs knows l_inf alone. In l_2 the steps go along the gradient and are as long.
 
 Deviations:
 - The random start is clipped to the pixel range. Theirs is not, so that an image fooled by its
@@ -30,6 +32,7 @@ from fsgan_tf.threat_model import ThreatModel
 NAME = "pma"
 HELP = "two runs of 100 steps up a margin of probabilities"
 ACCESS = "gradients"
+NORMS = ("linf", "l2")
 
 
 def make(wanted: Wanted, settings: Settings) -> list[Attack]:

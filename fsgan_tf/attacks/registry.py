@@ -30,6 +30,7 @@ class Kind:
       help: a phrase.
       access: what it asks of the classifier.
       settings: its `Settings` class.
+      norms: in which it attacks.
     """
 
     module: str
@@ -37,6 +38,7 @@ class Kind:
     help: str
     access: str
     settings: type
+    norms: tuple[str, ...] = ("linf",)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -60,7 +62,8 @@ def kinds() -> tuple[Kind, ...]:
         constants = declared.constants
         if "NAME" in constants:
             name, text, access = (constants[key] for key in ("NAME", "HELP", "ACCESS"))
-            found.append(Kind(module, name, text, access, declared.settings))
+            known = constants.get("NORMS", ("linf",))
+            found.append(Kind(module, name, text, access, declared.settings, known))
     return tuple(sorted(found, key=lambda kind: kind.name))
 
 
@@ -79,13 +82,19 @@ def described() -> str:
 
 
 def suite(
-    name: str, epsilon: float, *, sources: Sequence["Source"] = (), **given: Any
+    name: str,
+    epsilon: float,
+    *,
+    norm: str = "linf",
+    sources: Sequence["Source"] = (),
+    **given: Any,
 ) -> list["Attack"]:
     """The attacks of a suite.
 
     Args:
       name: one of `SUITES`.
-      epsilon: radius of the ball, pixel units.
+      epsilon: radius of the ball, in the norm's unit.
+      norm: one of `norms.NAMES`.
       sources: classifiers to transfer from.
       **given: see `by_names`; the suite's own by default.
 
@@ -93,23 +102,30 @@ def suite(
       The attacks.
 
     Raises:
-      UserError: the name is unknown, a setting does not fit, or sources are missing.
+      UserError: the name is unknown, a setting does not fit, sources are missing, or an attack does
+        not know the norm.
     """
     if name not in SUITES:
         raise UserError(f"unknown suite {name!r}; there are {', '.join(SUITES)}")
     chosen = SUITES[name]
     given = {**chosen.settings, **_not_none(given)}
-    return by_names(chosen.attacks, epsilon, sources=sources, **given)
+    return by_names(chosen.attacks, epsilon, norm=norm, sources=sources, **given)
 
 
 def by_names(
-    names: Sequence[str], epsilon: float, *, sources: Sequence["Source"] = (), **given: Any
+    names: Sequence[str],
+    epsilon: float,
+    *,
+    norm: str = "linf",
+    sources: Sequence["Source"] = (),
+    **given: Any,
 ) -> list["Attack"]:
     """Attacks by their names; each once.
 
     Args:
       names: such as `fgsm`, `pgd20` or `transfer_cw20`, which is one attack from each source.
-      epsilon: radius of the ball, pixel units.
+      epsilon: radius of the ball, in the norm's unit.
+      norm: one of `norms.NAMES`.
       sources: classifiers to transfer from.
       **given: settings for those of the attacks that have them, such as `restarts`; None for the
         attack's own.
@@ -118,13 +134,15 @@ def by_names(
       The attacks.
 
     Raises:
-      UserError: a name is unknown, a setting does not fit, or sources are missing.
+      UserError: a name is unknown, a setting does not fit, sources are missing, or an attack does
+        not know the norm.
     """
     if not names:
         raise UserError(f"no attack is named; there are {_known()}")
     given = _not_none(given)
     unique = dict.fromkeys(name.strip() for name in names)
-    attacks = [attack for name in unique for attack in _made(name, epsilon, sources, given)]
+    wanted = functools.partial(_made, epsilon=epsilon, norm=norm, sources=sources, given=given)
+    attacks = [attack for name in unique for attack in wanted(name)]
     read = {field.name for name in unique for field in _fields(name)}
     for name in given.keys() - read:
         having = options()[name][1] if name in options() else []
@@ -154,21 +172,27 @@ def _fields(name: str) -> tuple[Field, ...]:
 
 
 def _made(
-    name: str, epsilon: float, sources: Sequence["Source"], given: dict[str, Any]
+    name: str, epsilon: float, norm: str, sources: Sequence["Source"], given: dict[str, Any]
 ) -> list["Attack"]:
     from fsgan_tf.attacks.parts.attack import Wanted
 
     kind, end = _kind(name)
+    if norm not in kind.norms:
+        able = ", ".join(kind.name for kind in kinds() if norm in kind.norms)
+        raise UserError(
+            f"{name} attacks in {', '.join(kind.norms)} alone, not in {norm}; those that do are "
+            f"{able}"
+        )
     inner: list[Attack] = []
     if end and kind.name.endswith("ATTACK"):
-        inner = _made(end, epsilon, sources, given)
+        inner = _made(end, epsilon, norm, sources, given)
     own = {field.name: given[field.name] for field in kind.fields if field.name in given}
     try:
         chosen = kind.settings(**own)
     except ValueError as error:
         raise UserError(str(error)) from None
     num_steps = int(end) if end and kind.name.endswith("N") else 0
-    wanted = Wanted(name, epsilon, num_steps, tuple(inner), tuple(sources))
+    wanted = Wanted(name, epsilon, num_steps, tuple(inner), tuple(sources), norm)
     return importlib.import_module(f"{_PACKAGE}.{kind.module}").make(wanted, chosen)
 
 

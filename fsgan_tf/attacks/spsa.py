@@ -15,6 +15,8 @@ Deviations:
     one update of one image takes (`spsa_samples`, 128 by their default too), not as images attacked
     at once, which would change no figure; Uesato et al. take up to 8192. The paper names no
     learning rate and no delta, which are CleverHans' 0.01 here.
+
+In l_2 an update is as in l_inf, whose rate is in pixels, and then projected to the ball.
 """
 
 import dataclasses
@@ -34,6 +36,7 @@ from fsgan_tf.threat_model import ThreatModel
 NAME = "spsaN"
 HELP = "N steps along gradients estimated from outputs"
 ACCESS = "outputs"
+NORMS = ("linf", "l2")
 
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-7
 

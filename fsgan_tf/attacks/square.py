@@ -1,9 +1,11 @@
-"""Square Attack in the l_inf ball: random search with squares, no gradients.
+"""Square Attack: random search with squares, no gradients; in l_2 and l_1 with windows.
 
 Source: Andriushchenko et al. 2020, arXiv:1912.00049, as in AutoAttack: `autoattack/square.py` of
 fra31/auto-attack at a392200. Its standard version is 5,000 queries, one restart, initial area 0.8,
 and the schedule of 10,000 queries *not* rescaled (`resc_schedule=False` in `autoattack.py`), so
 that its last squares have 1/128 of the initial area.
+
+What is tried in l_2 and l_1 is in `parts/windows.py`.
 
 Deviations:
   - Each example draws its own squares. Theirs share one square, colours included, in a batch.
@@ -14,7 +16,8 @@ Deviations:
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -23,12 +26,14 @@ from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, param
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.windows import WINDOWS
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
 
 NAME = "square"
 HELP = "AutoAttack's random search with squares, without gradients"
 ACCESS = "outputs"
+NORMS = ("linf", "l2", "l1")
 
 # Of 10,000 queries, the last ones of each area; thereafter it halves.
 _LAST_QUERIES = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -88,15 +93,17 @@ class Square:
             self.initial_area,
             (height, width),
         )
+        proposals: Proposals = _SQUARES if threat_model.norm == "linf" else WINDOWS
         return _search(
             classifier,
+            proposals,
             threat_model,
             images,
             labels,
             seeds,
             tf.constant(self.num_queries),
             tf.constant(first_queries),
-            tf.constant(sides),
+            proposals.shapes(sides, (height, width), threat_model.norm),
         )
 
 
@@ -123,6 +130,70 @@ def schedule(
     return first_queries, sides
 
 
+class Proposals(Protocol):
+    """What the search tries; one object for each kind, since each is traced for itself."""
+
+    def shapes(
+        self, sides: Sequence[int], image_size: tuple[int, int], norm: str
+    ) -> tuple[tf.Tensor, ...]:
+        """What `changed` has to know of each area, `[s, ...]`."""
+        ...
+
+    def num_draws(self, shape: tf.TensorShape) -> tuple[list[int], int]:
+        """Shape of the uniform numbers that an image's start takes, and how many a query takes."""
+        ...
+
+    def start(self, threat_model: ThreatModel, images: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """The first images, which are then projected."""
+        ...
+
+    def changed(
+        self,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        best: tf.Tensor,
+        uniform: tf.Tensor,
+        area: tf.Tensor,
+        shapes: tuple[tf.Tensor, ...],
+    ) -> tf.Tensor:
+        """Other images than the best, by a query's numbers `[b, d]`; they are then projected."""
+        ...
+
+
+class _Squares:
+    """Vertical stripes, then squares of one sign per channel; `shapes` are their sides."""
+
+    def shapes(
+        self, sides: Sequence[int], image_size: tuple[int, int], norm: str
+    ) -> tuple[tf.Tensor, ...]:
+        del image_size, norm
+        return (tf.constant(sides),)
+
+    def num_draws(self, shape: tf.TensorShape) -> tuple[list[int], int]:
+        """The signs of the stripes; a square's row, column and signs."""
+        _, _, width, channels = shape
+        return [1, width, channels], 2 + channels
+
+    def start(self, threat_model: ThreatModel, images: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        return images + threat_model.epsilon * tf.sign(uniform - 0.5)
+
+    def changed(
+        self,
+        threat_model: ThreatModel,
+        images: tf.Tensor,
+        best: tf.Tensor,
+        uniform: tf.Tensor,
+        area: tf.Tensor,
+        shapes: tuple[tf.Tensor, ...],
+    ) -> tf.Tensor:
+        (sides,) = shapes
+        signs = _signs_in_squares(uniform, sides[area], images.shape)
+        return best + 2 * threat_model.epsilon * signs
+
+
+_SQUARES = _Squares()
+
+
 class _State(NamedTuple):
     """The loop's variables; `margin` is float32 `[b]`, that of `best`."""
 
@@ -135,16 +206,17 @@ class _State(NamedTuple):
 @for_any_batch_size
 def _search(
     classifier: AttackedClassifier,
+    proposals: Proposals,
     threat_model: ThreatModel,
     images: tf.Tensor,
     labels: tf.Tensor,
     seeds: tf.Tensor,
     num_queries: tf.Tensor,
     first_queries: tf.Tensor,
-    sides: tf.Tensor,
+    shapes: tuple[tf.Tensor, ...],
 ) -> Attempt:
     # Drawn beforehand: a draw for each example and query would outlast a small classifier.
-    stripes, squares = _draw(images, seeds, num_queries)
+    for_start, for_queries = _draw(proposals, images, seeds, num_queries)
 
     def judge(state: _State, changed: tf.Tensor) -> _State:
         """Keeps the changed images where they lower the margin; a first success for good."""
@@ -164,9 +236,9 @@ def _search(
 
     def step(state: _State) -> tuple[_State]:
         area = tf.reduce_sum(tf.cast(first_queries <= state.query, tf.int32)) - 1
-        signs = _signs_in_squares(squares[:, state.query], sides[area], images.shape)
-        judged = judge(state, state.best + 2 * threat_model.epsilon * signs)
-        return (judged._replace(query=state.query + 1),)
+        uniform = for_queries[:, state.query]
+        changed = proposals.changed(threat_model, images, state.best, uniform, area, shapes)
+        return (judge(state, changed)._replace(query=state.query + 1),)
 
     first = _State(
         query=tf.constant(0),
@@ -174,33 +246,25 @@ def _search(
         margin=tf.fill(tf.shape(labels), float("inf")),
         success=tf.zeros_like(labels, tf.bool),
     )
-    first = judge(first, images + threat_model.epsilon * tf.sign(stripes - 0.5))
+    first = judge(first, proposals.start(threat_model, images, for_start))
     (end,) = tf.while_loop(goes_on, step, [first])
     return Attempt(end.best, end.success)
 
 
 def _draw(
-    images: tf.Tensor, seeds: tf.Tensor, num_queries: tf.Tensor
+    proposals: Proposals, images: tf.Tensor, seeds: tf.Tensor, num_queries: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Uniform numbers of each example, from its own seed alone.
-
-    Returns:
-      `[b, 1, w, c]` for the vertical stripes of the start, and `[b, num_queries, 2 + c]` for the
-      squares: row and column of the corner, and the sign of each channel.
-    """
-    _, _, width, channels = images.shape
+    """The uniform numbers of each example, from its own seed alone, `[b, ...]`."""
+    start_shape, numbers = proposals.num_draws(images.shape)
 
     def draw(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        for_stripes, for_squares = stateless_random.split(seed, 2)
+        seed_of_start, seed_of_queries = stateless_random.split(seed, 2)
         return (
-            stateless_random.uniform([1, width, channels], for_stripes),
-            stateless_random.uniform([num_queries, 2 + channels], for_squares),
+            stateless_random.uniform(start_shape, seed_of_start),
+            stateless_random.uniform([num_queries, numbers], seed_of_queries),
         )
 
-    specs = (
-        tf.TensorSpec([1, width, channels], tf.float32),
-        tf.TensorSpec([None, 2 + channels], tf.float32),
-    )
+    specs = (tf.TensorSpec(start_shape, tf.float32), tf.TensorSpec([None, numbers], tf.float32))
     return tf.map_fn(draw, seeds, fn_output_signature=specs)
 
 

@@ -17,6 +17,7 @@ from fsgan_tf.settings import Settings
 NAME = "square_sample"
 HELP = "Square on 64 survivors of least lead and 64 random others, with a bound on the rest"
 ACCESS = "outputs"
+NORMS = ("linf", "l2", "l1")
 
 
 def make(wanted: Wanted, settings: Settings) -> list[Attack]:

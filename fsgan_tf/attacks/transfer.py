@@ -21,6 +21,7 @@ from fsgan_tf.threat_model import ThreatModel
 NAME = "transfer_ATTACK"
 HELP = "fgsm, pgdN or cwN against each --source, its images tried on the classifier"
 ACCESS = "none"
+NORMS = ("linf", "l2", "l1")
 
 
 def make(wanted: Wanted, settings: Settings) -> list[Attack]:

@@ -19,10 +19,11 @@ class Wanted(NamedTuple):
 
     Attributes:
       name: as in `--attacks`.
-      epsilon: radius of the ball, pixel units.
+      epsilon: radius of the ball, in the norm's unit.
       num_steps: the N of its name; 0 where it has none.
       inner: the attacks that the ATTACK of its name stands for; empty where it has none.
       sources: classifiers to transfer from.
+      norm: that measures perturbations.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Wanted(NamedTuple):
     num_steps: int = 0
     inner: "tuple[Attack, ...]" = ()
     sources: tuple[Source, ...] = ()
+    norm: str = "linf"
 
 
 class Attempt(NamedTuple):

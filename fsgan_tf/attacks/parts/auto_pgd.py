@@ -6,6 +6,9 @@ this follows the code, which made the published figures: a step size is halved w
 steps that raised the loss is at most rho (paper: below rho), and the first of these steps is held
 against a loss of 0 (paper: against the start's).
 
+In l_2 the steps go along the gradient, and the start is normal noise stretched to the ball's
+surface. In l_1 the attack is another one: `sparse_auto_pgd`.
+
 Deviations:
 - The first misclassified iterate is kept and the loop stops once every example has one; theirs
   takes all steps and keeps the last. The set of examples fooled is the same.
@@ -24,7 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from fsgan_tf.attacks.parts import losses
+from fsgan_tf.attacks.parts import losses, sparse_auto_pgd
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
@@ -87,6 +90,10 @@ class AutoPGD:
                 return Attempt(images, tf.zeros_like(labels, tf.bool))
             loss_fn = targeted_dlr if num_classes >= 4 else losses.targeted_margin
             targets = likeliest_wrong_class(logits, labels, restart)
+        if threat_model.norm == "l1":
+            return sparse_auto_pgd.climb(
+                classifier, loss_fn, threat_model, images, labels, targets, seeds, self.num_steps
+            )
         end = _climb(
             classifier,
             loss_fn,
@@ -190,7 +197,7 @@ class _Pace(NamedTuple):
     """The step sizes and what is known since the last checkpoint.
 
     Attributes:
-      step_size: float32 `[b]`, pixel units.
+      step_size: float32 `[b]`, in the norm's unit.
       rises: int32 `[b]`, steps that raised the loss.
       best_loss: float32 `[b]`, the highest loss at the last checkpoint.
       halved: bool `[b]`, whether the step size was halved there.

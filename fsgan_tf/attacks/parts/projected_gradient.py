@@ -1,4 +1,4 @@
-"""Projected gradient ascent in one compiled loop, with CleverHans' step and projection."""
+"""Projected gradient ascent in one compiled loop; in l_inf with CleverHans' step and projection."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,13 +42,13 @@ class Path(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ProjectedGradient:
-    """Ascent on a loss by sign steps, projected to the ball (Madry et al., arXiv:1706.06083).
+    """Ascent on a loss by steps projected to the ball (Madry et al., arXiv:1706.06083).
 
     Attributes:
       name: as in `--attacks`.
       loss: `cross_entropy` or `margin`.
       num_steps: gradient steps of one restart.
-      step_size: of one step, pixel units.
+      step_size: of one step, in the norm's unit.
       random_start: start uniformly within the ball instead of at the image.
       restarts: independent runs; only chance tells them apart.
     """
@@ -120,8 +120,8 @@ def climb(
 ) -> Path:
     """Takes `num_steps` steps up the loss, each projected to the ball and the pixel range.
 
-    Step for step this is CleverHans' `projected_gradient_descent`, whose Python loop would be
-    unrolled when traced: here one graph serves any number of steps, step size and epsilon.
+    In l_inf this is step for step CleverHans' `projected_gradient_descent`, whose Python loop would
+    be unrolled when traced: here one graph serves any number of steps, step size and epsilon.
 
     Args:
       classifier: what is attacked.
@@ -131,7 +131,7 @@ def climb(
       labels: int32 `[b]` true labels.
       loss: `cross_entropy` or `margin`.
       num_steps: number of gradient steps.
-      step_size: pixel units.
+      step_size: in the norm's unit.
       stop_when_fooled: an example leaves within 10 steps of being misclassified, and all stop once
         all are; the best iterate is then decided.
       keep_first_success: an example's first misclassified iterate stays its best one.

@@ -1,4 +1,4 @@
-"""Sign steps up a loss, where step size and loss follow a schedule and fooled images leave."""
+"""Steepest steps up a loss, where step size and loss follow a schedule and fooled images leave."""
 
 from collections.abc import Callable
 from typing import NamedTuple
