@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from fsgan_tf import files
+from fsgan_tf import files, norms
 from fsgan_tf.attacks import registry
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fsgan_tf.data.loading import Split
     from fsgan_tf.evaluation.result import Result
     from fsgan_tf.models.classifier import Classifier
+    from fsgan_tf.threat_model import ThreatModel
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -68,9 +69,14 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     dataset = _setting(asked.data, classifier, "dataset", model_flag)
     if asked.report.output_dir:
         files.require_outside(asked.report.output_dir, dataset, "output_dir")
-    largest, *smaller = map(ThreatModel, _radii(asked.evaluation, classifier, model_flag))
+    norm = _setting(asked.evaluation, classifier, "norm") or "linf"
+    _require_epsilon_of(norm, asked.evaluation, classifier)
+    largest, *smaller = (
+        ThreatModel(radius, norm=norm)
+        for radius in _radii(asked.evaluation, classifier, model_flag)
+    )
     sources, source_classifiers = _sources(asked.evaluation.source, placed)
-    attacks = _attacks(asked, largest.epsilon, sources)
+    attacks = _attacks(asked, largest, sources)
     fit.require_gradients(classifier, path, attacks)
     split, class_names = _examples(asked, classifier, dataset)
     image_shape = split.images.shape[1:]
@@ -83,7 +89,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     saved = []
     if asked.evaluation.verify_examples:
         saved.append(
-            saved_examples.load(asked.evaluation.verify_examples, image_shape, dataset_sha256)
+            saved_examples.load(asked.evaluation.verify_examples, image_shape, dataset_sha256, norm)
         )
     output_dir = Path(asked.report.output_dir or RunDirectory(path).evaluation)
     request = Request(
@@ -96,7 +102,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         checks=asked.evaluation.checks,
         eot=asked.evaluation.averages_over,
         smaller=[
-            Radius(ball, (*_attacks(asked, ball.epsilon, sources), *saved)) for ball in smaller
+            Radius(ball, (*_attacks(asked, ball, sources), *saved)) for ball in smaller
         ],
     )
     if asked.evaluation.dry_run:
@@ -302,13 +308,30 @@ def _radii(
     return tuple(sorted(set(asked.epsilons), reverse=True))
 
 
+def _require_epsilon_of(
+    norm: str, asked: EvaluationSettings, classifier: "Classifier"
+) -> None:
+    """Stops where the only epsilon there is belongs to another norm."""
+    if asked.epsilon or asked.epsilons or classifier.settings is None:
+        return
+    trained = classifier.settings.training
+    if trained.norm != norm:
+        raise UserError(
+            f"--norm={norm} needs --epsilon in its own unit; the run's is "
+            f"{norms.radius_text(trained.norm, trained.epsilon)} in {trained.norm}"
+        )
+
+
 def _attacks(
-    asked: command_flags.EvaluationConfiguration, epsilon: float, sources: "Sequence[Source]"
+    asked: command_flags.EvaluationConfiguration,
+    threat_model: "ThreatModel",
+    sources: "Sequence[Source]",
 ) -> "list[Attack]":
     names, suite = asked.evaluation.attacks, asked.evaluation.suite
+    options = {"norm": threat_model.norm, "sources": sources, **asked.attacks}
     if names is not None:
-        return registry.by_names(names, epsilon, sources=sources, **asked.attacks)
-    return registry.suite(suite, epsilon, sources=sources, **asked.attacks)
+        return registry.by_names(names, threat_model.epsilon, **options)
+    return registry.suite(suite, threat_model.epsilon, **options)
 
 
 if __name__ == "__main__":

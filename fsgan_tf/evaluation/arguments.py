@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks.half_precision import with_scaled_gradients
+from fsgan_tf.threat_model import ThreatModel
 
 _A_FUNCTION = (
     "give a Keras model, or a function of TensorFlow operations from float32 images [b, h, w, c] "
@@ -84,6 +85,16 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
             f"the classifier returns shape {tuple(logits.shape)} for one image; {_A_FUNCTION}"
         )
     return with_scaled_gradients(classifier) if logits.dtype == tf.float16 else classifier
+
+
+def require_radius(threat_model: ThreatModel, image_shape: Sequence[int]) -> None:
+    """Raises `UserError` where the ball is wider than any two images are apart."""
+    widest = threat_model.widest(int(np.prod(image_shape)))
+    if threat_model.epsilon > widest:
+        raise UserError(
+            f"epsilon is {threat_model.epsilon:g}; in {threat_model.norm} {widest:.4g} is enough "
+            f"to make any image of {'x'.join(map(str, image_shape))} of any other"
+        )
 
 
 def require_answers(unanswered: int, count: int) -> None:

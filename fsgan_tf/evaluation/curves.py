@@ -30,13 +30,18 @@ class Trace(NamedTuple):
     fooled: np.ndarray
 
 
-def radii(threat_model: ThreatModel) -> tuple[float, ...]:
-    """0, then epsilon/4, epsilon/2, epsilon, 2 epsilon, ... below half the pixel range, half, all.
+def radii(threat_model: ThreatModel, num_values: int) -> tuple[float, ...]:
+    """0, epsilon/4, epsilon/2, epsilon, 2 epsilon, ... below half the widest radius, half, all.
 
-    Half the range is enough to turn any image grey, and all of it to make any image of any other.
+    The widest radius makes any image of any other, and half of it turns any image grey: in l_inf
+    the pixel range and half of it.
+
+    Args:
+      threat_model: the radius, the norm and the pixel range.
+      num_values: of an image.
     """
     epsilon = threat_model.epsilon
-    width = threat_model.upper - threat_model.lower
+    width = threat_model.widest(num_values)
     found = {0.0, epsilon / 4, epsilon / 2, epsilon, width / 2, width}
     while 2 * epsilon < width / 2:
         epsilon *= 2
@@ -86,7 +91,7 @@ def sweep(
         fooled = wrong & ball.is_feasible(path.best, images)
         return 1 - float(np.mean(fooled.numpy()[:count]))
 
-    epsilons = radii(threat_model)
+    epsilons = radii(threat_model, int(np.prod(images.shape[1:])))
     accuracies = tuple(accuracy(radius) for radius in epsilons)
     name = f"{_SWEEP_STEPS} steps on the margin, each epsilon/{_SWEEP_STEPS / _SWEEP_LENGTH:g}"
     return EpsilonCurve(name, epsilons, accuracies, count)

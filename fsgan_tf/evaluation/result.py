@@ -40,7 +40,7 @@ class EpsilonCurve:
 
     Attributes:
       attack: name and strength of the attack, for the reader.
-      epsilons: rising, from 0, pixel units.
+      epsilons: rising, from 0, in the norm's unit.
       accuracies: share of the sample that withstands the attack at each radius.
       num_examples: size of the sample.
     """

@@ -29,6 +29,7 @@ def evaluate(
     labels: np.ndarray,
     *,
     epsilon: float | Sequence[float],
+    norm: str = "linf",
     suite: str = "quick",
     attacks: Sequence[str | Attack] | None = None,
     sources: Sequence[Source] = (),
@@ -54,8 +55,10 @@ def evaluate(
       images: `[n, h, w, c]`, uint8, or floating-point numbers in [0, 1]; an array, a tensor or
         nested lists.
       labels: integers `[n]`, likewise.
-      epsilon: radius of the l_inf ball, in pixels of [0, 1]; or several radii, for the result at
-        the largest one with the others in `Result.smaller`.
+      epsilon: radius of the ball, in the norm's unit, of pixels in [0, 1]: such as 8/255 in l_inf,
+        0.5 in l_2 and 12 in l_1; or several radii, for the result at the largest one with the
+        others in `Result.smaller`.
+      norm: that measures perturbations: `linf`, `l2` or `l1`.
       suite: one of `attacks.suites.SUITES`.
       attacks: instead of a suite, names such as `pgd20`, or attacks.
       sources: other classifiers, which transfer attacks make their images against and the checks
@@ -86,10 +89,10 @@ def evaluate(
     """
     if standalone is None:
         standalone = attacks is None and SUITES[suite].standalone
-    chosen = functools.partial(_chosen, suite, attacks, sources, settings)
+    chosen = functools.partial(_chosen, suite, attacks, sources, {"norm": norm, **settings})
     largest, *smaller = sorted(set(np.ravel(epsilon).tolist()), reverse=True)
     request = Request(
-        ThreatModel(largest),
+        ThreatModel(largest, norm=norm),
         chosen(largest),
         batch_size,
         seed,
@@ -97,7 +100,7 @@ def evaluate(
         sources,
         checks,
         SUITES[suite].eot if eot is None and attacks is None else eot,
-        [Radius(ThreatModel(radius), chosen(radius)) for radius in smaller],
+        [Radius(ThreatModel(radius, norm=norm), chosen(radius)) for radius in smaller],
     )
     if request.eot and not isinstance(classifier, (Sequence, keras.Model)):
         classifier = random_draws.with_own_seeds(classifier)
@@ -125,7 +128,7 @@ def _chosen(
     settings: dict[str, Any],
     epsilon: float,
 ) -> tuple[Attack, ...]:
-    """The attacks that `evaluate` was asked for, within a radius."""
+    """The attacks that `evaluate` was asked for, within a radius; `settings` has the norm."""
     if attacks is None:
         return tuple(registry.suite(suite, epsilon, sources=sources, **settings))
     made = [attack for attack in attacks if not isinstance(attack, str)]
@@ -161,6 +164,7 @@ def measure(
       UserError: the images or labels do not fit.
     """
     images, labels = arguments.as_examples(images, labels)
+    arguments.require_radius(request.threat_model, images.shape[1:])
     classifier = arguments.as_classifier(classifier, images[:1])
     evaluator = Evaluator(
         classifier,

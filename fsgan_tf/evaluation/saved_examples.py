@@ -1,8 +1,8 @@
 """Adversarial images on disk: written by one evaluation, verified again by a later one.
 
 An `.npz` file of `indices`, `images`, `labels`, `attacks` and `predictions`, as in
-`AdversarialExamples`, and of `epsilon`, `seed`, `dataset_sha256` and `classifier_sha256`, which say
-what they were made on. Nothing in it is code.
+`AdversarialExamples`, and of `norm`, `epsilon`, `seed`, `dataset_sha256` and `classifier_sha256`,
+which say what they were made on. Nothing in it is code.
 """
 
 import dataclasses
@@ -42,6 +42,7 @@ def save(path: Path, result: Result, *, dataset_sha256: str, classifier_sha256: 
         labels=examples.labels,
         attacks=np.array(examples.attacks, np.str_),
         predictions=examples.predictions,
+        norm=np.array(result.threat_model.norm),
         epsilon=np.array(result.threat_model.epsilon),
         seed=np.array(result.seed),
         dataset_sha256=np.array(dataset_sha256),
@@ -100,16 +101,19 @@ class SavedExamples:
         return Attempt(tf.constant(proposed), tf.constant(is_saved))
 
 
-def load(path: str, image_shape: tuple[int, ...], dataset_sha256: str) -> SavedExamples:
+def load(
+    path: str, image_shape: tuple[int, ...], dataset_sha256: str, norm: str = "linf"
+) -> SavedExamples:
     """Reads the images that an earlier evaluation saved.
 
     Args:
       path: of the file.
       image_shape: `(h, w, c)` of the examples that are evaluated now.
       dataset_sha256: their hash.
+      norm: that measures perturbations now.
 
     Raises:
-      UserError: no such file, or its images are of other examples.
+      UserError: no such file, or its images are of other examples or of another norm.
     """
     try:
         content = Path(path).read_bytes()
@@ -117,7 +121,7 @@ def load(path: str, image_shape: tuple[int, ...], dataset_sha256: str) -> SavedE
         raise UserError(
             f"cannot read {path} ({error.strerror}); give a file of --save_examples"
         ) from error
-    indices, images, made_on = _parse(path, content)
+    indices, images, made_on, made_in = _parse(path, content)
     if images.shape[1:] != tuple(image_shape):
         raise UserError(
             f"{path} holds images of shape {images.shape[1:]}; the examples have "
@@ -128,16 +132,20 @@ def load(path: str, image_shape: tuple[int, ...], dataset_sha256: str) -> SavedE
             f"{path} was made from other examples than those evaluated now; give the same "
             "--dataset, --split and --num_examples"
         )
+    if made_in != norm:
+        raise UserError(f"{path} holds perturbations of {made_in}; give --norm={made_in}")
     return SavedExamples(path, hashlib.sha256(content).hexdigest(), indices, images)
 
 
-def _parse(path: str, content: bytes) -> tuple[np.ndarray, np.ndarray, str]:
-    """Indices, images and the data's hash, checked as far as they can be without the data."""
+def _parse(path: str, content: bytes) -> tuple[np.ndarray, np.ndarray, str, str]:
+    """Indices, images, the data's hash and the norm, checked as far as the file alone tells."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             # What is no array in the archive comes as bytes.
             indices, images = np.asarray(archive["indices"]), np.asarray(archive["images"])
             dataset_sha256 = str(archive["dataset_sha256"])
+            # Earlier versions had one norm, and did not say it.
+            norm = str(archive["norm"]) if "norm" in archive else "linf"
     except Exception as error:  # Damaged archives raise many kinds, all about what is in the file.
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -155,4 +163,4 @@ def _parse(path: str, content: bytes) -> tuple[np.ndarray, np.ndarray, str]:
             f"{path} holds indices {indices.dtype} {indices.shape} and images {images.dtype} "
             f"{images.shape}; they must be rising integers [m] and float32 [m, h, w, c]"
         )
-    return indices.astype(np.int64), images, dataset_sha256
+    return indices.astype(np.int64), images, dataset_sha256, norm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fsgan_tf import settings
+from fsgan_tf import norms, settings
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.settings import parse_names, parse_numbers, setting
@@ -17,12 +17,21 @@ CHECKS = ("full", "fast", "none")
 def _fault_of_radii(radii: tuple[float, ...]) -> str | None:
     if len(set(radii)) < 2:
         return "must be at least two different radii; for one give --epsilon"
-    return None if all(0 < radius <= 1 for radius in radii) else "must be above 0 and at most 1"
+    return None if all(radius > 0 for radius in radii) else "must be above 0"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(settings.Settings):
     """Attacks, threat model, seed and devices of an evaluation."""
+
+    def __post_init__(self) -> None:
+        """Also checks epsilon in its norm."""
+        super().__post_init__()
+        radii = {"epsilon": [self.epsilon] if self.epsilon else [], "epsilons": self.epsilons or []}
+        for name, given in radii.items():
+            for radius in given:
+                if fault := norms.radius_fault(self.norm or "linf", radius):
+                    raise ValueError(f"--{name}={radius:g}: {fault}")
 
     suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(SUITES))
     attacks: tuple[str, ...] | None = setting(
@@ -55,12 +64,18 @@ class EvaluationSettings(settings.Settings):
         "larger radii find more; none: no check. Only full can call a figure trustworthy.",
         choices=CHECKS,
     )
+    norm: str | None = setting(
+        None,
+        "Norm that measures perturbations, each with its own --epsilon; that of the training, or "
+        "linf, by default.",
+        choices=norms.NAMES,
+    )
     epsilon: float | None = setting(
         None,
-        "Largest change of a pixel, on the scale of [0,1], such as 8/255: the radius of the "
-        "l_inf ball. That of the training by default.",
+        "Radius of the ball of perturbations: in linf the largest change of a pixel, on the scale "
+        "of [0,1], such as 8/255; in l2 and l1 the norm of all changes, such as 0.5 and 12 for "
+        "images of CIFAR-10. That of the training by default.",
         above=0,
-        upper=1,
         fraction=True,
     )
     epsilons: tuple[float, ...] | None = setting(

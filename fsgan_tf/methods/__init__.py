@@ -40,6 +40,11 @@ def declared(name: str) -> settings.Declaration:
     return settings.declared_in(settings.files_of(__name__)[name])
 
 
+def norms_of(name: str) -> tuple[str, ...]:
+    """The norms in which a method trains: `NORMS` of its file, l_inf alone where it has none."""
+    return declared(name).constants.get("NORMS", ("linf",))
+
+
 def __getattr__(name: str) -> Any:
     """A method's class by its own name, such as `FSGAN`."""
     for method in names() if name[:1].isupper() else ():

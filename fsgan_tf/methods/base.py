@@ -11,7 +11,7 @@ import abc
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -83,6 +83,7 @@ class TrainingMethod(keras.Model, abc.ABC):
       networks: every network by name, as it was given, for saving.
       optimizers_by_network: the optimizer of each, for schedules and checkpoints.
       reports: names of the means `train_step` returns.
+      norms: in which it trains, as `NORMS` of its file has them.
       total_steps: of the whole training, where it is known; see `set_total_steps`.
       continues_epoch: the next epoch of `fit` continues the means there are, as after an
         interruption.
@@ -90,6 +91,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     settings: MethodSettings
     reports: tuple[str, ...] = ()
+    norms: ClassVar[tuple[str, ...]] = ("linf",)
     # Keras', of one step; None until it is made.
     train_function: Any
 
@@ -126,6 +128,11 @@ class TrainingMethod(keras.Model, abc.ABC):
         self.networks = {"classifier": classifier}
         self.optimizers_by_network: dict[str, keras.optimizers.Optimizer] = {}
         self.threat_model = threat_model or ThreatModel(float(epsilon or 0))
+        if self.threat_model.norm not in self.norms:
+            raise ValueError(
+                f"{type(self).__name__} trains in {', '.join(self.norms)} alone, not in "
+                f"{self.threat_model.norm}"
+            )
         self.seed = seed
         self.total_steps: int | None = None
         self.memory: ExampleMemory | None = None

@@ -5,6 +5,10 @@ steps of 2/255 up the cross-entropy's sign gradient, from a uniform start; the s
 are clipped to the epsilon-ball, then to the pixel range; the classifier descends plain
 cross-entropy on the adversarial batch alone.
 
+In l2 a step goes along the gradient. Its default length, a quarter of epsilon, is 2.5 epsilon over
+the number of steps, as Madry et al. have it in l2 (arXiv:1706.06083, appendix); the start is
+uniform in the ball.
+
 Deviations: the classifier is attacked with its moving averages, as Feature-Scatter's `Attack_PGD`
 (attack_methods.py at 77e9140) does and the attacks that judge it do; `--adversary_mode=train` is
 Madry's, whose attack differentiates the batch statistics and whose moving averages see every
@@ -26,6 +30,7 @@ from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.settings import setting
 
 BASELINE = True
+NORMS = ("linf", "l2")
 TRAINS_ON = "ten projected steps up the cross-entropy (arXiv:1706.06083)"
 
 
@@ -49,6 +54,7 @@ class PGDAT(TrainingMethod):
 
     settings: Settings
     reports = ("loss", "accuracy_on_adversarial")
+    norms = NORMS
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
@@ -90,7 +96,10 @@ class PGDAT(TrainingMethod):
 
         def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             gradients = self.loss_gradient(current, labels, training)
-            moved = current + step_size * tf.sign(gradients)
+            if self.threat_model.norm == "linf":
+                moved = current + step_size * tf.sign(gradients)
+            else:
+                moved = current + self.threat_model.steepest_step(gradients, step_size)
             return step + 1, self.threat_model.project(moved, images)
 
         # A loop of the graph: unrolled, a deep classifier takes minutes to trace.

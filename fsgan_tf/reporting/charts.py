@@ -8,6 +8,7 @@ The classes are styled by `templates/report.css`.
 import math
 from collections.abc import Sequence
 
+from fsgan_tf import norms
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
 from fsgan_tf.reporting import bars, report_text
 
@@ -31,6 +32,8 @@ def epsilon_chart(
     epsilon: float,
     name: str = "epsilon",
     title: str = "Accuracy against epsilon",
+    *,
+    norm: str = "linf",
 ) -> str:
     """Accuracy against the radius; a dashed line marks `epsilon`, the one evaluated.
 
@@ -53,15 +56,15 @@ def epsilon_chart(
     ticks = _spread(places, _TICK_GAP)
     minor_ticks = _spread([*ticks, *places], _MINOR_TICK_GAP)[len(ticks) :]
     description = ", ".join(
-        f"{report_text.in_255ths(radius)} {accuracy:.1%}"
+        f"{norms.radius_text(norm, radius)} {accuracy:.1%}"
         for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
     )
     parts = [
         *(_gridline(y, f"{1 - y:.0%}") for y in (0, 0.25, 0.5, 0.75, 1)),
-        *(_epsilon_tick(x, radii[x]) for x in ticks),
-        *(_epsilon_tick(x, radii[x], "minor") for x in minor_ticks),
+        *(_epsilon_tick(x, radii[x], norm) for x in ticks),
+        *(_epsilon_tick(x, radii[x], norm, "minor") for x in minor_ticks),
         f'<line class="evaluated" x1="{marked:.2%}" x2="{marked:.2%}" y2="100%"/>',
-        _text(marked, "0%", "-.6em", f"evaluated: {report_text.in_255ths(epsilon)}", "evaluated"),
+        _text(marked, "0%", "-.6em", f"evaluated: {norms.radius_text(norm, epsilon)}", "evaluated"),
         _path(points),
         *(f'<circle cx="{x:.2%}" cy="{y:.2%}" r="4"/>' for x, y in points),
     ]
@@ -101,9 +104,11 @@ def _gridline(y: float, label: str) -> str:
     )
 
 
-def _epsilon_tick(x: float, radius: float, style: str = "") -> str:
-    """A radius in 255ths below the plot, and in pixel units below that."""
-    in_255ths = report_text.in_255ths(radius).removesuffix("/255")
+def _epsilon_tick(x: float, radius: float, norm: str, style: str = "") -> str:
+    """A radius below the plot; in l_inf in 255ths, and in pixel units below that."""
+    if norm != "linf":
+        return _text(x, "100%", "1.4em", f"{radius:.3g}", style)
+    in_255ths = norms.radius_text(norm, radius).removesuffix("/255")
     in_pixel_units = f"{radius:.2g}"
     return "\n".join(
         [

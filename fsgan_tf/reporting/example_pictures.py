@@ -25,7 +25,8 @@ class ExamplePicture:
       predicted_class: name of the class that the adversarial image is taken for.
       clean: uint8 `[h, w, 1 or 3]`.
       adversarial: the same, rounded to 8 bits as all pictures are.
-      perturbation: the same: 0, grey and white are -epsilon, 0 and epsilon.
+      perturbation: the same: 0, grey and white are -epsilon, 0 and epsilon; in l_2 and l_1 the
+        example's largest change stands in for epsilon.
     """
 
     index: int
@@ -81,8 +82,16 @@ def _picture(
         predicted_class=_name(class_names, int(examples.predictions[position])),
         clean=_drawn(clean),
         adversarial=_drawn(adversarial),
-        perturbation=_drawn(0.5 + (adversarial - clean) / (2 * threat_model.epsilon)),
+        perturbation=_drawn(magnified(adversarial - clean, threat_model)),
     )
+
+
+def magnified(change: np.ndarray, threat_model: ThreatModel) -> np.ndarray:
+    """A perturbation `[h, w, c]` as a picture in [0, 1]; see `ExamplePicture`."""
+    whole = threat_model.epsilon
+    if threat_model.norm != "linf":
+        whole = float(np.abs(change).max()) or 1.0
+    return 0.5 + change / (2 * whole)
 
 
 def _name(class_names: Sequence[str], label: int) -> str:

@@ -20,7 +20,7 @@ _MARKS = {"fail": "✕", "warn": "!", "pass": "✓", "skipped": "–"}
 
 def page(result: Result, manifest: Manifest) -> str:
     """The content of report.html: a complete HTML 5 document."""
-    curve, epsilon = result.diagnosis.epsilon_curve, result.threat_model.epsilon
+    curve, ball = result.diagnosis.epsilon_curve, result.threat_model
     return templating.render(
         "report.html",
         result=result,
@@ -29,11 +29,16 @@ def page(result: Result, manifest: Manifest) -> str:
         text=report_text,
         tried=report_text.tried(result, manifest),
         bars=markup(charts.accuracy_bars(result)),
-        epsilon_chart=curve and markup(charts.epsilon_chart(curve, epsilon)),
+        epsilon_chart=curve
+        and markup(charts.epsilon_chart(curve, ball.epsilon, norm=ball.norm)),
         radii_chart=result.smaller
         and markup(
             charts.epsilon_chart(
-                report_text.radii_curve(result), epsilon, "radii", "Worst case at each radius"
+                report_text.radii_curve(result),
+                ball.epsilon,
+                "radii",
+                "Worst case at each radius",
+                norm=ball.norm,
             )
         ),
         loss_charts=[

@@ -5,6 +5,7 @@ from fsgan_tf.evaluation.result import Diagnosis, Result
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.manifest import Manifest
 from fsgan_tf.reporting.markdown import code, escaped, table
+from fsgan_tf.threat_model import ThreatModel
 
 
 def page(result: Result, manifest: Manifest) -> str:
@@ -25,7 +26,7 @@ def page(result: Result, manifest: Manifest) -> str:
         report_text.attack_note(result),
         *_radii(result),
         *_classes(result, manifest),
-        *_curves(result.diagnosis, result.threat_model.epsilon),
+        *_curves(result.diagnosis, result.threat_model),
         "## Checks",
         report_text.checks_note(result),
         table(
@@ -63,14 +64,17 @@ def _classes(result: Result, manifest: Manifest) -> list[str]:
     return ["## Classes", table(report_text.CLASS_HEADER, rows)] if rows else []
 
 
-def _curves(diagnosis: Diagnosis, epsilon: float) -> list[str]:
+def _curves(diagnosis: Diagnosis, threat_model: ThreatModel) -> list[str]:
     """Sections of the curves that there are."""
     sections = []
     curve = diagnosis.epsilon_curve
     if curve is not None:
         sections += [
             "## Accuracy against epsilon",
-            table(report_text.EPSILON_HEADER, report_text.epsilon_rows(curve, epsilon)),
+            table(
+                report_text.epsilon_header(threat_model.norm),
+                report_text.epsilon_rows(curve, threat_model),
+            ),
             escaped(report_text.epsilon_note(curve)),
         ]
     if diagnosis.loss_curves:

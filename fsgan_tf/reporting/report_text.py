@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fsgan_tf import norms
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
 from fsgan_tf.evaluation.summary import share
 from fsgan_tf.reporting.manifest import Manifest, machine, versions
@@ -24,7 +25,6 @@ ATTACK_NOTE = (
 _FGSM_NOTE = (
     " FGSM starts at the image itself, as its source has it, not at a random point of the ball."
 )
-EPSILON_HEADER = ("epsilon", "in pixel units", "accuracy")
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
     "Each attack's own loss: the best so far, averaged over a sample of the images. A loss that "
@@ -69,10 +69,10 @@ def scope(result: Result, manifest: Manifest) -> str:
 
 def perturbations(threat_model: ThreatModel) -> str:
     """A sentence on the threat model."""
+    of_255 = f" ({in_255ths(threat_model.epsilon)})" if threat_model.norm == "linf" else ""
     return (
-        f"Perturbations: {threat_model.norm} norm at most {threat_model.epsilon:.5g} "
-        f"({in_255ths(threat_model.epsilon)}), pixels in "
-        f"[{threat_model.lower:g}, {threat_model.upper:g}]."
+        f"Perturbations: {threat_model.norm} norm at most {threat_model.epsilon:.5g}{of_255}, "
+        f"pixels in [{threat_model.lower:g}, {threat_model.upper:g}]."
     )
 
 
@@ -141,16 +141,33 @@ def by_class(result: Result) -> dict[int, tuple[int, float, float]]:
     return found
 
 
-def epsilon_rows(curve: EpsilonCurve, epsilon: float) -> list[tuple[str, ...]]:
-    """Cells under `EPSILON_HEADER`, a row a radius; the one evaluated, `epsilon`, says so."""
-    return [
-        (
-            in_255ths(radius) + (" (evaluated)" if math.isclose(radius, epsilon) else ""),
-            f"{radius:.5g}",
-            share(accuracy, curve.num_examples),
-        )
-        for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True)
-    ]
+def epsilon_header(norm: str) -> tuple[str, ...]:
+    """Over `epsilon_rows`."""
+    return ("epsilon", *(["in pixel units"] if norm == "linf" else []), "accuracy")
+
+
+def epsilon_rows(curve: EpsilonCurve, threat_model: ThreatModel) -> list[tuple[str, ...]]:
+    """Cells under `epsilon_header`, a row a radius; the one evaluated says so."""
+    rows = []
+    for radius, accuracy in zip(curve.epsilons, curve.accuracies, strict=True):
+        told = " (evaluated)" if math.isclose(radius, threat_model.epsilon) else ""
+        units = [f"{radius:.5g}"] if threat_model.norm == "linf" else []
+        name = norms.radius_text(threat_model.norm, radius)
+        rows.append((f"{name}{told}", *units, share(accuracy, curve.num_examples)))
+    return rows
+
+
+def epsilon_axis(norm: str) -> str:
+    """What the chart of the curve has across."""
+    if norm == "linf":
+        return "Across: epsilon in 255ths, and in pixel units below, at its square root."
+    return f"Across: epsilon in the unit of {norm}, at its square root."
+
+
+def magnified(norm: str) -> str:
+    """What the pictures of perturbations show."""
+    whole = "the whole of epsilon" if norm == "linf" else "its largest change"
+    return f"magnified: grey is none, black and white are {whole}"
 
 
 def radii_curve(result: Result) -> EpsilonCurve:
@@ -167,7 +184,8 @@ def radii_curve(result: Result) -> EpsilonCurve:
 def radii_header(result: Result) -> tuple[str, ...]:
     """Over `radii_rows`."""
     names = (attack.name for attack in result.attacks)
-    return ("epsilon", "in pixel units", *names, "worst case", "95% interval", "not attacked")
+    *epsilon, _ = epsilon_header(result.threat_model.norm)
+    return (*epsilon, *names, "worst case", "95% interval", "not attacked")
 
 
 def radii_rows(result: Result) -> list[tuple[str, ...]]:
@@ -176,10 +194,11 @@ def radii_rows(result: Result) -> list[tuple[str, ...]]:
     rows = []
     for one, not_attacked in zip(result.at_each_radius, assumed, strict=True):
         low, high = one.confidence_interval_95
+        norm, epsilon = one.threat_model.norm, one.threat_model.epsilon
         rows.append(
             (
-                in_255ths(one.threat_model.epsilon),
-                f"{one.threat_model.epsilon:.5g}",
+                norms.radius_text(norm, epsilon),
+                *([f"{epsilon:.5g}"] if norm == "linf" else []),
                 *(f"{attack.accuracy:.1%}" for attack in one.attacks),
                 share(one.worst_case_accuracy, one.num_examples),
                 f"{low:.1%} to {high:.1%}",
@@ -249,8 +268,8 @@ def image_shape(result: Result) -> tuple[int, ...]:
 
 
 def in_255ths(epsilon: float) -> str:
-    """A radius as papers write it: `8/255`."""
-    return f"{255 * epsilon:.4g}/255"
+    """A radius of l_inf as papers write it: `8/255`."""
+    return norms.radius_text("linf", epsilon)
 
 
 def _plain(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Reads what an evaluation wrote to results.json. Imports no TensorFlow."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,5 +59,5 @@ def _is_known(content: dict[str, Any]) -> bool:
         all(0 <= share <= 1 for share in shares)
         and all(isinstance(text, str) for text in texts)
         and content["num_examples"] >= 0
-        and 0 < content["threat_model"]["epsilon"] <= 1
+        and 0 < content["threat_model"]["epsilon"] < math.inf
     )

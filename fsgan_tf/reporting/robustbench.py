@@ -41,5 +41,6 @@ def entry(result: Result, manifest: Manifest) -> dict[str, Any]:
         "reported": worst,
         "autoattack_acc": worst if manifest.suite in _AUTO_ATTACK else None,
         "unreliable": result.verdict == summary.NO_FIGURE,
-        "footnote": f"{result.num_examples} images of {manifest.split}, {manifest.date}.",
+        "footnote": f"{result.threat_model.norm.capitalize()}, {result.num_examples} images of "
+        f"{manifest.split}, {manifest.date}.",
     }

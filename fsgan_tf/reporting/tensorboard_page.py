@@ -33,9 +33,11 @@ def write(folder: Path, result: Result, class_names: Sequence[str], markdown: st
         tf.summary.scalar("evaluation/worst_case_accuracy", result.worst_case_accuracy)
         for attack in result.attacks:
             tf.summary.scalar(f"evaluation/{attack.name}", attack.accuracy)
+        norm = result.threat_model.norm
         if result.smaller:
-            _write_epsilon_curve("worst_case_at_each_radius", report_text.radii_curve(result))
-        _write_curves(result.diagnosis)
+            curve = report_text.radii_curve(result)
+            _write_epsilon_curve("worst_case_at_each_radius", curve, norm)
+        _write_curves(result.diagnosis, norm)
         _write_pictures(pictures(result.examples, result.threat_model, class_names))
         tf.summary.text("evaluation/report", markdown)
     writer.close()
@@ -43,19 +45,20 @@ def write(folder: Path, result: Result, class_names: Sequence[str], markdown: st
         file.unlink()
 
 
-def _write_curves(diagnosis: Diagnosis) -> None:
+def _write_curves(diagnosis: Diagnosis, norm: str) -> None:
     if diagnosis.epsilon_curve is not None:
-        _write_epsilon_curve("accuracy_against_epsilon", diagnosis.epsilon_curve)
+        _write_epsilon_curve("accuracy_against_epsilon", diagnosis.epsilon_curve, norm)
     for losses in diagnosis.loss_curves:
         name = f"evaluation_curves/loss_{losses.attack}"
         _write_series(name, dict(enumerate(losses.losses)), report_text.LOSS_NOTE)
 
 
-def _write_epsilon_curve(name: str, curve: EpsilonCurve) -> None:
-    """Radii are steps of 255ths; of those that share one, the smallest stands for it."""
+def _write_epsilon_curve(name: str, curve: EpsilonCurve, norm: str) -> None:
+    """Radii are steps of 255ths, in l_2 and l_1 of thousandths; the smallest stands for a step."""
     points = zip(curve.epsilons, curve.accuracies, strict=True)
-    by_step = {round(255 * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
-    note = f"{report_text.epsilon_note(curve)} The step is epsilon in 255ths."
+    parts = 255 if norm == "linf" else 1000
+    by_step = {round(parts * epsilon): accuracy for epsilon, accuracy in reversed([*points])}
+    note = f"{report_text.epsilon_note(curve)} The step is epsilon in {parts}ths."
     _write_series(f"evaluation_curves/{name}", by_step, note)
 
 

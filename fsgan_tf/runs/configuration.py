@@ -56,6 +56,11 @@ class TrainingConfiguration:
           UserError: a value that is none.
         """
         given = {name: _from_anywhere(name, text) for name, text in given.items()}
+        if given.get("norm", "linf") != "linf" and "epsilon" not in given:
+            raise UserError(
+                f"--norm={given['norm']} needs --epsilon in its own unit, such as 0.5 in l2 for "
+                "images of CIFAR-10"
+            )
         given = _recommended(given) | given
         training = from_text(TrainingSettings, given)
         method = methods.declared(training.method)

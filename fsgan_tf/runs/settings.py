@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fsgan_tf import methods, settings
+from fsgan_tf import methods, norms, settings
 from fsgan_tf.networks import classifiers
 from fsgan_tf.settings import setting
 
@@ -14,6 +14,21 @@ MAX_ROLLBACKS = 3
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings(settings.Settings):
     """Length, schedule, threat model, seed, devices and arithmetic of a training."""
+
+    def __post_init__(self) -> None:
+        """Also checks epsilon in its norm, and the norm with the method."""
+        super().__post_init__()
+        if fault := norms.radius_fault(self.norm, self.epsilon):
+            raise ValueError(f"--epsilon={self.epsilon:g}: {fault}")
+        if self.norm not in methods.norms_of(self.method):
+            able = [name for name in methods.names() if self.norm in methods.norms_of(name)]
+            others = (
+                f"in {self.norm} --method={' or '.join(able)} does" if able else "no method does"
+            )
+            raise ValueError(
+                f"--norm={self.norm}: --method={self.method} has no source that trains in it; "
+                f"{others}"
+            )
 
     run_dir: str | None = setting(None, "Folder of this run; runs/DATASET_METHOD by default.")
     dry_run: bool = setting(False, "Print the resolved configuration and its cost, then stop.")
@@ -30,12 +45,17 @@ class TrainingSettings(settings.Settings):
         "Start from the classifier of this run, or from one that comes with the package, of the "
         "same shape and classes; l2l_da's authors start from one trained with --method=standard.",
     )
+    norm: str = setting(
+        "linf",
+        "Norm that measures perturbations; pgd_at alone trains in l2.",
+        choices=norms.NAMES,
+    )
     epsilon: float = setting(
         13 / 255,
-        "Largest change of a pixel, on the scale of [0,1], such as 8/255: the radius of the "
-        "l_inf ball.",
+        "Radius of the ball of perturbations: in linf the largest change of a pixel, on the scale "
+        "of [0,1], such as 8/255; in l2 and l1 the norm of all changes, such as 0.5 and 12 for "
+        "images of CIFAR-10.",
         above=0,
-        upper=1,
         fraction=True,
     )
     epochs: int = setting(15, "Passes over the training set.", lower=1)

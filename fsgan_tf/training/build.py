@@ -12,6 +12,7 @@ from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.threat_model import ThreatModel
 
 
 def build_method(
@@ -42,7 +43,7 @@ def build_method(
     try:
         method = methods.get(training.method)(
             classifier,
-            epsilon=training.epsilon,
+            threat_model=ThreatModel(training.epsilon, norm=training.norm),
             seed=training.seed,
             **dataclasses.asdict(configuration.method),
         )

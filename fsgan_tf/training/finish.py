@@ -59,8 +59,8 @@ def _export_and_attack(training: Training) -> None:
 def _attack(training: Training, restored: RestoredClassifier, test: Split) -> None:
     run, settings = training.run, training.settings
     request = Request(
-        ThreatModel(settings.epsilon),
-        tuple(suite("quick", settings.epsilon)),
+        ThreatModel(settings.epsilon, norm=settings.norm),
+        tuple(suite("quick", settings.epsilon, norm=settings.norm)),
         seed=settings.seed,
         standalone=True,
     )

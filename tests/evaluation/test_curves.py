@@ -30,11 +30,11 @@ def _cw(num_steps, step_size=0.0125):
 )
 def test_radii_double_up_to_half_the_range(epsilon, multiples):
     expected = {0, 0.5, 1, *(multiple * epsilon for multiple in multiples)}
-    np.testing.assert_allclose(curves.radii(ThreatModel(epsilon)), sorted(expected))
+    np.testing.assert_allclose(curves.radii(ThreatModel(epsilon), 64), sorted(expected))
 
 
 def test_radii_follow_the_pixel_range():
-    assert curves.radii(ThreatModel(0.5, lower=-1, upper=1)) == (0, 0.125, 0.25, 0.5, 1, 2)
+    assert curves.radii(ThreatModel(0.5, lower=-1, upper=1), 64) == (0, 0.125, 0.25, 0.5, 1, 2)
 
 
 def test_a_sweep_of_an_honest_classifier(honest, images, labels, threat_model):

@@ -1,10 +1,14 @@
 """PGD adversarial training against its description in Madry's code."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from fsgan_tf.cli import training_flags
+from fsgan_tf.errors import UserError
+from fsgan_tf.methods import PGDAT, TRADES
+from fsgan_tf.threat_model import ThreatModel
 from tests.small_training import BATCH_SIZE, batch, build, dataset, run
 
 SEED = tf.constant([1, 2])
@@ -88,3 +92,46 @@ def test_the_loss_is_plain_cross_entropy_of_the_adversarial_batch_alone():
     picked = logits[np.arange(BATCH_SIZE), data["label"]]
     expected = np.mean(np.log(np.sum(np.exp(logits), axis=1)) - picked)
     assert run(method, dataset(1), 1)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+# In l2.
+
+
+@pytest.fixture
+def linear():
+    """A linear classifier of grey 6 x 6 images, twelve of them and their labels."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    images = np.random.default_rng(0).uniform(0.3, 0.7, (12, 6, 6, 1)).astype(np.float32)
+    return keras.Sequential(layers), images, np.arange(12, dtype=np.int32) % 3
+
+
+def test_l2_steps_go_along_the_gradient(linear):
+    """The last image is epsilon away, about along the gradient of the loss there."""
+    model, images, labels = linear
+    method = PGDAT(model, threat_model=ThreatModel(0.2, norm="l2"))
+    found = method.perturb(tf.constant(images), tf.constant(labels), SEED).numpy()
+    changes = (found - images).reshape(12, -1)
+    np.testing.assert_allclose(np.linalg.norm(changes, axis=1), 0.2, rtol=1e-3)
+    gradients = _loss_gradient(model, tf.constant(found), labels).reshape(12, -1)
+    gradients /= np.linalg.norm(gradients, axis=1, keepdims=True)
+    assert ((changes * gradients).sum(axis=1) > 0.95 * 0.2).all()
+
+
+def test_other_methods_and_norms_are_refused(linear):
+    with pytest.raises(ValueError, match="PGDAT trains in linf, l2 alone, not in l1"):
+        PGDAT(linear[0], threat_model=ThreatModel(2.0, norm="l1"))
+    with pytest.raises(ValueError, match="TRADES trains in linf alone, not in l2"):
+        TRADES(linear[0], threat_model=ThreatModel(0.2, norm="l2"))
+    assert (
+        training_flags.parse(["--method=pgd_at", "--norm=l2", "--epsilon=1.5"]).training.epsilon
+        == 1.5
+    )
+    for arguments, words in (
+        (["--method=trades", "--norm=l2", "--epsilon=0.5"], "in l2 --method=pgd_at does"),
+        (["--method=pgd_at", "--norm=l1", "--epsilon=12"], "--norm=l1"),
+        (["--method=pgd_at", "--norm=l2"], "--norm=l2 needs --epsilon"),
+        (["--method=pgd_at", "--norm=l2", "--dataset=cifar10"], "--norm=l2 needs --epsilon"),
+    ):
+        with pytest.raises(UserError, match=words):
+            training_flags.parse(arguments)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attack import Attempt
-from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.norms.base import per_example
 from fsgan_tf.norms.l1 import sparse_direction
@@ -153,11 +153,11 @@ def _climb(
 
     def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
         """The point, its loss and whether it is misclassified and counts."""
-        logits, loss, gradient = classifier.loss_and_gradient(
-            pixels, lambda logits: loss_fn(logits, labels, targets)
+        wrong, loss, gradient = classifier.loss_and_gradient(
+            pixels, labels, lambda logits: loss_fn(logits, labels, targets)
         )
         known = tf.where(tf.math.is_nan(gradient), 0.0, gradient)
-        return _Point(pixels, known), loss, counts & is_misclassified(logits, labels)
+        return _Point(pixels, known), loss, counts & wrong
 
     def values_changed(pixels: tf.Tensor) -> tf.Tensor:
         return tf.math.count_nonzero(pixels - images, axis=[1, 2, 3], dtype=tf.int32)

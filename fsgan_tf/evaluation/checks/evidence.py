@@ -13,10 +13,12 @@ from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
 from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, climb
+from fsgan_tf.attacks.parts.settings import default_step
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, EpsilonCurve, Result
+from fsgan_tf.threat_model import ThreatModel
 
 # Attacks that climb a loss by its gradient. FAB minimises a distance instead.
 Climbing = ProjectedGradient | AutoPGD
@@ -181,7 +183,7 @@ class Evidence:
             and attack.num_steps > 1
             and attack.loss == loss
         ]
-        stand_in = twenty_steps(loss, self.evaluator.threat_model.epsilon)
+        stand_in = twenty_steps(loss, self.evaluator.threat_model)
         return max(found, key=lambda attack: attack.num_steps, default=stand_in)
 
     def _trace(self, attack: ProjectedGradient) -> curves.Trace:
@@ -196,11 +198,12 @@ class Evidence:
         )
 
 
-def twenty_steps(loss: str, epsilon: float) -> ProjectedGradient:
+def twenty_steps(loss: str, threat_model: ThreatModel) -> ProjectedGradient:
     """PGD-20 or C&W-20 as their files have them."""
     name = {"cross_entropy": "pgd20", "margin": "cw20"}[loss]
+    step_size = default_step(threat_model.norm, threat_model.epsilon, 20)
     return ProjectedGradient(
-        name, loss=loss, num_steps=20, step_size=epsilon / 4, random_start=True, restarts=1
+        name, loss=loss, num_steps=20, step_size=step_size, random_start=True, restarts=1
     )
 
 

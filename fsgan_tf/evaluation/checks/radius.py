@@ -71,10 +71,10 @@ def accuracy_falls_with_epsilon(evidence: Evidence) -> Check:
 
 
 def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
-    """At half the pixel range an image can be made solid grey, and then all look alike."""
+    """At half the widest radius an image can be made solid grey, and then all look alike."""
     curve = evidence.epsilon_curve
     threat_model = evidence.evaluator.threat_model
-    half = (threat_model.upper - threat_model.lower) / 2
+    half = threat_model.widest(int(np.prod(evidence.sample.images.shape[1:]))) / 2
     at_half = curve.accuracies[curve.epsilons.index(half)]
     labels = evidence.sample.rows(evidence.sample.labels)
     chance = float(np.bincount(labels).max()) / len(labels)

@@ -116,7 +116,7 @@ def white_box_beats_transfer(evidence: Evidence) -> Check:
             "No undefended source was given.",
             advice="Train the same network with --method=standard and name its run in --source.",
         )
-    attack = twenty_steps("margin", evidence.evaluator.threat_model.epsilon)
+    attack = twenty_steps("margin", evidence.evaluator.threat_model)
     return gain(
         name,
         evidence,

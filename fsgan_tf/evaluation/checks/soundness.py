@@ -51,12 +51,17 @@ def _infeasible(evidence: Evidence) -> int:
     clean = examples.clean_images
     if clean.dtype == np.uint8:
         clean = clean.astype(np.float32) / np.float32(255)
-    inside = (
-        (np.abs(examples.images - clean) <= threat_model.epsilon + _TOLERANCE)
-        & (examples.images >= threat_model.lower - _TOLERANCE)
-        & (examples.images <= threat_model.upper + _TOLERANCE)
+    in_range = (examples.images >= threat_model.lower - _TOLERANCE) & (
+        examples.images <= threat_model.upper + _TOLERANCE
     )
-    return int(np.sum(~inside.all(axis=(1, 2, 3))))
+    changes = (examples.images - clean).reshape(len(clean), -1)
+    if threat_model.norm == "linf":
+        sizes = np.abs(changes).max(axis=1, initial=0)
+    else:
+        order = {"l2": 2, "l1": 1}[threat_model.norm]
+        sizes = np.linalg.norm(changes.astype(np.float64), order, axis=1)
+    inside = in_range.all(axis=(1, 2, 3)) & (sizes <= threat_model.epsilon + _TOLERANCE)
+    return int(np.sum(~inside))
 
 
 def successes_survive_rounding(evidence: Evidence) -> Check:

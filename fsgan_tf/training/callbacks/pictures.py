@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf.reporting.example_pictures import magnified
 from fsgan_tf.training.callbacks.examples import as_tensors
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
@@ -17,7 +18,7 @@ _ENLARGEMENT = 3
 _TAG = "pictures/clean_adversarial_perturbation"
 _CAPTION = (
     "Held-out images; the same as the method's own adversary changes them; and the change, "
-    "magnified: grey is none, black and white are the whole of epsilon."
+    "magnified: grey is none, black and white are the whole of epsilon, in l2 the largest change."
 )
 
 
@@ -61,8 +62,10 @@ class Pictures(keras.callbacks.Callback):
             self._perturb = tf.function(self.model.perturb, autograph=False)
         images = self._images
         adversarial = self._perturb(images, self._labels, tf.constant([self._seed, 0]))
-        magnified = 0.5 + (adversarial - images) / (2 * self.model.threat_model.epsilon)
-        strips = [_strip(x[:_SHOWN]) for x in (images, adversarial, magnified)]
+        changes = tf.stack(
+            [magnified(x, self.model.threat_model) for x in (adversarial - images).numpy()]
+        )
+        strips = [_strip(x[:_SHOWN]) for x in (images, adversarial, changes)]
         tf.summary.image(_TAG, tf.concat(strips, axis=0)[tf.newaxis], description=_CAPTION)
 
 

@@ -62,7 +62,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         result = self._evaluator.attack(
             self._images[self._attacked],
             self._labels[self._attacked],
-            by_names([ONE_STEP, MULTI_STEP], threat_model.epsilon),
+            by_names([ONE_STEP, MULTI_STEP], threat_model.epsilon, norm=threat_model.norm),
             standalone=True,
         )
         accuracies = {attack.name: attack.accuracy for attack in result.attacks}
