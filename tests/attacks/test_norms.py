@@ -126,9 +126,9 @@ def test_which_attacks_know_which_norms():
         by_names(["pgd5", "pma"], 12, norm="l1")
     with pytest.raises(UserError, match="not in l1"):
         suite("strongest", 12, norm="l1")
-    for name, (attacks, _) in SUITES.items():
-        sources = [Source("twin", (), "runs/twin", "12" * 32)]
-        assert len(suite(name, 0.5, norm="l2", sources=sources)) == len(attacks)
+    sources = [Source("twin", (), "runs/twin", "12" * 32)]
+    for name, named in SUITES.items():
+        assert len(suite(name, 0.5, norm="l2", sources=sources)) == len(named.attacks)
 
 
 def test_an_attack_that_says_nothing_knows_linf_alone(monkeypatch):
