@@ -101,9 +101,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         sources=tuple(sources),
         checks=asked.evaluation.checks,
         eot=asked.evaluation.averages_over,
-        smaller=[
-            Radius(ball, (*_attacks(asked, ball, sources), *saved)) for ball in smaller
-        ],
+        smaller=[Radius(ball, (*_attacks(asked, ball, sources), *saved)) for ball in smaller],
     )
     if asked.evaluation.dry_run:
         able = classifier.differentiable
@@ -308,9 +306,7 @@ def _radii(
     return tuple(sorted(set(asked.epsilons), reverse=True))
 
 
-def _require_epsilon_of(
-    norm: str, asked: EvaluationSettings, classifier: "Classifier"
-) -> None:
+def _require_epsilon_of(norm: str, asked: EvaluationSettings, classifier: "Classifier") -> None:
     """Stops where the only epsilon there is belongs to another norm."""
     if asked.epsilon or asked.epsilons or classifier.settings is None:
         return

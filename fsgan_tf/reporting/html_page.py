@@ -29,8 +29,7 @@ def page(result: Result, manifest: Manifest) -> str:
         text=report_text,
         tried=report_text.tried(result, manifest),
         bars=markup(charts.accuracy_bars(result)),
-        epsilon_chart=curve
-        and markup(charts.epsilon_chart(curve, ball.epsilon, norm=ball.norm)),
+        epsilon_chart=curve and markup(charts.epsilon_chart(curve, ball.epsilon, norm=ball.norm)),
         radii_chart=result.smaller
         and markup(
             charts.epsilon_chart(
