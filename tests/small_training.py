@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +14,22 @@ IMAGE_SHAPE = (16, 16, 3)
 NUM_CLASSES = 5
 BATCH_SIZE = 8
 TOTAL_STEPS = 10
+# `--architecture` of a training whose network does not matter; much quicker than the ResNets.
+SMALL = f"{__name__}:small_classifier"
+
+
+def small_classifier(
+    num_classes: int, image_shape: tuple[int, int, int], dtype: str
+) -> keras.Model:
+    """Two convolutions with batch normalisation, and the ResNets' names of first and last layer."""
+    layers = keras.layers
+    x = images = keras.Input(image_shape)
+    for name in ("stem", "conv"):
+        x = layers.Conv2D(8, 3, strides=2, use_bias=False, dtype=dtype, name=name)(x)
+        x = layers.BatchNormalization(dtype=dtype, name=f"{name}_bn")(x)
+        x = layers.ReLU(dtype=dtype)(x)
+    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x))
 
 
 def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:

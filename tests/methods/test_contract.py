@@ -11,7 +11,7 @@ from fsgan_tf import methods, stateless_random
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, dataset, fit
 from tests.small_training import build as build_whole
 from tests.small_training import run as run_steps
 
@@ -23,7 +23,7 @@ def build(name: str, **flags) -> TrainingMethod:
     """With fewer steps of slow adversaries, where their number does not matter."""
     default = getattr(methods.declared(name).settings(), "attack_iterations", 1)
     fewer = {"attack_iterations": 2} if default > 2 else {}
-    return build_whole(name, **fewer, **flags)
+    return build_whole(name, architecture=SMALL, **fewer, **flags)
 
 
 def _weights(method) -> dict[str, np.ndarray]:
@@ -34,17 +34,26 @@ def _weights(method) -> dict[str, np.ndarray]:
     }
 
 
-def _memory(method) -> list[np.ndarray]:
-    return [] if method.memory is None else [v.numpy() for v in method.memory.variables]
+def _everything(method) -> dict[str, np.ndarray]:
+    """Weights, state of the optimizers, means: what a checkpoint must hold."""
+    state = _weights(method)
+    for network, optimizer in method.optimizers_by_network.items():
+        state[f"{network} steps"] = optimizer.iterations.numpy()
+        for index, variable in enumerate(optimizer.variables):
+            state[f"{network} optimizer {index}"] = variable.numpy()
+    for index, variable in enumerate(method.memory.variables if method.memory else ()):
+        state[f"memory {index}"] = variable.numpy()
+    return state | {name: mean.result().numpy() for name, mean in method.means.items()}
 
 
 class Stepped(NamedTuple):
-    """A method after its first step, which nothing may change, and what the step did."""
+    """A method after two steps, which nothing may change, and what they did."""
 
     method: TrainingMethod
     before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
+    after_one: dict[str, np.ndarray]
     reports: dict[str, float]
+    after_two: dict[str, np.ndarray]
 
 
 @functools.cache
@@ -52,7 +61,38 @@ def _stepped(name: str) -> Stepped:
     method = build(name)
     before = _weights(method)
     reports = run_steps(method, dataset(1), 1)
-    return Stepped(method, before, _weights(method), reports)
+    after_one = _everything(method)
+    run_steps(method, dataset(2).skip(1), 1)
+    return Stepped(method, before, after_one, reports, _everything(method))
+
+
+@functools.cache
+def _stepped_once(name: str) -> TrainingMethod:
+    """Another of the same seed, after its first step, which nothing may change."""
+    method = build(name)
+    run_steps(method, dataset(1), 1)
+    return method
+
+
+class Passes(NamedTuple):
+    """(training mode, first input) of each pass of a network, in a step as the authors have it."""
+
+    classifier: list[tuple[bool, tf.Tensor]]
+    by_batch: list[tuple[bool, tf.Tensor]]
+    generator: list[tuple[bool, tf.Tensor]]
+
+
+@functools.cache
+def _passes(name: str) -> tuple[TrainingMethod, Passes]:
+    method = build_whole(name, architecture=SMALL)
+    passes = Passes([], [], [])
+    with pytest.MonkeyPatch.context() as patch:
+        _record_passes(method.classifier, patch, passes.classifier)
+        _record_passes(method.classifier_by_batch, patch, passes.by_batch)
+        if "generator" in method.networks:
+            _record_passes(method.generator, patch, passes.generator)
+        run_steps(method, dataset(1), 1)
+    return method, passes
 
 
 class Trained(NamedTuple):
@@ -107,17 +147,15 @@ GENERATOR_PASSES = {
 }
 
 
-def _record_passes(network, monkeypatch) -> list[tuple[bool, tf.Tensor]]:
-    """(training mode, first input) of every pass from now on."""
-    passes = []
+def _record_passes(network, patch, passes) -> None:
+    """Notes every pass from now on."""
     original = network.call
 
     def call(inputs, training=None, **options):
         passes.append((training, tf.nest.flatten(inputs)[0]))
         return original(inputs, training=training, **options)
 
-    monkeypatch.setattr(network, "call", call)
-    return passes
+    patch.setattr(network, "call", call)
 
 
 def _modes(passes):
@@ -125,99 +163,72 @@ def _modes(passes):
 
 
 def test_a_step_moves_every_variable_once_and_its_losses_are_finite(name):
-    method, before, after, reports = _stepped(name)
+    method, before, after, reports, _ = _stepped(name)
     assert set(reports) == set(method.reports)
     assert np.isfinite(list(reports.values())).all()
-    assert not [path for path, value in after.items() if np.all(value == before[path])]
-    for network, optimizer in method.optimizers_by_network.items():
-        assert optimizer.iterations.numpy() == UPDATES.get((name, network), 1)
+    assert not [path for path in before if np.all(after[path] == before[path])]
+    for network in method.networks:
+        assert after[f"{network} steps"] == UPDATES.get((name, network), 1)
 
 
-def test_a_step_makes_its_authors_passes_in_their_modes(name, monkeypatch):
+def test_a_step_makes_its_authors_passes_in_their_modes(name):
     if name not in CLASSIFIER_PASSES:
         return
-    method = build_whole(name)
-    passes = _record_passes(method.classifier, monkeypatch)
-    by_batch = _record_passes(method.classifier_by_batch, monkeypatch)
-    generated = []
-    if "generator" in method.networks:
-        generated = _record_passes(method.generator, monkeypatch)
-    run_steps(method, dataset(1), 1)
-    assert _modes(passes) == CLASSIFIER_PASSES[name]
-    assert _modes(by_batch) == PASSES_BY_BATCH.get(name, [])
-    assert _modes(generated) == GENERATOR_PASSES.get(name, [])
+    _, passes = _passes(name)
+    assert _modes(passes.classifier) == CLASSIFIER_PASSES[name]
+    assert _modes(passes.by_batch) == PASSES_BY_BATCH.get(name, [])
+    assert _modes(passes.generator) == GENERATOR_PASSES.get(name, [])
 
 
-def test_a_step_trains_on_feasible_images(name, monkeypatch):
-    method = build(name)
-    passes = _record_passes(method.classifier, monkeypatch)
-    run_steps(method, dataset(1), 1)
+def test_a_step_trains_on_feasible_images(name):
+    method, passes = _passes(name)
     images = batch()["image"]
-    trained = [inputs for training, inputs in passes if training]
+    trained = [inputs for training, inputs in passes.classifier if training]
     for seen in tf.concat(trained, axis=0).numpy().reshape(-1, *images.shape):
         assert method.training_ball.is_feasible(seen, images).numpy().all()
 
 
-def test_perturbed_images_are_feasible_and_reproducible(name):
+def test_perturbing_is_feasible_and_reproducible_and_diagnosing_finite_and_they_change_nothing(
+    name,
+):
     method = _stepped(name).method
     data = batch()
     adversarial = method.perturb(data["image"], data["label"], SEED)
     assert method.training_ball.is_feasible(adversarial, data["image"]).numpy().all()
     again = method.perturb(data["image"], data["label"], SEED)
     np.testing.assert_array_equal(adversarial, again)
-
-
-def test_perturbing_and_diagnosing_change_nothing(name):
-    method = build(name)
-    before = _weights(method)
-    data = batch()
-    method.perturb(data["image"], data["label"], SEED)
     diagnoses = method.diagnose(data["image"], data["label"], SEED)
     assert np.isfinite([float(value) for value in diagnoses.values()]).all()
-    for path, value in _weights(method).items():
-        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    _require_same(_everything(method), _stepped(name).after_two)
+
+
+def _require_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(found[path], value, err_msg=path)
 
 
 def test_a_resumed_run_is_the_run(name, tmp_path):
     """Bit for bit: weights, optimizers and means, from a checkpoint in the middle of an epoch."""
-    whole = build(name)
-    run_steps(whole, dataset(2), 2)
-
-    first = build(name)
-    run_steps(first, dataset(2), 1)
     run = RunDirectory(tmp_path)
     run.checkpoints.folder.mkdir()
     classes = tuple("abcde")
-    run.checkpoints.save(first, Progress(0, 1, classes, IMAGE_SHAPE))
+    run.checkpoints.save(_stepped_once(name), Progress(0, 1, classes, IMAGE_SHAPE))
     resumed = build(name, seed=0)
     for variable in resumed.classifier.variables:
         variable.assign(tf.zeros_like(variable))
     assert run.checkpoints.restore(resumed) == Progress(0, 1, classes, IMAGE_SHAPE)
     run_steps(resumed, dataset(2).skip(1), 1)
-
-    for path, value in _weights(whole).items():
-        np.testing.assert_array_equal(_weights(resumed)[path], value, err_msg=path)
-    for network, optimizer in whole.optimizers_by_network.items():
-        for ours, theirs in zip(
-            resumed.optimizers_by_network[network].variables, optimizer.variables, strict=True
-        ):
-            np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-    for ours, theirs in zip(_memory(resumed), _memory(whole), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for mean in whole.means:
-        np.testing.assert_array_equal(
-            resumed.means[mean].result(), whole.means[mean].result(), err_msg=mean
-        )
+    _require_same(_everything(resumed), _stepped(name).after_two)
 
 
 def test_the_seed_decides_everything(name):
+    first = _stepped(name).after_one
+    _require_same(_everything(_stepped_once(name)), first)
+    other = build(name, seed=1)
+    run_steps(other, dataset(1), 1)
     kernel = "classifier/logits/kernel"
-    again, other = build(name), build(name, seed=1)
-    for method in (again, other):
-        run_steps(method, dataset(1), 1)
-    first = _stepped(name).after[kernel]
-    np.testing.assert_array_equal(_weights(again)[kernel], first)
-    assert np.any(_weights(other)[kernel] != first)
+    assert np.any(_weights(other)[kernel] != first[kernel])
 
 
 def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monkeypatch):
