@@ -1,6 +1,7 @@
 """`python -m fsgan_tf` lists the commands."""
 
 import fsgan_tf
+from fsgan_tf.cli import runner
 
 _COMMANDS = """\
 FS-GAN and its baselines: robust image classifiers ({version}).
@@ -13,4 +14,5 @@ FS-GAN and its baselines: robust image classifiers ({version}).
 Each explains its flags with --help. What they write is watched with tensorboard --logdir=runs."""
 
 if __name__ == "__main__":
-    print(_COMMANDS.format(version=fsgan_tf.__version__))
+    with runner.reader_may_leave():
+        print(_COMMANDS.format(version=fsgan_tf.__version__))

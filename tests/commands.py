@@ -50,11 +50,10 @@ def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
 
     `options` are those of `subprocess.run`; `env` is added to the environment.
     """
-    options = {"cwd": ROOT, "timeout": DEADLINE, **options}
+    options = {"cwd": ROOT, "timeout": DEADLINE, "capture_output": True, **options}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        capture_output=True,
         text=True,
         env=environment,
         check=False,

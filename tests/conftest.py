@@ -2,26 +2,57 @@
 
 import collections
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-import tensorflow as tf
 
 from tests import authors_code
 
-pytest_plugins = ["tests.classifier_fixtures"]
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Seconds; the deadline of the others is in pyproject.toml.
 SLOW_DEADLINE = 1800
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+# Handed out first, so that no process is left with one of them at the end.
+LONG_FILES = (
+    "methods/test_contract.py",
+    "cli/test_train.py",
+    "attacks/test_contract.py",
+    "methods/test_averaging.py",
+    "training/test_replicas.py",
+    "tools/test_kill_training.py",
+    "tools/test_compare.py",
+    "tools/test_paper_tables.py",
+    "tools/test_figures.py",
+    "methods/test_fs_gan.py",
+    "methods/test_l2l_da.py",
+    "evaluation/test_checks.py",
+    "methods/test_finite_gradients.py",
+    "methods/test_keras_use.py",
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts TensorFlow where tests run; the process that hands them out to others runs none."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    config.pluginmanager.import_plugin("tests.classifier_fixtures")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives slow tests their own deadline."""
+    """Puts long files first, and gives slow tests their own deadline."""
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_DEADLINE))
@@ -44,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def mirrored_strategy() -> tf.distribute.Strategy:
+def mirrored_strategy() -> "tf.distribute.Strategy":
     """Two replicas; one for all tests, since a second default one can abort the process."""
     from fsgan_tf.devices import make_strategy
 

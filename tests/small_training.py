@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf import methods
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.training.build import build_method
@@ -40,6 +41,17 @@ def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     method.set_total_steps(TOTAL_STEPS)
     method.remember(TOTAL_STEPS * BATCH_SIZE)
     return method
+
+
+def few_steps(name: str) -> dict[str, int]:
+    """Settings by which a slow adversary takes two steps, where their number does not matter."""
+    default = getattr(methods.declared(name).settings(), "attack_iterations", 1)
+    return {"attack_iterations": 2} if default > 2 else {}
+
+
+def build_quick(name: str, **flags: Any) -> TrainingMethod:
+    """A method of a small classifier and few adversarial steps."""
+    return build(name, **{"architecture": SMALL, **few_steps(name), **flags})
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:

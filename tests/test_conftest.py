@@ -1,6 +1,7 @@
 """The end of a run says what it did not test."""
 
 import types
+from pathlib import Path
 
 from tests import authors_code, conftest
 
@@ -32,3 +33,8 @@ def test_a_run_without_the_authors_code_says_so(monkeypatch):
     expected = "no comparison with the code of A's authors: needs PyTorch"
     assert _summary() == ["not tested in this run", expected]
     assert _summary(markexpr="not slow")[-1].endswith("B's authors: run with -m slow")
+
+
+def test_the_long_files_are_there():
+    folder = Path(conftest.__file__).parent
+    assert [name for name in conftest.LONG_FILES if not (folder / name).is_file()] == []

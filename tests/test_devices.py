@@ -52,6 +52,41 @@ def test_bfloat16_is_taken_where_a_trial_is_clearly_faster(monkeypatch, slowdown
     devices.bfloat16_is_faster.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("details", "native"),
+    [
+        ({"compute_capability": (9, 0)}, True),
+        ({"compute_capability": (8, 0)}, True),
+        ({"compute_capability": (7, 5)}, False),
+        ({}, False),
+    ],
+)
+def test_a_gpu_multiplies_bfloat16_by_its_compute_capability(monkeypatch, details, native):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert devices.has_bfloat16() == native
+    devices.bfloat16_is_faster.cache_clear()
+    assert devices.bfloat16_is_faster()
+    devices.bfloat16_is_faster.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("flags", "native"),
+    [("flags : fpu amx_bf16 sse", True), ("flags : avx512_bf16", True), ("flags : avx2", False)],
+)
+def test_a_cpu_multiplies_bfloat16_where_its_flags_say_so(tmp_path, monkeypatch, flags, native):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(devices, "Path", lambda path: tmp_path / path.removeprefix("/proc/"))
+    assert devices.has_bfloat16() == native
+    (tmp_path / "cpuinfo").unlink()
+    assert not devices.has_bfloat16()
+
+
+def test_a_product_takes_time():
+    assert 0 < devices._product_seconds(tf.ones([8, 8], tf.bfloat16)) < 60
+
+
 def test_deterministic_operations_leave_the_augmentation_to_work():
     """KerasCV's layers ask for a global generator, which TensorFlow then refuses to make."""
     try:

@@ -1,6 +1,8 @@
 """What an installed package brings: dependencies within bounds, and its commands."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -51,6 +53,17 @@ def test_an_installed_command_is_the_module(command):
     assert installed.returncode == 0
     shown = python("-m", f"fsgan_tf.{command.removeprefix('fsgan-')}", "--help").stdout
     assert installed.stdout == shown
+
+
+@pytest.mark.parametrize("words", [("fsgan_tf",), ("fsgan_tf.train", "--help")])
+def test_a_reader_that_leaves_ends_a_command_quietly(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = python("-m", *words, capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_package_lists_its_commands():

@@ -14,7 +14,7 @@ import experiments
 from absl import flags
 
 from fsgan_tf.cli import runner
-from fsgan_tf.reporting import report_text, results_file
+from fsgan_tf.reporting import results_file
 
 _METHODS = ("standard", "fs_gan")
 _ATTACKS = {"fgsm": "FGSM", "pgd20": "PGD-20", "cw20": "C&W-20"}
@@ -50,6 +50,9 @@ def _results(run_dir: Path) -> dict:
 
 def _epsilon(run_dir: Path) -> str:
     epsilon = _results(run_dir)["threat_model"]["epsilon"]
+    # Here, since it imports TensorFlow, and --help shall be quick.
+    from fsgan_tf.reporting import report_text
+
     return f"no pixel changed by more than {report_text.in_255ths(epsilon)}"
 
 

@@ -58,24 +58,22 @@ def run(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
-            told = help_text(argv) if help_text else flag_values.get_help()
-            print(f"{description}\n\nFlags:\n{told}", flush=True)
-            return 0
-        words = _parse(flag_values, argv)
-        if not takes_words:
-            refuse_words(words)
-        with _stoppable():
-            main(flag_values, words)
+        with reader_may_leave():
+            if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+                told = help_text(argv) if help_text else flag_values.get_help()
+                print(f"{description}\n\nFlags:\n{told}")
+                return 0
+            words = _parse(flag_values, argv)
+            if not takes_words:
+                refuse_words(words)
+            with _stoppable():
+                main(flag_values, words)
     except UserError as error:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, 1)
     except VerdictError as error:
         return _fail(error, 3)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python must not flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -89,6 +87,17 @@ def refuse_words(words: Sequence[str]) -> None:
             f"unexpected words on the command line: {' '.join(words)}; every setting is a "
             "flag of the form --name=value (see --help)"
         )
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """What runs within ends quietly where the reader of its output, such as `head`, has left."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # At its end Python would flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

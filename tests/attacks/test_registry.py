@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf import attacks, evaluate
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.attacks.registry import by_names, suite
@@ -13,6 +14,7 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.threat_model import ThreatModel
 from tests import commands
+from tests.own_files import on_path
 
 EPSILON = 8 / 255
 ITERATIVE = ["pgd20", "cw20", "apgd_ce", "apgd_t", "fab_t", "square", "spsa20"]
@@ -134,18 +136,13 @@ def test_a_file_of_ones_own_is_an_attack_of_the_command(tmp_path):
     (tmp_path / "fsgan_tf" / "attacks" / "tumble.py").write_text(MINE)
     layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
     keras.Sequential(layers).save(tmp_path / "model.keras")
-
-    def evaluate(*arguments):
-        path = os.pathsep.join((str(commands.ROOT), str(tmp_path)))
-        return commands.python("-m", "fsgan_tf.evaluate", *arguments, env={"PYTHONPATH": path})
-
-    assert "tumbleN: turns images upside down" in " ".join(evaluate("--help").stdout.split())
-    done = evaluate(
-        *(f"--keras_model={tmp_path / 'model.keras'}", "--dataset=digits", "--epsilon=0.9"),
-        *("--attacks=tumble3,fgsm", "--strength=2", "--num_examples=64"),
-        f"--output_dir={tmp_path / 'out'}",
-    )
-    assert done.returncode == 0, done.stderr
+    path = {"PYTHONPATH": os.pathsep.join((str(commands.ROOT), str(tmp_path)))}
+    told = commands.python("-m", "fsgan_tf.evaluate", "--help", env=path).stdout
+    assert "tumbleN: turns images upside down" in " ".join(told.split())
+    words = [f"--keras_model={tmp_path / 'model.keras'}", "--dataset=digits", "--epsilon=0.9"]
+    words += ["--attacks=tumble3,fgsm", "--strength=2", "--num_examples=64"]
+    with on_path(tmp_path, attacks):
+        assert commands.call(evaluate, *words, f"--output_dir={tmp_path / 'out'}") == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     tumble = next(attack for attack in results["attacks"] if attack["name"] == "tumble3")
     assert tumble["parameters"] == {"restarts": 3, "strength": 2.0}

@@ -24,8 +24,10 @@ from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
 from fsgan_tf.training.callbacks import RobustAccuracy, StepLearningRates
 from tests.commands import ROOT, call, training
+from tests.small_training import SMALL
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
+STANDARD = [*TINY, "--method=standard", f"--architecture={SMALL}"]
 PICTURES = "pictures/clean_adversarial_perturbation"
 
 
@@ -159,7 +161,7 @@ def test_training_reads_the_test_set_once_its_last_epoch_is_saved(
         read_splits.append(f"epoch {progress.epoch}")
 
     monkeypatch.setattr(Checkpoints, "save", noted)
-    flags = [*TINY, "--method=standard", "--epochs=1", f"--run_dir={tmp_path / 'run'}"]
+    flags = [*STANDARD, "--epochs=1", f"--run_dir={tmp_path / 'run'}"]
     assert _train(*flags, "--eval_examples=0") == 0
     assert read_splits == ["train", "epoch 0", "epoch 1"]
     read_splits.clear()
@@ -170,7 +172,12 @@ def test_training_reads_the_test_set_once_its_last_epoch_is_saved(
 def test_without_held_out_images_all_are_trained_on_and_the_loss_alone_is_watched(tmp_path, capsys):
     """1,437 digits are in the training set; the second command reads the rows again."""
     run = RunDirectory(tmp_path / "run")
-    flags = ["--method=standard", "--validation_examples=0", "--batch_size=479"]
+    flags = [
+        "--method=standard",
+        f"--architecture={SMALL}",
+        "--validation_examples=0",
+        "--batch_size=479",
+    ]
     flags += ["--precision=float32", "--eval_examples=0", f"--run_dir={run.path}"]
     for epochs in (1, 2):
         assert _train(*flags, f"--epochs={epochs}") == 0
@@ -257,7 +264,8 @@ def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
 
 
 def test_the_note_comes_with_a_training_and_not_with_an_error(tmp_path, capsys):
-    given = [*TINY, "--method=pgd_at", "--attack_iterations=1", f"--run_dir={tmp_path / 'run'}"]
+    given = [*TINY, f"--architecture={SMALL}", "--method=pgd_at", "--attack_iterations=1"]
+    given.append(f"--run_dir={tmp_path / 'run'}")
     assert _train(*given, "--batch_size=2000") == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert _train(*given, "--epochs=1", "--eval_examples=0") == 0
@@ -300,7 +308,7 @@ def test_a_failure_in_tensorflow_is_one_line_and_exit_code_1(tmp_path, capsys, m
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore")
 
     monkeypatch.setattr("fsgan_tf.methods.standard.Standard.train_step", out_of_memory)
-    assert _train(*TINY, "--method=standard", f"--run_dir={tmp_path / 'run'}") == 1
+    assert _train(*STANDARD, f"--run_dir={tmp_path / 'run'}") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "OOM when allocating" in error
     assert "the same command resumes" in error
@@ -312,7 +320,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Metrics, "append", full)
     run = RunDirectory(tmp_path / "run")
-    assert _train(*TINY, "--method=standard", f"--run_dir={run.path}") == 1
+    assert _train(*STANDARD, f"--run_dir={run.path}") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"{run.metrics.file} (No space left on device); the same command resumes" in line
 
@@ -342,7 +350,7 @@ def test_nan_stops_with_step_parts_and_checkpoint_and_rolls_back_if_asked(
     tmp_path, capsys, monkeypatch
 ):
     run = RunDirectory(tmp_path / "run")
-    flags = [*TINY, "--method=standard", "--epochs=3", "--eval_examples=0"]
+    flags = [*STANDARD, "--epochs=3", "--eval_examples=0"]
     flags.append(f"--run_dir={run.path}")
     _report_nan(monkeypatch, seeds=(0,))
     assert _train(*flags) == 1
@@ -365,7 +373,7 @@ def test_rollbacks_to_one_checkpoint_are_bounded(tmp_path, capsys, monkeypatch):
             return True
 
     _report_nan(monkeypatch, seeds=Every())
-    flags = [*TINY, "--method=standard", "--epochs=2", "--on_nan=rollback"]
+    flags = [*STANDARD, "--epochs=2", "--on_nan=rollback"]
     assert _train(*flags, f"--run_dir={tmp_path / 'run'}") == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1 + MAX_ROLLBACKS
@@ -376,7 +384,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
     tmp_path, capsys, monkeypatch
 ):
     run = RunDirectory(tmp_path / "run")
-    flags = [*TINY, "--method=standard", "--epochs=2", f"--run_dir={run.path}"]
+    flags = [*STANDARD, "--epochs=2", f"--run_dir={run.path}"]
     validate, save = RobustAccuracy.measure, saving._require_same_answers
 
     def interrupted(function, number):
@@ -414,7 +422,7 @@ def test_a_second_training_in_the_run_directory_is_refused(run, capsys):
 
 def test_two_replicas_train_watch_and_finish(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    flags = [*TINY, "--strategy=mirrored", "--method=standard", "--epochs=1", "--eval_examples=0"]
+    flags = [*STANDARD, "--strategy=mirrored", "--epochs=1", "--eval_examples=0"]
     assert _train(*flags, f"--run_dir={run.path}") == 0
     (row,) = run.metrics.read()
     assert row["step"] == 2  # 64 images, 16 on each of 2 replicas
@@ -451,7 +459,7 @@ def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
     tmp_path, capsys, monkeypatch
 ):
     """The average is watched, exported and evaluated, and is part of the checkpoint."""
-    flags = [*TINY, "--method=standard", "--epochs=2", "--ema_decay=0.9"]
+    flags = [*STANDARD, "--epochs=2", "--ema_decay=0.9"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
     assert _train(*flags, f"--run_dir={whole.path}") == 0
     assert "--ema_decay=0.9 averages over about 10 steps, and this" in capsys.readouterr().err
@@ -487,7 +495,7 @@ def test_the_best_epoch_is_kept_exported_and_evaluated_whatever_interrupts(
 ):
     """Accuracies are made up: the first of four epochs is the best; a kill follows the third."""
     run, accuracies = RunDirectory(tmp_path / "run"), [0.5, 0.3, 0.2, 0.5]
-    flags = [*TINY, "--method=standard", "--epochs=4", "--keep=best", f"--run_dir={run.path}"]
+    flags = [*STANDARD, "--epochs=4", "--keep=best", f"--run_dir={run.path}"]
 
     def measure(callback):
         epoch = int(callback.model.optimizer.iterations) // 4 - 1
@@ -525,7 +533,7 @@ def test_the_best_of_no_held_out_images_is_refused_in_one_line(tmp_path, capsys,
 
 
 def test_a_schedule_by_step_goes_on_within_an_epoch_as_if_never_stopped(tmp_path, monkeypatch):
-    flags = [*TINY, "--method=standard", "--epochs=2", "--schedule=one_cycle", "--eval_examples=0"]
+    flags = [*STANDARD, "--epochs=2", "--schedule=one_cycle", "--eval_examples=0"]
     # Four steps an epoch, the last of 8 images.
     flags += ["--weight_decay_on=kernels", "--train_examples=56", "--last_batch=keep"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")

@@ -5,11 +5,14 @@ import textwrap
 
 import pytest
 
+from fsgan_tf import train
 from fsgan_tf.cli import training_flags
-from fsgan_tf.data import loading, registry
+from fsgan_tf.data import loading, registry, sources
 from fsgan_tf.errors import UserError
 from tests import commands
 from tests.data.test_image_folder import class_folders
+from tests.own_files import on_path
+from tests.small_training import SMALL
 
 SOURCE = '''
 """Noise under stripes: horizontal ones or vertical ones."""
@@ -116,17 +119,17 @@ def test_digits_of_one_channel_and_two_sides():
     assert (grey.images == colour.images[..., :1]).all()
 
 
-def test_a_file_of_ones_own_is_used_by_the_command(tmp_path):
+def test_a_file_of_ones_own_is_used_by_the_command(tmp_path, capsys):
     folder = tmp_path / "fsgan_tf" / "data" / "sources"
     folder.mkdir(parents=True)
     (folder / "stripes.py").write_text(textwrap.dedent(SOURCE))
     run = tmp_path / "run"
-    arguments = ["-m", "fsgan_tf.train", "--dataset=stripes", "--stripes=4", f"--run_dir={run}"]
-    arguments += ["--method=standard", "--epochs=1", "--batch_size=6", "--eval_examples=10"]
-    path = {"PYTHONPATH": f"{commands.ROOT}:{tmp_path}"}
-    result = commands.python(*arguments, env=path)
-    assert result.returncode == 0, result.stderr
-    assert "standard on stripes: 36 training and 4 validation images" in result.stdout
+    arguments = ["--dataset=stripes", "--stripes=4", f"--run_dir={run}", "--method=standard"]
+    arguments += ["--epochs=1", "--batch_size=6", "--eval_examples=10", f"--architecture={SMALL}"]
+    with on_path(tmp_path, sources):
+        assert commands.call(train, *arguments) == 0
+    told = capsys.readouterr().out
+    assert "standard on stripes: 36 training and 4 validation images" in told
     assert "--stripes=4\n" in (run / "flags.txt").read_text()
     results = json.loads((run / "evaluation" / "results.json").read_text())
     assert (results["dataset"], results["split"], results["num_examples"]) == (
@@ -134,7 +137,6 @@ def test_a_file_of_ones_own_is_used_by_the_command(tmp_path):
         "test",
         10,
     )
-    assert (
-        "--stripes: Number of stripes."
-        in commands.python(*arguments[:2], "--help", env=path).stdout
-    )
+    path = {"PYTHONPATH": f"{commands.ROOT}:{tmp_path}"}
+    told = commands.python("-m", "fsgan_tf.train", "--help", env=path).stdout
+    assert "--stripes: Number of stripes." in told

@@ -8,7 +8,7 @@ import tensorflow as tf
 from fsgan_tf import methods
 from fsgan_tf.methods.parts.averaging import WeightAverage
 from fsgan_tf.runs.checkpoints import Checkpoints, Progress
-from tests.small_training import IMAGE_SHAPE, NUM_CLASSES, build, dataset, fit
+from tests.small_training import IMAGE_SHAPE, NUM_CLASSES, build, build_quick, dataset, fit
 
 DECAY = 0.75
 
@@ -48,22 +48,31 @@ def test_the_average_is_the_formula_statistics_included_and_its_first_update_cop
     assert average.updates == 3
 
 
+class _WeightsOfSteps(keras.callbacks.Callback):
+    """Of the classifier that trains, after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(_weights(self.model.networks["classifier"]))
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_averages_after_each_step_and_trains_as_without(name):
-    averaged, without = build(name, ema_decay=DECAY), build(name)
-    expected = None
-    for _ in range(3):
-        fit(averaged, dataset(1), 1)
-        fit(without, dataset(1), 1)
-        new = _weights(averaged.networks["classifier"])
-        expected = (
-            new
-            if expected is None
-            else [DECAY * e + (1 - DECAY) * v for e, v in zip(expected, new, strict=True)]
-        )
+    averaged, without = build_quick(name, ema_decay=DECAY), build_quick(name)
+    noted = _WeightsOfSteps()
+    averaged.fit(dataset(3), shuffle=False, verbose=0, callbacks=[noted])
+    first, *later = noted.seen
+    expected = first
+    for new in later:
+        expected = [DECAY * e + (1 - DECAY) * v for e, v in zip(expected, new, strict=True)]
+    assert len(later) == 2
     for found, value in zip(_weights(averaged.average.network), expected, strict=True):
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-7)
-    # Three traces of one step: not to the last bit.
+    fit(without, dataset(3), 3)
+    # Two traces of one step: not to the last bit.
     for ours, theirs in zip(new, _weights(without.networks["classifier"]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 

@@ -13,17 +13,11 @@ from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, dataset, fit
 from tests.small_training import build as build_whole
+from tests.small_training import build_quick as build
 from tests.small_training import run as run_steps
 
 pytestmark = pytest.mark.parametrize("name", methods.names())
 SEED = tf.constant([3, 4])
-
-
-def build(name: str, **flags) -> TrainingMethod:
-    """With fewer steps of slow adversaries, where their number does not matter."""
-    default = getattr(methods.declared(name).settings(), "attack_iterations", 1)
-    fewer = {"attack_iterations": 2} if default > 2 else {}
-    return build_whole(name, architecture=SMALL, **fewer, **flags)
 
 
 def _weights(method) -> dict[str, np.ndarray]:

@@ -8,15 +8,13 @@ import tensorflow as tf
 
 from fsgan_tf import methods
 from fsgan_tf.methods.base import TrainingMethod
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build
-
-SLOW_ADVERSARIES = {name: {"attack_iterations": 2} for name in ("pgd_at", "l2l_da", "trades")}
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build_quick
 
 
 @functools.cache
 def _method(name: str) -> tuple[TrainingMethod, list[list[np.ndarray]]]:
     """Built once a method; each test starts from its first weights."""
-    method = build(name, **SLOW_ADVERSARIES.get(name, {}))
+    method = build_quick(name)
     return method, [network.get_weights() for network in method.networks.values()]
 
 

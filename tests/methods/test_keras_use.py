@@ -11,6 +11,7 @@ from keras import layers
 from fsgan_tf import methods
 from fsgan_tf.methods import FSGAN, PGDAT, Standard
 from tests.commands import ROOT
+from tests.small_training import few_steps
 
 # Keras says so of every data set that it is not told to leave as it is.
 pytestmark = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
@@ -98,7 +99,10 @@ def test_every_method_trains_on_the_same_small_classifier():
         methods.get(name) for name in methods.names()
     ]
     for name in methods.names():
-        method = methods.get(name)(_small(layers.BatchNormalization()), epsilon=EPSILON)
+        settings = few_steps(name)
+        if hasattr(methods.declared(name).settings(), "generator_width"):
+            settings["generator_width"] = 4
+        method = methods.get(name)(_small(layers.BatchNormalization()), epsilon=EPSILON, **settings)
         # Arrays, whose images are numbered for the method that remembers each.
         history = method.fit(*_arrays(6), batch_size=6, verbose=0)
         assert np.isfinite(history.history["loss"]).all(), name

@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from fsgan_tf import methods
+from fsgan_tf import evaluate, methods, train
+from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.directory import RunDirectory
-from tests.commands import ROOT, python
+from tests.commands import ROOT, call, python
+from tests.own_files import on_path
 
 METHOD = '''
 """Trains on images with noise of both signs."""
@@ -94,35 +96,29 @@ def path(tmp_path):
         file = tmp_path / "mine" / "fsgan_tf" / f"{place}.py"
         file.parent.mkdir(parents=True)
         file.write_text(text.lstrip())
-    return {"PYTHONPATH": f"{ROOT}:{tmp_path / 'mine'}"}
+    return tmp_path / "mine"
 
 
 def test_a_new_file_is_a_method_and_a_new_file_is_an_architecture(path, tmp_path):
-    run = tmp_path / "run"
+    run, output = tmp_path / "run", tmp_path / "evaluation"
     words = ["--method=sign_noise", "--architecture=one", "--channels_out=3", "--noise_size=0.5"]
     words += ["--train_examples=32", "--batch_size=16", "--epochs=1", "--eval_examples=0"]
-    done = python("-m", "fsgan_tf.train", *words, f"--run_dir={run}", env=path)
-    assert done.returncode == 0, done.stderr
+    with on_path(path, methods, classifiers):
+        assert methods.SignNoise.__doc__.startswith("Descends")
+        assert call(train, *words, f"--run_dir={run}") == 0
+        words = [f"--run_dir={run}", "--attacks=fgsm", "--num_examples=8"]
+        assert call(evaluate, *words, f"--output_dir={output}") == 0
     flags = RunDirectory(run).flags_file.read_text()
     assert "--noise_size=0.5\n" in flags
     assert "--channels_out=3\n" in flags
-    output = tmp_path / "evaluation"
-    words = [f"--run_dir={run}", "--attacks=fgsm", "--num_examples=8", f"--output_dir={output}"]
-    done = python("-m", "fsgan_tf.evaluate", *words, env=path)
-    assert done.returncode == 0, done.stderr
     assert json.loads((output / "results.json").read_text())["num_examples"] == 8
 
 
-def test_a_new_file_is_in_the_help_and_in_python(path):
+def test_a_new_file_in_pythons_path_is_in_the_help(path):
+    path = {"PYTHONPATH": f"{ROOT}:{path}"}
     done = python("-m", "fsgan_tf.train", "--help", "--method=sign_noise", env=path)
     assert "method sign_noise:\n" in done.stdout
     assert "  --noise_size: Size of the noise, in units of epsilon." in done.stdout
-    code = (
-        "from fsgan_tf import methods; from fsgan_tf.methods import SignNoise\n"
-        "assert 'sign_noise' in methods.names()\n"
-        "assert SignNoise.__doc__.startswith('Descends')\n"
-    )
-    assert python("-c", code, env=path).returncode == 0
     refused = python("-m", "fsgan_tf.train", "--method=pgd_at", "--noise_size=1", env=path)
     assert refused.returncode == 2
     assert "--noise_size is not read by --method=pgd_at, only by sign_noise" in refused.stderr

@@ -2,11 +2,12 @@
 
 import shutil
 
+from tests.small_training import SMALL
 from tools import kill_training
 
 TINY = [
     "--method=standard", "--train_examples=64", "--batch_size=16", "--epochs=2",
-    "--eval_examples=8", "--precision=float32", "--deterministic",
+    "--eval_examples=8", "--precision=float32", "--deterministic", f"--architecture={SMALL}",
 ]  # fmt: skip
 
 
