@@ -31,6 +31,7 @@ from pathlib import Path
 
 from absl import flags
 
+from fsgan_tf import methods
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import RunError, UserError
 
@@ -38,10 +39,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "fsgan_tf"
 
 
-def _of_method(name: str, others: str = "") -> list[str]:
+def _of_method(name: str) -> list[str]:
     """The tests of a method's own file, then what the contract asks of that method, eagerly."""
-    chosen = f"{name} and not ({others}xla or replicas or mixed)"
-    return [f"methods/test_{name}.py", "methods/test_contract.py", f"-k={chosen}"]
+    longer = [other for other in methods.names() if name in other and other != name]
+    others = "".join(f"{word} or " for word in [*longer, "xla", "replicas"])
+    own = f"methods/test_{name}.py"
+    return [
+        *([own] if (ROOT / "tests" / own).exists() else []),
+        *("methods/test_registry.py", "methods/test_contract.py"),
+        f"-k={name} and not ({others}mixed)",
+    ]
 
 
 # The tests of each module, quickest first, as pytest takes them.
@@ -51,15 +58,7 @@ TESTS = {
     "methods/parts/optimizers.py": ["methods/test_optimizers.py"],
     "methods/parts/optimal_transport.py": ["methods/test_optimal_transport.py"],
     "threat_model.py": ["test_threat_model.py"],
-    "methods/feature_scatter.py": _of_method("feature_scatter"),
-    "methods/fs_gan.py": _of_method("fs_gan"),
-    "methods/l2l.py": _of_method("l2l", others="l2l_da or "),
-    "methods/l2l_da.py": _of_method("l2l_da"),
-    "methods/n_fgsm.py": _of_method("n_fgsm"),
-    "methods/pgd_at.py": _of_method("pgd_at"),
-    "methods/single_step_consistency.py": _of_method("single_step_consistency"),
-    "methods/standard.py": ["methods/test_contract.py", "-k=standard and not xla"],
-    "methods/trades.py": _of_method("trades"),
+    **{f"methods/{name}.py": _of_method(name) for name in methods.names()},
     "methods/base.py": [
         *("methods/test_base.py", "methods/test_averaging.py", "methods/test_keras_use.py"),
         *("methods/test_contract.py", "-k=not xla and not (contract and not standard)"),

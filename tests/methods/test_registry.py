@@ -6,8 +6,10 @@ import re
 import pytest
 
 from fsgan_tf import evaluate, methods, train
+from fsgan_tf.cli import training_flags
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.settings import fields_of
 from tests.commands import ROOT, call, python
 from tests.own_files import on_path
 
@@ -131,6 +133,21 @@ def test_another_copy_of_the_package_on_pythons_path_adds_nothing(tmp_path):
     (folder / "stale.py").write_text("")
     code = "from fsgan_tf import methods; assert 'stale' not in methods.names()"
     assert python("-c", code, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"}).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["feature_scatter", "l2l", "l2l_da", "n_fgsm", "pgd_at", "trades"])
+def test_a_method_of_others_says_where_it_departs_from_its_authors(name):
+    """The first number of its own, halved; our own methods have nobody to depart from."""
+    declared = methods.declared(name)
+    own = declared.settings.__dict__["__annotations__"]
+    changed = next(
+        f"--{field.name}={field.default / 2}"
+        for field in fields_of(declared.settings)
+        if field.name in own and field.type is float
+    )
+    assert training_flags.parse([f"--method={name}"]).departures() == []
+    (told,) = training_flags.parse([f"--method={name}", changed]).departures()
+    assert told.startswith(f"{changed} (its authors: ")
 
 
 def test_the_readme_lists_every_method_as_its_file_says():

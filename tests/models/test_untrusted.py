@@ -21,6 +21,7 @@ from fsgan_tf.models.untrusted import (
     check_keras_file,
     check_keras_hdf5,
     check_saved_model,
+    hdf5_keras_version,
 )
 
 
@@ -285,3 +286,15 @@ def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     assert "not a readable HDF5 file" in refused(check_keras_hdf5, tmp_path / "m.h5")
     (tmp_path / "m.pt").write_bytes(b"no model")
     assert "not a Keras file by its ending" in refused(check_keras_file, tmp_path / "m.pt")
+
+
+def test_an_hdf5_file_says_which_keras_wrote_it(tmp_path):
+    file = tmp_path / "model.h5"
+    with h5py.File(file, "w") as model:
+        model.attrs["keras_version"] = "2.4.0"
+    assert hdf5_keras_version(file) == "2.4.0"
+    with h5py.File(file, "w"):
+        pass
+    assert hdf5_keras_version(file) == ""
+    file.write_bytes(b"damaged")
+    assert hdf5_keras_version(file) == ""
