@@ -234,7 +234,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     assert "36,479,194 trainable parameters" in printed
     assert "steps an epoch: 1204" in printed  # (73257 - 1000) // 60
     assert "--epsilon=8/255" in printed
-    assert "an NVIDIA H100, mixed_bfloat16 (steps alone): 50 min" in printed
+    assert "an NVIDIA H100, mixed_bfloat16 (steps alone): 69 min" in printed
     assert "never drops" not in printed
     assert not (tmp_path / "run").exists()
 
@@ -252,7 +252,7 @@ def test_dry_run_says_that_the_learning_rate_never_drops_and_what_is_kept_of_ima
     ("method", "words"),
     [
         ("fs_gan", ["note: departs from the paper in --generator_", "configs/paper"]),
-        ("pgd_at", ["note: pgd_at", "--attack_iterations=1", "configs/baselines"]),
+        ("pgd_at", ["note: pgd_at", "--attack_iterations=2", "configs/baselines"]),
     ],
 )
 def test_a_flag_file_of_another_method_is_noted(method, words, capsys):
