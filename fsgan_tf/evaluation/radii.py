@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fsgan_tf import norms
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks import sampled
@@ -29,6 +30,7 @@ from fsgan_tf.evaluation.result import (
     SmallerRadius,
 )
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.threat_model import ThreatModel
 
 # Of the images taken to withstand a radius, how many are attacked all the same.
 _SHARE, _MOST = 0.1, 64
@@ -62,10 +64,15 @@ def attack(
     results = [attacked(evaluator, request.attacks, among=None, state=state)]
     how = []
     for number, radius in enumerate(request.smaller):
-        if progress:
-            print(f"epsilon {radius.threat_model.epsilon:.4g}", flush=True)
         larger = results[-1]
         drawn = _drawn(larger, request.seed, number)
+        if progress:
+            fooled = int(np.sum(larger.clean_correct & ~larger.robust))
+            print(
+                f"epsilon {_text(radius.threat_model)}, on the {fooled} images that "
+                f"{_text(larger.threat_model)} fooled and {len(drawn)} of the others:",
+                flush=True,
+            )
         chosen = _to_attack(larger, drawn, request.standalone)
         at_radius = Evaluator(evaluator.copies, radius.threat_model, evaluator.batch_size)
         part = state and state.part(f"radius_{number + 1}")
@@ -80,6 +87,10 @@ def attack(
     counted = _counted_upwards(results)
     smaller = [SmallerRadius(one, *numbers) for one, numbers in zip(counted[1:], how, strict=True)]
     return dataclasses.replace(counted[0], smaller=tuple(reversed(smaller)))
+
+
+def _text(threat_model: ThreatModel) -> str:
+    return norms.radius_text(threat_model.norm, threat_model.epsilon)
 
 
 def _attacked(
@@ -108,7 +119,7 @@ def _attacked(
 def checks(result: Result) -> list[Check]:
     """What the smaller radii say of the attacks, and of images that no sampling attack saw."""
     bounds = [
-        (radius.result.threat_model.epsilon, sampled.rest_is_bounded(radius.result, attack, sample))
+        (_text(radius.result.threat_model), sampled.rest_is_bounded(radius.result, attack, sample))
         for radius in result.smaller
         for attack in radius.result.attacks
         if (sample := attack.sample) is not None
@@ -116,7 +127,7 @@ def checks(result: Result) -> list[Check]:
     return [
         _smaller_radii_find_no_more(result),
         *(
-            dataclasses.replace(bound, name=f"{bound.name}_at_{epsilon:.4g}")
+            dataclasses.replace(bound, name=f"{bound.name}_at_{epsilon}")
             for epsilon, bound in bounds
         ),
     ]

@@ -46,6 +46,7 @@ _QUICK = (
     "It did not try targeted attacks, attacks that adapt their steps, or attacks without "
     "gradients; they often lower the figure by several points."
 )
+_RANDOM = "It did not try targeted attacks, or attacks without gradients."
 _STRONG = (
     "These are general attacks. One made for this very defence may still find more, and an attack "
     "that fails proves nothing."
@@ -83,7 +84,11 @@ def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
     sentence = f"{name} ran {names}."
     if manifest.suite.startswith("strong"):
         return f"{sentence} {_STRONG}", ""
-    return f"{sentence} {_QUICK}", manifest.command_with_suite("strong") if manifest.command else ""
+    untried = _RANDOM if manifest.suite == "random" else _QUICK
+    command = manifest.command_with_suite("strong") if manifest.command else ""
+    if command and result.randomness and "--eot" not in command:
+        command += f" --eot={result.randomness.draws}"
+    return f"{sentence} {untried}", command
 
 
 def model_card(result: Result, manifest: Manifest) -> str:

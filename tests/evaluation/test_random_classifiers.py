@@ -68,7 +68,7 @@ def test_lucky_draws_count_for_nothing(honest, images, labels):
 
 
 def test_a_classifier_that_answers_alike_is_measured_as_without(network, images, network_labels):
-    names = ["fgsm", "pgd3", "apgd_ce"]
+    names = ["pgd3", "apgd_ce"]
     with_one_draw = _attacked(network, images, network_labels, names, 1, epsilon=0.01)
     without = _attacked(network, images, network_labels, names, None, epsilon=0.01)
     for one, other in zip(with_one_draw.attacks, without.attacks, strict=True):
@@ -118,8 +118,6 @@ def test_a_seed_repeats_what_is_drawn(kind, honest, images, labels):
     np.testing.assert_array_equal(fooled["pgd3"], fooled_again["pgd3"])
     other, _ = found(["pgd3"], 2)
     assert not np.array_equal(first.attacked_wrong, other.attacked_wrong)
-    repeated, _ = found(["pgd3"], 1)
-    np.testing.assert_array_equal(first.attacked_wrong, repeated.attacked_wrong)
 
 
 def test_losses_and_gradients_are_means_and_all_draws_must_fool(images, labels):

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import numpy as np
+
+from fsgan_tf.evaluation.repeated_calls import Randomness
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.manifest import Manifest
 from tests.reports import MANIFEST, result
@@ -68,3 +71,13 @@ def test_a_model_card_says_all_that_a_figure_needs():
         "Verdict: upper bound.",
     ):
         assert words in card
+
+
+def test_the_next_command_averages_as_the_suite_did():
+    drawn = Randomness(20, 51, np.zeros(40, int), np.zeros(40, int))
+    random = dataclasses.replace(result("pass"), randomness=drawn)
+    manifest = dataclasses.replace(MANIFEST, suite="random")
+    sentence, command = report_text.tried(random, manifest)
+    assert "adapt their steps" not in sentence
+    assert command.endswith("--suite=strong --eot=20")
+    assert str(drawn) in report_text.model_card(random, manifest)
