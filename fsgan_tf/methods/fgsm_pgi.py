@@ -17,9 +17,9 @@ through both. Both passes are in training mode, and the one at x + p serves both
 
 Deviations: pixels are normalised inside the classifier, theirs not at all; the last weights are
 kept, not those of the best PGD-10 test accuracy; with several replicas the l1 norm is over one
-replica's batch. m is stored times the batch's number of pixel values, which changes no sign and
-suits float16. With `--awp_gamma`, g is of the moved weights. Their epochs end with a smaller batch,
-as `--last_batch=keep` has it.
+replica's batch. m is stored times the batch's number of pixel values, which suits float16 and
+changes no sign, but that the smaller batch at an epoch's end (`--last_batch=keep`, as theirs end)
+counts like the others in it. With `--awp_gamma`, g is of the moved weights.
 
 `--prior_precision=float16` (ours) halves what is stored: 1.2 GB for 50,000 images of 32 x 32 x 3,
 in memory for each replica and in every checkpoint.
