@@ -17,9 +17,7 @@ import ast
 import contextlib
 import copy
 import dataclasses
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import importlib
 import os
 import random
 import signal
@@ -202,21 +200,6 @@ def _short(node: ast.AST) -> str:
     return ast.unparse(node).split("\n")[0][:90]
 
 
-class _Replacement(importlib.abc.MetaPathFinder):
-    """Finds a module in another file, where AutoGraph too reads its source."""
-
-    def __init__(self, name: str, path: Path):
-        self._name, self._path = name, path
-
-    def find_spec(
-        self, name: str, path: object = None, target: object = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Of the one module."""
-        if name == self._name:
-            return importlib.util.spec_from_file_location(name, self._path)
-        return None
-
-
 def run_tests(file: str, source: str, deadline: float) -> int | None:
     """Runs a module's tests in a fork with this source in its place.
 
@@ -251,10 +234,10 @@ def _child(file: str, source: str) -> int:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(file).name
-        path.write_text(source)
-        name = f"{PACKAGE}/{file}".removesuffix(".py").replace("/", ".")
-        sys.meta_path.insert(0, _Replacement(name, path))
+        # Found there first, by imports, by registries that read files, and by AutoGraph.
+        Path(folder, Path(file).name).write_text(source)
+        package = ".".join(Path(PACKAGE, file).parent.parts)
+        importlib.import_module(package).__path__.insert(0, folder)
         tests = [test if test.startswith("-") else f"{ROOT}/tests/{test}" for test in TESTS[file]]
         options = ["--exitfirst", "-n0", "-p", "no:cacheprovider", "-p", "no:randomly"]
         return int(pytest.main([*options, f"--rootdir={ROOT}", *tests]))

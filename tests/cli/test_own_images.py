@@ -41,7 +41,7 @@ def test_the_command_trains_measures_and_exports(folder, tmp_path, capsys):
     assert results["threat_model"]["epsilon"] == 8 / 255
     assert results["num_examples"] == 8
     assert (run / "evaluation" / "report.html").is_file()
-    assert call(evaluate, f"--run_dir={run}", "--attacks=fgsm") == 0
+    assert call(evaluate, f"--run_dir={run}", "--attacks=fgsm", "--checks=none") == 0
     assert call(export, f"--run_dir={run}", f"--export_dir={tmp_path / 'exported'}") == 0
     capsys.readouterr()
     assert call(predict, f"--saved_model={tmp_path / 'exported'}", folder / "leaf" / "0.png") == 0

@@ -117,7 +117,7 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
 
 
 def test_other_commands_take_the_run(run, tmp_path, capsys):
-    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--num_examples=4"]
+    arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--checks=none", "--num_examples=4"]
     arguments.append(f"--output_dir={tmp_path / 'results'}")
     assert call(evaluate, *arguments) == 0
     assert json.loads((tmp_path / "results" / "results.json").read_text())["num_examples"] == 4
@@ -144,7 +144,7 @@ def read_splits(monkeypatch) -> list[str]:
 
 def test_evaluation_on_the_validation_slice_never_reads_the_test_set(run, tmp_path, read_splits):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--split=validation"]
-    arguments.append(f"--output_dir={tmp_path}")
+    arguments += ["--checks=none", f"--output_dir={tmp_path}"]
     assert call(evaluate, *arguments) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["split"], results["num_examples"]) == ("validation", 143)

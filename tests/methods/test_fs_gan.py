@@ -7,7 +7,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.training.callbacks.warnings import warnings_of
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, build, dataset, fit, run
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, build, dataset, fit, run
 
 SEED = tf.constant([1, 2])
 
@@ -28,6 +28,8 @@ def _generate(method, inputs):
 def test_the_generator_learns_to_scatter():
     """Against a classifier that stands still, the OT distance the generator reaches rises."""
     method = build(
+        architecture=SMALL,
+        attack_iterations=1,
         generator_gradient_skip=0,
         generator_optimizer="adam",
         generator_learning_rate=1e-2,
@@ -47,6 +49,8 @@ def test_diversity_weight_spreads_the_perturbations():
     ratios = []
     for weight in (0, 50):
         method = build(
+            architecture=SMALL,
+            attack_iterations=1,
             generator_gradient_skip=0,
             generator_optimizer="adam",
             generator_learning_rate=1e-2,

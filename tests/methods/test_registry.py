@@ -108,7 +108,7 @@ def test_a_new_file_is_a_method_and_a_new_file_is_an_architecture(path, tmp_path
     with on_path(path, methods, classifiers):
         assert methods.SignNoise.__doc__.startswith("Descends")
         assert call(train, *words, f"--run_dir={run}") == 0
-        words = [f"--run_dir={run}", "--attacks=fgsm", "--num_examples=8"]
+        words = [f"--run_dir={run}", "--attacks=fgsm", "--num_examples=8", "--checks=none"]
         assert call(evaluate, *words, f"--output_dir={output}") == 0
     flags = RunDirectory(run).flags_file.read_text()
     assert "--noise_size=0.5\n" in flags

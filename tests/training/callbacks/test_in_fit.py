@@ -18,7 +18,7 @@ from fsgan_tf.training.callbacks import (
 )
 from fsgan_tf.training.callbacks.learning_rates import constant
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, build, dataset
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, SMALL, build, dataset
 
 STEPS = 2
 ACCURACIES = {"clean_accuracy", "one_step_accuracy", "robust_accuracy"}
@@ -44,7 +44,7 @@ def _fit(method, *callbacks):
 
 def test_figures_reach_what_stands_after_them_and_the_history(held_out, tmp_path, capsys):
     metrics, log = Metrics(tmp_path / "metrics.jsonl"), TensorBoardLog(tmp_path / "events")
-    method = build("fs_gan")
+    method = build("fs_gan", architecture=SMALL)
     history = _fit(
         method,
         LearningRates({"classifier": constant(1e-3)}),
