@@ -3,13 +3,15 @@
     pip install -r requirements-peers.txt
     git clone https://github.com/fra31/auto-attack FOLDER
     python tools/compare_attacks.py --run_dir=RUN --data_dir=DATA --auto_attack=FOLDER
+    python tools/compare_attacks.py ... --norm=l2 --epsilon=0.5 --parts=foolbox,auto_attack
 
 `foolbox` and `art` attack RUN/saved_model with PGD-20 and with the margin attack C&W-20, through
 their own PGD loops. `auto_attack` is the authors' PyTorch code, version standard, on the same
 weights in PyTorch, once both networks' logits agree. Ours is `python -m fsgan_tf.evaluate`. Every
 attack of a peer is kept in OUTPUT_DIR once it is done: the same command resumes after an
 interruption. Prints the table and writes it to OUTPUT_DIR/table.md; ends with exit code 1 where an
-accuracy differs by more than it may (docs/fidelity.md).
+accuracy differs by more than it may (docs/fidelity.md). In l2 and l1 Foolbox's PGD takes our step
+sizes; in l1 it is its `SparseL1DescentAttack`, and ART is not compared with.
 """
 
 import dataclasses
@@ -29,6 +31,7 @@ import numpy as np
 from absl import flags
 from compare_feature_scatter import channels_first, outputs_first
 
+from fsgan_tf import norms
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
 
@@ -63,10 +66,11 @@ class Task:
       saved_model: folder of its SavedModel.
       images: float32 `[n, h, w, c]` in [0, 1].
       labels: int32 `[n]`.
-      epsilon: radius of the l_inf ball, pixel units.
+      epsilon: radius of the ball, in the norm's unit.
       batch_size: images attacked together.
       seed: of the random starts.
       auto_attack: clone of fra31/auto-attack; None where it is not compared with.
+      norm: that measures perturbations.
     """
 
     restored: "RestoredClassifier"
@@ -77,6 +81,14 @@ class Task:
     batch_size: int
     seed: int
     auto_attack: str | None
+    norm: str = "linf"
+
+    @property
+    def step_size(self) -> float:
+        """Of PGD-20, as ours has it by default."""
+        from fsgan_tf.attacks.parts.settings import default_step
+
+        return default_step(self.norm, self.epsilon, _PGD_STEPS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +101,7 @@ class Part:
       ours: flags of our evaluation.
       cumulative: an attack sees only what withstood those before it, on both sides.
       most: largest difference of the accuracies that are judged, in points.
+      norms: in which it is compared with.
     """
 
     packages: dict[str, str]
@@ -96,6 +109,7 @@ class Part:
     ours: tuple[str, ...]
     cumulative: bool
     most: float
+    norms: tuple[str, ...] = norms.NAMES
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
@@ -108,6 +122,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         raise UserError("--run_dir is missing: name the run whose classifier is attacked")
     for name, part in parts.items():
         _require_installed(name, part, flag_values.auto_attack)
+        if flag_values.norm not in part.norms:
+            raise UserError(f"--parts={name} is compared in {', '.join(part.norms)} alone")
+    if flag_values.norm != "linf" and not flag_values.epsilon:
+        raise UserError(f"--norm={flag_values.norm} needs --epsilon in its own unit")
     quiet.start_tensorflow()
     from fsgan_tf.files import make_folder, write_atomically
 
@@ -117,7 +135,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     rows: list[list[str]] = []
     failed = []
     for name, part in parts.items():
-        theirs = _measure(task, part, output_dir / f"{name}.json")
+        theirs = _measure(task, part, output_dir / f"{name}{_suffix(task.norm)}.json")
         ours = _ours(flag_values, part, output_dir, task.restored.weights_sha256)
         part_rows, difference = _compare(name, part, ours, theirs)
         rows += part_rows
@@ -125,7 +143,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         if difference > part.most + 1e-9:
             failed.append(f"{name} by {difference:.1f} points, at most {part.most}")
         text = experiments.table(_COLUMNS, rows)
-        write_atomically(output_dir / "table.md", f"{text}\n".encode())
+        write_atomically(output_dir / f"table{_suffix(task.norm)}.md", f"{text}\n".encode())
         print(f"\n{text}\n", flush=True)
     if failed:
         raise RunError(f"robust accuracies differ: {'; '.join(failed)}")
@@ -180,10 +198,11 @@ def _task(flag_values: flags.FlagValues) -> Task:
         saved_model,
         split.images.astype(np.float32) / np.float32(255),
         split.labels,
-        values.training.epsilon,
+        flag_values.epsilon or values.training.epsilon,
         flag_values.batch_size,
         flag_values.seed,
         flag_values.auto_attack,
+        flag_values.norm,
     )
 
 
@@ -195,6 +214,7 @@ def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
         "classifier_sha256": task.restored.weights_sha256,
         "num_examples": len(task.labels),
         "epsilon": task.epsilon,
+        **({} if task.norm == "linf" else {"norm": task.norm}),
         "seed": task.seed,
         "versions": {pip: _version(pip) for pip in part.packages.values()},
     }
@@ -227,12 +247,16 @@ def _ours(
     flag_values: flags.FlagValues, part: Part, output_dir: Path, classifier_sha256: str
 ) -> dict[str, Any]:
     """The content of our results.json; the evaluation resumes where it stopped, or is there."""
-    folder = output_dir / ("ours_one_after_the_other" if part.cumulative else "ours_standalone")
+    norm, epsilon = flag_values.norm, flag_values.epsilon
+    kind = "one_after_the_other" if part.cumulative else "standalone"
+    folder = output_dir / f"ours_{kind}{_suffix(norm)}"
     file = folder / "results.json"
     wanted = {"num_examples": flag_values.num_examples, "seed": flag_values.seed}
+    ball = {"threat_model": {"norm": norm, "epsilon": epsilon}} if epsilon else {}
     results = json.loads(file.read_text()) if file.is_file() else {}
     # A run that was trained on is another classifier.
-    if {**wanted, "classifier_sha256": classifier_sha256}.items() <= results.items():
+    asked = {**wanted, **ball, "classifier_sha256": classifier_sha256}
+    if all(results.get(name) == value for name, value in asked.items()):
         return results
     experiments.run_module(
         "fsgan_tf.evaluate",
@@ -240,6 +264,7 @@ def _ours(
             f"--run_dir={flag_values.run_dir}",
             *([f"--data_dir={flag_values.data_dir}"] if flag_values.data_dir else []),
             *(f"--{name}={value}" for name, value in wanted.items()),
+            *([f"--norm={norm}", f"--epsilon={epsilon}"] if epsilon else []),
             f"--batch_size={flag_values.batch_size}",
             f"--output_dir={folder}",
             *part.ours,
@@ -248,14 +273,22 @@ def _ours(
     return json.loads(file.read_text())
 
 
+def _suffix(norm: str) -> str:
+    """Of what is kept of a norm; l_inf has none, which is older than the others."""
+    return "" if norm == "linf" else f"_{norm}"
+
+
 def _foolbox(task: Task) -> dict[str, Attack]:
-    """Foolbox's LinfPGD; the margin by overriding its loss, as it provides for."""
+    """Foolbox's PGD of the norm; the margin by overriding its loss, as it provides for."""
     import tensorflow as tf
 
     foolbox = importlib.import_module("foolbox")
     carlini_wagner = importlib.import_module("foolbox.attacks.carlini_wagner")
 
-    class MarginPGD(foolbox.attacks.LinfPGD):  # type: ignore[name-defined]
+    names = {"linf": "LinfPGD", "l2": "L2PGD", "l1": "SparseL1DescentAttack"}
+    pgd = getattr(foolbox.attacks, names[task.norm])
+
+    class MarginPGD(pgd):  # type: ignore[misc, valid-type]
         """Climbs minus the margin, with the other class that its own C&W attack takes."""
 
         def get_loss_fn(self, model: Any, labels: Any) -> Callable[[Any], Any]:
@@ -268,7 +301,7 @@ def _foolbox(task: Task) -> dict[str, Attack]:
 
             return loss
 
-    options = {"abs_stepsize": task.epsilon / 4, "steps": _PGD_STEPS, "random_start": True}
+    options = {"abs_stepsize": task.step_size, "steps": _PGD_STEPS, "random_start": True}
     model = foolbox.TensorFlowModel(
         _saved_logits(task), bounds=(0, 1), device=tf.constant(0.0).device
     )
@@ -288,7 +321,7 @@ def _foolbox(task: Task) -> dict[str, Attack]:
         )
 
     return {
-        "pgd20": attack(foolbox.attacks.LinfPGD(**options)),
+        "pgd20": attack(pgd(**options)),
         "cw20": attack(MarginPGD(**options)),
     }
 
@@ -346,7 +379,7 @@ def _auto_attack(task: Task) -> dict[str, Attack]:
         code = importlib.import_module("autoattack")
     adversary = code.AutoAttack(
         logits_fn,
-        norm="Linf",
+        norm=task.norm.capitalize(),
         eps=task.epsilon,
         seed=task.seed,
         version="standard",
@@ -446,10 +479,13 @@ def _fooled(
     task: Task, adversarial: np.ndarray, images: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Which images lie in the ball and the pixel range and are misclassified."""
-    distance = np.abs(adversarial - images).reshape(len(images), -1).max(axis=1, initial=0)
+    changes = (adversarial - images).reshape(len(images), -1).astype(np.float64)
+    distance = np.linalg.norm(changes, {"linf": np.inf, "l2": 2, "l1": 1}[task.norm], axis=1)
     pixels = adversarial.reshape(len(images), -1)
     in_range = (pixels >= 0).all(axis=1) & (pixels <= 1).all(axis=1)
-    feasible = (distance <= task.epsilon + _TOLERANCE) & in_range
+    # Of sums over all values a peer's float32 rounds more.
+    tolerance = _TOLERANCE if task.norm == "linf" else _TOLERANCE * max(1, 10 * task.epsilon)
+    feasible = (distance <= task.epsilon + tolerance) & in_range
     return feasible & (_answers(task, adversarial) != labels)
 
 
@@ -481,7 +517,9 @@ def _version(pip_name: str) -> str:
 _STANDALONE = ("--attacks=pgd20,cw20", "--standalone")
 _PARTS = {
     "foolbox": Part({"foolbox": "foolbox"}, _foolbox, _STANDALONE, False, 1.0),
-    "art": Part({"art": "adversarial-robustness-toolbox"}, _art, _STANDALONE, False, 1.0),
+    "art": Part(
+        {"art": "adversarial-robustness-toolbox"}, _art, _STANDALONE, False, 1.0, ("linf",)
+    ),
     "auto_attack": Part(
         {"torch": "torch"}, _auto_attack, ("--attacks=apgd_ce,apgd_t,fab_t,square",), True, 0.5
     ),
@@ -496,6 +534,12 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list("parts", list(_PARTS), "Peers to compare with.", flag_values=values)
     flags.DEFINE_integer(
         "num_examples", 1000, "Attack the first N test images.", 1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "norm", "linf", list(norms.NAMES), "That measures perturbations.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "epsilon", None, "Radius; that of the training by default.", flag_values=values
     )
     flags.DEFINE_integer("batch_size", 50, "Images attacked together.", 1, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the random starts.", 0, flag_values=values)
