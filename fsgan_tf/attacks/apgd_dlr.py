@@ -2,7 +2,8 @@
 
 Source: Croce and Hein 2020 (arXiv:2003.01690); `version='rand'` in `autoattack/autoattack.py` of
 fra31/auto-attack at a392200 runs this and APGD on the cross-entropy, once each, with every gradient
-averaged over 20 calls.
+averaged over 20 calls. In l_1 this is the climb of `apgd_ce`, through larger balls, which that
+version leaves out.
 """
 
 from fsgan_tf.attacks.parts.attack import Attack, Wanted
@@ -12,6 +13,7 @@ from fsgan_tf.settings import Settings
 NAME = "apgd_dlr"
 HELP = "AutoAttack's APGD on the lead relative to the logits' spread"
 ACCESS = "gradients"
+NORMS = ("linf", "l2", "l1")
 
 
 def make(wanted: Wanted, settings: Settings) -> list[Attack]:
