@@ -74,10 +74,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 def _require_columns(columns: list[str]) -> None:
     """Raises UserError before anything is trained."""
+    # Those that transfer need another classifier to transfer from.
     attacks = [kind for kind in registry.kinds() if not kind.name.endswith("ATTACK")]
-    known = [*(kind.name for kind in attacks), *SUITES]
-    unknown = [n for n in columns if n not in SUITES and not any(k.match(n) for k in attacks)]
-    if unknown or not columns:
+
+    def is_attack(name: str) -> bool:
+        return any(kind.match(name) for kind in attacks)
+
+    suites = [name for name, suite in SUITES.items() if all(map(is_attack, suite.attacks))]
+    known = [*(kind.name for kind in attacks), *suites]
+    if not columns or not all(name in suites or is_attack(name) for name in columns):
         raise UserError(
             f"--columns={','.join(columns)} must be attacks or suites: {', '.join(known)} (N is a "
             "number of steps)"

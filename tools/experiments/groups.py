@@ -14,7 +14,7 @@ from fsgan_tf.settings import fields_of
 # What runs that are compared have alike, beside the settings of their network.
 _SCALE = (
     *("dataset", "class_names", "image_size", "channels", "augmentation"),
-    *("train_examples", "validation_examples", "epochs", "epsilon", "architecture"),
+    *("train_examples", "validation_examples", "epochs", "norm", "epsilon", "architecture"),
 )
 # What does not change what is trained, or differs from seed to seed of one method.
 _INCIDENTAL = (

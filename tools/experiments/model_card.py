@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import experiments
 from experiments import provenance, statistics
+from fsgan_tf import norms
 from fsgan_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,12 +124,9 @@ def page(
 
 
 def _changes(threat_model: dict[str, Any]) -> str:
-    from fsgan_tf.reporting import report_text
-
     norm, epsilon = threat_model["norm"], threat_model["epsilon"]
-    if norm == "linf":
-        return f"changes of at most {report_text.in_255ths(epsilon)} in any pixel (l_inf)"
-    return f"changes of at most {epsilon:g} in {norm} norm, of pixels in [0, 1]"
+    where = "in any pixel (l_inf)" if norm == "linf" else f"in {norm} norm, of pixels in [0, 1]"
+    return f"changes of at most {norms.radius_text(norm, epsilon)} {where}"
 
 
 def _training_command(settings: TrainingConfiguration) -> str:
