@@ -132,6 +132,28 @@ def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     assert not (run / "evaluation").exists()
 
 
+def test_another_norm_comes_with_its_own_epsilon(run, test_set, tmp_path, unchecked, capsys):
+    folder = tmp_path / "out"
+    argv = [f"--run_dir={run}", f"--output_dir={folder}", "--norm=l2"]
+    assert _evaluate(*argv) == 2
+    error = capsys.readouterr().err
+    assert "--norm=l2 needs --epsilon in its own unit; the run's is 25.5/255 in linf" in error
+    assert _evaluate(*argv, "--epsilon=9") == 2
+    assert "in l2 8 is enough to make any image of 8x8x1" in capsys.readouterr().err
+    assert _evaluate(*argv, "--epsilon=1.5", "--save_examples") == 0
+    results = _results(folder)
+    assert results["threat_model"] == {"norm": "l2", "epsilon": 1.5}
+    assert results["attacks"][1]["parameters"]["step_size"] == 2.5 / 3 * 1.5
+    assert "l2 norm at most 1.5" in (folder / "report.md").read_text()
+    saved = f"--verify_examples={folder / 'adversarial_examples.npz'}"
+    assert _evaluate(*argv, "--epsilon=1.5", saved) == 0
+    assert _results(folder)["attacks"][0]["accuracy"] == results["worst_case_accuracy"]
+    assert _evaluate(f"--run_dir={run}", saved) == 2
+    assert "holds perturbations of l2; give --norm=l2" in capsys.readouterr().err
+    assert _evaluate(*argv[:2], "--norm=l1", "--epsilon=12", "--attacks=pma") == 2
+    assert "pma attacks in linf, l2 alone, not in l1; those that do are" in capsys.readouterr().err
+
+
 def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
     calls = []
 

@@ -9,7 +9,7 @@ from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods import PGDAT, TRADES
 from fsgan_tf.threat_model import ThreatModel
-from tests.small_training import BATCH_SIZE, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, batch, build, build_quick, dataset, fit, run
 
 SEED = tf.constant([1, 2])
 
@@ -116,6 +116,15 @@ def test_l2_steps_go_along_the_gradient(linear):
     gradients = _loss_gradient(model, tf.constant(found), labels).reshape(12, -1)
     gradients /= np.linalg.norm(gradients, axis=1, keepdims=True)
     assert ((changes * gradients).sum(axis=1) > 0.95 * 0.2).all()
+
+
+def test_a_step_of_l2_training_descends():
+    method = build_quick("pgd_at", norm="l2", epsilon=0.5)
+    assert method.threat_model == ThreatModel(0.5, norm="l2")
+    before = [weights.copy() for weights in method.classifier.get_weights()]
+    assert np.isfinite(fit(method, dataset(1), 1)["loss"])
+    after = method.classifier.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_other_methods_and_norms_are_refused(linear):
