@@ -80,6 +80,7 @@ class AdaptiveAutoAttack:
     restarts: int = len(_MARGIN_STEPS)
 
     access: ClassVar[Access] = "gradients"
+    loss: ClassVar[str] = "margin"
 
     @property
     def cost(self) -> int:
@@ -87,9 +88,21 @@ class AdaptiveAutoAttack:
         return sum(self.direction_steps[: self.restarts] + self.margin_steps[: self.restarts])
 
     @property
+    def num_steps(self) -> int:
+        """Gradients of the longest restart."""
+        return max(map(sum, zip(self.direction_steps, self.margin_steps, strict=True)))
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
         return parameters_of(self)
+
+    def once(self, num_steps: int) -> "AdaptiveAutoAttack":
+        """See `Climbing.once`; its start is driven along random directions."""
+        along = min(max(self.direction_steps), num_steps - 1)
+        return dataclasses.replace(
+            self, direction_steps=(along,), margin_steps=(num_steps - along,), restarts=1
+        )
 
     def run(
         self,

@@ -56,6 +56,7 @@ class ProbabilityMargin:
     restarts: int = 2
 
     access: ClassVar[Access] = "gradients"
+    loss: ClassVar[str] = "probability_margin"
 
     @property
     def cost(self) -> int:
@@ -66,6 +67,10 @@ class ProbabilityMargin:
     def parameters(self) -> dict[str, Any]:
         """What results.json says of this attack."""
         return parameters_of(self)
+
+    def once(self, num_steps: int) -> "ProbabilityMargin":
+        """See `Climbing.once`; the number of steps is rounded up to an even one."""
+        return dataclasses.replace(self, num_steps=num_steps + num_steps % 2, restarts=1)
 
     def run(
         self,

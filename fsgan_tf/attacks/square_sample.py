@@ -38,6 +38,11 @@ class SampledSquare(Square):
     nearest: int = 64
     drawn: int = 64
 
+    @property
+    def most_sampled(self) -> int:
+        """See `Sampling`."""
+        return self.nearest + self.drawn
+
     def sample(self, standing: np.ndarray, leads: np.ndarray, seed: int) -> Sample:
         """See `Sampling.sample`."""
         return nearest_and_drawn(standing, leads, seed, nearest=self.nearest, drawn=self.drawn)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
+from fsgan_tf.attacks.parts.batches import padded
 from fsgan_tf.attacks.parts.projected_gradient import LOSSES, ProjectedGradient, climb
 from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve
 from fsgan_tf.threat_model import ThreatModel
@@ -16,6 +17,8 @@ from fsgan_tf.threat_model import ThreatModel
 _SWEEP_STEPS, _SWEEP_LENGTH = 10, 2.5
 # Longer attacks are traced this far: what has settled by then stays so.
 _TRACED_STEPS = 100
+# Iterates of a batch that pass the classifier at once.
+_JUDGED_TOGETHER = 11
 
 
 class Trace(NamedTuple):
@@ -72,27 +75,35 @@ def sweep(
       The curve; misclassified images count as fooled at every radius.
     """
 
-    def accuracy(radius: float) -> float:
+    def withstanding(rows: np.ndarray, radius: float) -> np.ndarray:
+        """Those of the batch's rows whose image stands at a radius."""
+        if not len(rows):
+            return rows
+        chosen = padded(rows, len(labels))
+        pixels = tf.gather(images, chosen)
         # A ball of radius 0, which no threat model allows, is what steps of size 0 reach.
         ball = dataclasses.replace(threat_model, epsilon=radius or threat_model.epsilon)
         path = climb(
             classifier,
             ball,
-            images,
-            images,
-            labels,
+            pixels,
+            pixels,
+            tf.gather(labels, chosen),
             loss="margin",
             num_steps=_SWEEP_STEPS if radius else 1,
             step_size=_SWEEP_LENGTH * radius / _SWEEP_STEPS,
         )
         wrong = path.success
         if classifier.draws:  # A success of the path is one of every draw.
-            wrong = is_misclassified(classifier.logits(path.best), labels)
-        fooled = wrong & ball.is_feasible(path.best, images)
-        return 1 - float(np.mean(fooled.numpy()[:count]))
+            wrong = is_misclassified(classifier.logits(path.best), tf.gather(labels, chosen))
+        fooled = wrong & ball.is_feasible(path.best, pixels)
+        return rows[~fooled.numpy()[: len(rows)]]
 
     epsilons = radii(threat_model, int(np.prod(images.shape[1:])))
-    accuracies = tuple(accuracy(radius) for radius in epsilons)
+    # What is misclassified without attack need not be attacked at the other radii.
+    correct = withstanding(np.arange(count), epsilons[0])
+    standing = [correct, *(withstanding(correct, radius) for radius in epsilons[1:])]
+    accuracies = tuple(len(rows) / count for rows in standing)
     name = f"{_SWEEP_STEPS} steps on the margin, each epsilon/{_SWEEP_STEPS / _SWEEP_LENGTH:g}"
     return EpsilonCurve(name, epsilons, accuracies, count)
 
@@ -120,26 +131,33 @@ def trace(
     Returns:
       The path.
     """
-    iterate = images
-    values, fooled = [], []
-    for step in range(traced_steps(attack) + 1):
-        if step:
-            iterate = climb(
+    path = [images]
+    for _ in range(traced_steps(attack)):
+        path.append(
+            climb(
                 classifier,
                 threat_model,
                 images,
-                iterate,
+                path[-1],
                 labels,
                 loss=attack.loss,
                 num_steps=1,
                 step_size=attack.step_size,
                 stop_when_fooled=False,
+                judge_last=False,
             ).last
-        logits = classifier.logits(iterate)
-        wrong = is_misclassified(logits, labels) & threat_model.is_feasible(iterate, images)
-        values.append(LOSSES[attack.loss](labels=labels, logits=logits).numpy()[:count])
-        fooled.append(wrong.numpy()[:count])
-    return Trace(np.stack(values), np.stack(fooled))
+        )
+    values, fooled = [], []
+    for first in range(0, len(path), _JUDGED_TOGETHER):
+        iterates = path[first : first + _JUDGED_TOGETHER]
+        pixels, targets = tf.concat(iterates, 0), tf.tile(labels, [len(iterates)])
+        logits = classifier.logits(pixels)
+        clean = tf.tile(images, [len(iterates), 1, 1, 1])
+        wrong = is_misclassified(logits, targets) & threat_model.is_feasible(pixels, clean)
+        found = LOSSES[attack.loss](labels=targets, logits=logits)
+        values.append(found.numpy().reshape(len(iterates), -1)[:, :count])
+        fooled.append(wrong.numpy().reshape(len(iterates), -1)[:, :count])
+    return Trace(np.concatenate(values), np.concatenate(fooled))
 
 
 def traced_steps(attack: ProjectedGradient) -> int:

@@ -101,7 +101,7 @@ class Evaluator:
             score.begin(attack)
             if isinstance(attack, Sampling):
                 standing = np.flatnonzero(score.standing)
-                leads = self._leads(images, labels, standing)
+                leads = self.leads(images, labels, standing)
                 score.limit(attack.sample(standing, leads, seed))
             with Progress(attack, shown=progress) as bar:
                 for restart in range(attack.restarts):
@@ -167,7 +167,7 @@ class Evaluator:
             tf.random.set_seed((2 * seed + key[0]) % 2**31)
         classifier.restart_draws((seed, *key), images)
 
-    def _leads(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def leads(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """The true class's lead without attack, float32 `[n]`, of the examples at `indices`."""
         leads = np.zeros(len(labels), np.float32)
         for batch in self.batches(indices):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.losses import cross_entropy
+from fsgan_tf.attacks.parts.sample import Sampling
 from fsgan_tf.evaluation import checks
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
@@ -25,7 +26,7 @@ class Estimate:
       attacks: those that would run.
       num_images: to be evaluated.
       num_attacked: of them, those to attack: about as many as are classified correctly.
-      check_passes: of all checks together, over their sample.
+      check_passes: of all checks together, about.
       num_radii: at each of which an image is attacked at most once more.
       passes_per_second: images of which the machine computes the gradient in a second, over as
         many draws as are averaged.
@@ -41,7 +42,7 @@ class Estimate:
     @property
     def attack_seconds(self) -> float:
         """At most; images that an attack fools cost no later attack anything."""
-        passes = sum(attack.cost for attack in self.attacks) * self.num_attacked * self.num_radii
+        passes = _passes(self.attacks, self.num_attacked) * self.num_radii
         return passes / self.passes_per_second
 
     @property
@@ -52,7 +53,11 @@ class Estimate:
     def __str__(self) -> str:
         per_image = sum(attack.cost for attack in self.attacks)
         lines = [f"images: {self.num_images}, about {self.num_attacked} of them to attack"]
-        lines += [f"{attack.name}: {attack.cost} passes an image" for attack in self.attacks]
+        lines += [
+            f"{attack.name}: {attack.cost} passes an image"
+            + (f", of {attack.most_sampled} at most" if isinstance(attack, Sampling) else "")
+            for attack in self.attacks
+        ]
         if self.num_radii > 1:
             lines.append(
                 f"at {self.num_radii} radii; at a smaller one only what the next larger one fooled"
@@ -89,14 +94,25 @@ def estimate(
     )
     batch = np.arange(evaluator.batch_size)
     share = float(np.mean(evaluator.correct(images[batch], labels[batch])))
-    sample = min(checks.SAMPLE_SIZE, evaluator.batch_size)
+    num_attacked = round(share * len(labels))
+    gradients = _passes(request.attacks, num_attacked)
     return Estimate(
         request.attacks,
         len(labels),
-        round(share * len(labels)),
-        checks.cost(request.attacks, request.checks) * sample,
+        num_attacked,
+        checks.cost(request.attacks, gradients, request.checks),
         1 + len(request.smaller),
         len(copies) * len(batch) / _seconds(evaluator, images, labels, batch, differentiable),
+    )
+
+
+def _passes(attacks: Sequence[Attack], num_images: int) -> int:
+    """Of all attacks together, at most; one that takes a sample attacks no more than that."""
+    return sum(
+        attack.cost * min(num_images, attack.most_sampled)
+        if isinstance(attack, Sampling)
+        else attack.cost * num_images
+        for attack in attacks
     )
 
 

@@ -173,9 +173,9 @@ def measure(
         eot=request.eot,
     )
     result = radii.attack(evaluator, images, labels, request, state=state, progress=progress)
-    checker = Evaluator(
-        evaluator.copies, request.threat_model, min(all_checks.SAMPLE_SIZE, evaluator.batch_size)
-    )
+    gradients = sum(attack.cost for attack in request.attacks) * int(result.robust.sum())
+    largest = min(all_checks.LARGEST_SAMPLE, evaluator.batch_size)
+    checker = Evaluator(evaluator.copies, request.threat_model, largest)
     diagnosis = all_checks.diagnose(
         checker,
         images,
@@ -183,6 +183,7 @@ def measure(
         request.attacks,
         result,
         request.sources,
+        first=all_checks.sample_size(gradients),
         mode=request.checks,
         state=state,
         progress=progress,

@@ -32,7 +32,7 @@ def test_a_few_passes_are_timed(differentiable, honest, images, labels, request_
     assert found.num_images == 24
     assert found.passes_per_second == 16.0  # Two devices.
     assert found.attack_seconds == found.num_attacked * 21 / 16
-    assert found.check_passes == 8 * (90 + 6 * 20 + (180 + 4 * 20) // 2)
+    assert found.check_passes == checks.cost(found.attacks, 21 * found.num_attacked)
     assert "pgd20: 20 passes an image" in str(found)
 
 
@@ -50,7 +50,17 @@ def test_durations_are_told_in_words(seconds, words):
     assert estimate.duration(seconds) == words
 
 
-def test_the_checks_cost_follows_the_longest_attack(threat_model):
+def test_the_checks_cost_follows_the_attacks(threat_model):
     short, long = (registry.by_names([name], threat_model.epsilon) for name in ("pgd20", "pgd1000"))
-    assert checks.cost(short) == 340
-    assert checks.cost(long) == 90 + 600 + 290
+    assert checks.cost(short, 1000) < checks.cost(long, 1000) < checks.cost(long, 10_000)
+    assert checks.cost(short, 1000, "none") == 0 < checks.cost(short, 1000, "fast")
+    assert checks.cost(short, 1000, "fast") < checks.cost(short, 1000) / 5
+    assert [checks.sample_size(passes) for passes in (0, 6400, 10**9)] == [10, 32, 64]
+
+
+def test_an_attack_on_a_sample_is_reckoned_on_the_sample(threat_model):
+    (sampled,) = registry.by_names(["square_sample"], threat_model.epsilon)
+    few, many = (estimate.Estimate([sampled], n, n, 0, 1, 1.0) for n in (100, 1000))
+    assert few.attack_seconds == sampled.cost * 100
+    assert many.attack_seconds == sampled.cost * 128
+    assert "of 128 at most" in str(many)

@@ -1,7 +1,7 @@
 """What every attack is: a name, its parameters and one attempt on one batch."""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
@@ -105,4 +105,28 @@ class Attack(Protocol):
         Returns:
           One attempt. An example's outcome depends on its own image, label and seed alone.
         """
+        ...
+
+
+@runtime_checkable
+class Climbing(Attack, Protocol):
+    """An attack that climbs a loss by the classifier's gradient, step by step.
+
+    Whatever has these members beside those of `Attack` is one. The checks then ask whether it beats
+    a single step, and whether more steps or another start of it would find more. An attack that
+    minimises a distance, as FAB does, is none.
+
+    Attributes:
+      loss: what it climbs; `cross_entropy` is known by that name.
+      num_steps: gradient steps of one restart, of the longest where they differ.
+    """
+
+    @property
+    def loss(self) -> str: ...  # noqa: D102
+
+    @property
+    def num_steps(self) -> int: ...  # noqa: D102
+
+    def once(self, num_steps: int) -> "Climbing":
+        """The same attack with one restart of so many steps."""
         ...

@@ -70,6 +70,10 @@ class AutoPGD:
         """What results.json says of this attack."""
         return parameters_of(self)
 
+    def once(self, num_steps: int) -> "AutoPGD":
+        """See `Climbing.once`; of `targeted_dlr`, at the likeliest target."""
+        return dataclasses.replace(self, num_steps=num_steps, restarts=1)
+
     def run(
         self,
         classifier: AttackedClassifier,

@@ -94,6 +94,10 @@ class ProjectedGradient:
             step_size=self.step_size,
         ).attempt
 
+    def once(self, num_steps: int) -> "ProjectedGradient":
+        """See `Climbing.once`."""
+        return dataclasses.replace(self, num_steps=num_steps, restarts=1)
+
     def start(self, threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """The first iterates, float32 `[b, h, w, c]`."""
         return random_start(threat_model, images, seeds) if self.random_start else images
@@ -117,6 +121,7 @@ def climb(
     step_size: float,
     stop_when_fooled: bool = True,
     keep_first_success: bool = True,
+    judge_last: bool = True,
 ) -> Path:
     """Takes `num_steps` steps up the loss, each projected to the ball and the pixel range.
 
@@ -135,6 +140,7 @@ def climb(
       stop_when_fooled: an example leaves within 10 steps of being misclassified, and all stop once
         all are; the best iterate is then decided.
       keep_first_success: an example's first misclassified iterate stays its best one.
+      judge_last: whether the last iterate can be the best one, which takes another answer.
 
     Returns:
       The path.
@@ -159,7 +165,7 @@ def climb(
             tf.gather(labels, rows),
             state.at(rows),
             tf.constant(until - done),
-            tf.constant(until == num_steps),
+            tf.constant(judge_last and until == num_steps),
             tf.constant(step_size),
             tf.constant(stop_when_fooled),
             tf.constant(keep_first_success),

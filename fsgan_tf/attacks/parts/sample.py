@@ -21,7 +21,14 @@ class Sample(NamedTuple):
 
 @runtime_checkable
 class Sampling(Protocol):
-    """An attack that the engine runs on a sample of what stands."""
+    """An attack that the engine runs on a sample of what stands.
+
+    Attributes:
+      most_sampled: no sample is larger.
+    """
+
+    @property
+    def most_sampled(self) -> int: ...  # noqa: D102
 
     def sample(self, standing: np.ndarray, leads: np.ndarray, seed: int) -> Sample:
         """Chooses.

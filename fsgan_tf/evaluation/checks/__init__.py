@@ -4,10 +4,11 @@ The 23 checks come from Carlini et al., On Evaluating Adversarial Robustness (ar
 AutoAttack's flags (`flags_doc.md` of fra31/auto-attack) and Pintor et al., Indicators of Attack
 Failure (arXiv:2106.09947); each says where it is from.
 
-Most run on one batch of examples, and those that ask whether an attack more would lower the figure
-on one batch of what was left standing. Where the longest attacks take N steps (of which 100 count
-at most) and an undefended source is given, all together take about 90 + 6 N gradients and 180 + 4 N
-forward passes of a batch; images that are fooled at once are not attacked further.
+Most look at 10 to 64 images, the more the longer the attacks took; one that objects to these looks
+at 64 before it says so. Those that ask whether an attack more would lower the figure attack up to
+64 images that were left standing: a block of them after another, the nearest to an error first,
+until at most one of a block falls. What several checks need is computed once: gradients, the curve
+of radii, the path of an attack, and the run with more steps, which is a restart too.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts.attack import Attack, Climbing
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks import (
@@ -36,8 +37,9 @@ from fsgan_tf.evaluation.result import Check, Diagnosis, EpsilonCurve, LossCurve
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.progress_bar import progress_bar
 
-# Images the checks should look at: enough to see what would mislead anybody, and cheap.
-SAMPLE_SIZE = 64
+# Images that most checks look at: enough to see what would mislead anybody, and at first one for
+# each so many gradients that the attacks took, so that checks cost a part of what they check.
+_FEWEST, LARGEST_SAMPLE, _GRADIENTS_AN_IMAGE = 10, 64, 200
 
 # From what makes every figure void to what makes one doubtful.
 _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
@@ -101,16 +103,44 @@ _CLIMBING = frozenset(
     }
 )
 
+# They judge the curve of radii, or that of losses.
+_OF_RADII = frozenset(
+    {
+        radius.epsilon_zero_equals_clean,
+        radius.accuracy_falls_with_epsilon,
+        radius.epsilon_curve_reaches_zero,
+        radius.unbounded_attack_fools_all,
+    }
+)
+_OF_LOSSES = frozenset({convergence.loss_converged})
 
-def cost(attacks: Sequence[Attack], mode: str = "full") -> int:
-    """Gradients that the checks of a mode take of each image of their sample, at most.
+
+def sample_size(gradients: int) -> int:
+    """How many images most checks look at first.
+
+    Args:
+      gradients: that the attacks took, about.
+    """
+    return max(_FEWEST, min(LARGEST_SAMPLE, gradients // _GRADIENTS_AN_IMAGE))
+
+
+def cost(attacks: Sequence[Attack], gradients: int, mode: str = "full") -> int:
+    """Gradients that the checks of a mode take in all, about.
 
     An answer counts as half a gradient, which is about what it lasts.
+
+    Args:
+      attacks: those that run.
+      gradients: that these take.
+      mode: `full`, `fast` or `none`.
     """
+    looked_at = sample_size(gradients)
     if mode != "full":
-        return {"fast": 10, "none": 0}[mode]
-    steps = min(100, max((getattr(attack, "num_steps", 20) for attack in attacks), default=20))
-    return (90 + 6 * steps) + (180 + 4 * steps) // 2
+        return {"fast": 10 * looked_at, "none": 0}[mode]
+    steps = [attack.num_steps for attack in attacks if isinstance(attack, Climbing)]
+    longest = min(100, max(steps, default=20))
+    # Of a block or two, beside radii, path and answers.
+    return (80 + longest) * looked_at + looked_at // 2 * (2 * longest + 45)
 
 
 def diagnose(
@@ -121,6 +151,7 @@ def diagnose(
     result: Result,
     sources: Sequence[Source] = (),
     *,
+    first: int | None = None,
     mode: str = "full",
     state: EvaluationState | None = None,
     progress: bool = False,
@@ -131,12 +162,14 @@ def diagnose(
     drawn.
 
     Args:
-      evaluator: the classifier and the threat model.
+      evaluator: the classifier and the threat model; no check looks at more images than a batch.
       images: those evaluated, `[n, h, w, c]`, float32 in [0, 1] or uint8.
       labels: integer `[n]`.
       attacks: those that ran.
       result: what they found.
       sources: other classifiers; one whose method is `standard` is the undefended twin.
+      first: images that a check looks at first. Only what objects to these is judged anew, and
+        finally, by a batch. A batch at once by default.
       mode: `full`; `fast` leaves out the checks that attack anew, and the curves; `none` all.
       state: of this evaluation; checks that it holds are not made again, and new ones join them.
       progress: show a progress bar on a terminal, one line elsewhere.
@@ -147,10 +180,14 @@ def diagnose(
     if mode == "none":
         return Diagnosis(mode=mode)
     kept = state.kept if state else _computed
+    evaluated = (images, labels, attacks, result, sources)
+    wide = Evidence(evaluator, *evaluated)
+    size = min(first or evaluator.batch_size, evaluator.batch_size)
+    narrow = Evidence(Evaluator(evaluator.copies, evaluator.threat_model, size), *evaluated)
     with evaluator.classifier.on_its_device():
-        evidence = Evidence(evaluator, images, labels, attacks, result, sources)
         bar = progress_bar(_CHECKS, desc="checks", unit="check", shown=progress)
-        checks = tuple(_made(check, evidence, mode, kept) for check in bar)
+        made = {check: _made(check, narrow, wide, mode, kept) for check in bar}
+        checks = tuple(one for one, _ in made.values())
         checks += tuple(
             sampled.rest_is_bounded(result, attack, attack.sample)
             for attack in result.attacks
@@ -160,8 +197,13 @@ def diagnose(
             _tell(checks)
         if mode == "fast" or not evaluator.classifier.differentiable:
             return Diagnosis(checks, mode=mode)
-        epsilon_curve = kept("epsilon_curve", lambda: dataclasses.asdict(evidence.epsilon_curve))
-        drawn = kept("loss_curves", lambda: [dataclasses.asdict(c) for c in _drawn(evidence)])
+        # The curves are those that the checks judged last.
+        of_radii, of_losses = (
+            wide if any(made[check][1] for check in made.keys() & group) else narrow
+            for group in (_OF_RADII, _OF_LOSSES)
+        )
+        epsilon_curve = kept("epsilon_curve", lambda: dataclasses.asdict(of_radii.epsilon_curve))
+        drawn = kept("loss_curves", lambda: [dataclasses.asdict(c) for c in _drawn(of_losses)])
     return Diagnosis(
         checks,
         EpsilonCurve(**{name: _unlisted(value) for name, value in epsilon_curve.items()}),
@@ -171,30 +213,45 @@ def diagnose(
 
 
 def _made(
-    check: Callable[[Evidence], Check], evidence: Evidence, mode: str, kept: Callable[..., Any]
-) -> Check:
-    """One check, made now or before a kill; or why it is not made."""
+    check: Callable[[Evidence], Check],
+    narrow: Evidence,
+    wide: Evidence,
+    mode: str,
+    kept: Callable[..., Any],
+) -> tuple[Check, bool]:
+    """One check, made now or before a kill, and whether it took the wide evidence."""
     if mode == "fast" and check not in _FAST:
-        return skipped(
+        left_out = skipped(
             check.__name__,
             "It attacks anew, which --checks=fast leaves out.",
             advice="Make every check (--checks=full) before you rely on the figure.",
         )
-    if not evidence.evaluator.classifier.differentiable and check in _CLIMBING:
-        return skipped(
+        return left_out, False
+    if not wide.evaluator.classifier.differentiable and check in _CLIMBING:
+        left_out = skipped(
             check.__name__,
             "The classifier has no gradients, and this check follows them.",
             advice="Evaluate the model that it was converted from, whose gradients attacks can "
             "use.",
         )
+        return left_out, False
 
     def make() -> dict[str, Any]:
         start = time.monotonic()
-        evidence.restart_draws(check.__name__)
-        made = check(evidence)
-        return dataclasses.asdict(dataclasses.replace(made, seconds=time.monotonic() - start))
+        narrow.restart_draws(check.__name__)
+        found = check(narrow)
+        widened = found.verdict in ("fail", "warn") and narrow.sample.count < wide.sample.count
+        if widened:
+            wide.restart_draws(check.__name__)
+            found = check(wide)
+        seconds = time.monotonic() - start
+        return {
+            "check": dataclasses.asdict(dataclasses.replace(found, seconds=seconds)),
+            "widened": widened,
+        }
 
-    return Check(**kept(f"check_{check.__name__}", make))
+    record = kept(f"check_{check.__name__}", make)
+    return Check(**record["check"]), record["widened"]
 
 
 def _computed(name: str, compute: Callable[[], Any]) -> Any:
@@ -204,8 +261,8 @@ def _computed(name: str, compute: Callable[[], Any]) -> Any:
 
 
 def _drawn(evidence: Evidence) -> list[LossCurve]:
-    found = [curves.loss_curve(attack, traced) for attack, traced in evidence.traces]
-    return [curve for curve in found if curve is not None]
+    curve = curves.loss_curve(*evidence.traced)
+    return [] if curve is None else [curve]
 
 
 def _unlisted(value: Any) -> Any:

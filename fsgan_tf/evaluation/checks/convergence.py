@@ -1,21 +1,16 @@
 """Have the iterative attacks done what they can, and do they return the best of it?"""
 
-import dataclasses
-
 import numpy as np
 
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks.evidence import Evidence, climbs, judged, level, skipped
-from fsgan_tf.evaluation.checks.gain import gain
+from fsgan_tf.evaluation.checks.gain import is_notable, judged_gain
 from fsgan_tf.evaluation.result import Check
 
 # Share of the images fooled by one step that an iterative attack may miss by bad luck.
 _BAD_LUCK, _WEAKER = 0.02, 0.10
-# Steps of an attack that is run again with twice as many. Longer ones have had their chance, and
-# twice their steps on a batch would outlast the evaluation of a few.
-_MOST_STEPS = 100
 # Pintor et al., arXiv:2106.09947: the running best loss, rescaled to [0, 1], moves by more over the
 # last 10 steps. Shorter attacks are held to their second half. Above 0.25 it has not levelled off.
 _MOVING, _CLIMBING = 0.05, 0.25
@@ -55,21 +50,20 @@ def iterative_beats_single_step(evidence: Evidence) -> Check:
 def more_steps_gain_nothing(evidence: Evidence) -> Check:
     """On what stands, the strongest attack with twice the steps (arXiv:1902.06705, section 4.2)."""
     name = "more_steps_gain_nothing"
-    attack = evidence.strongest
+    attack, found = evidence.strongest, evidence.twice_the_steps
     if attack is None:
         return _no_iterative_attack(name)
-    if attack.num_steps > _MOST_STEPS:
+    if found is None:
         return skipped(
             name,
             f"{attack.name} already takes {attack.num_steps} steps; twice as many cost too much.",
             advice="Judge by its loss curve and by loss_converged.",
         )
-    twice = dataclasses.replace(attack, num_steps=2 * attack.num_steps, restarts=1)
-    return gain(
+    return judged_gain(
         name,
         evidence,
-        twice,
-        f"{attack.name} with {twice.num_steps} steps",
+        found,
+        f"{attack.name} with {2 * attack.num_steps} steps",
         holds="More steps would hardly lower the figure.",
         doubt="The figure still falls with more steps: attack with more (cw100, apgd_t) until it "
         "does not.",
@@ -79,20 +73,24 @@ def more_steps_gain_nothing(evidence: Evidence) -> Check:
 def more_restarts_gain_nothing(evidence: Evidence) -> Check:
     """On what stands, the strongest attack from other random starts (arXiv:1902.06705)."""
     name = "more_restarts_gain_nothing"
-    attack = evidence.strongest
+    attack, found = evidence.strongest, evidence.twice_the_steps
     if attack is None:
         return _no_iterative_attack(name)
-    if attack.num_steps > _MOST_STEPS:
+    if found is None:
         return skipped(
             name,
             f"{attack.name} takes {attack.num_steps} steps; another restart costs too much.",
             advice="Raise --restarts once and see whether the figure moves.",
         )
-    return gain(
+    # Twice the steps were taken from another start; where they hardly find more, so do fewer.
+    steps = f" with {2 * attack.num_steps} steps"
+    if is_notable(found, evidence):
+        found, steps = evidence.further(attack.once(attack.num_steps)), ""
+    return judged_gain(
         name,
         evidence,
-        dataclasses.replace(attack, restarts=1),
-        f"{attack.name} from another random start",
+        found,
+        f"{attack.name}{steps} from another random start",
         holds="More restarts would hardly lower the figure.",
         doubt="The figure still falls with more restarts: raise --restarts until it does not.",
     )
@@ -100,26 +98,21 @@ def more_restarts_gain_nothing(evidence: Evidence) -> Check:
 
 def loss_converged(evidence: Evidence) -> Check:
     """Pintor et al.'s incomplete optimization, on the images that withstand the attack."""
-    movements = [(attack, *_movement(attack, traced)) for attack, traced in evidence.traces]
-    worst = max(movement for _, movement, _ in movements)
-    seen = "; ".join(
-        f"{attack.name}'s best loss moves by {movement:.1%} of its range over the last "
-        f"{_last_steps(attack)} of {curves.traced_steps(attack)} steps ({standing} images)"
-        for attack, movement, standing in movements
-    )
+    attack, traced = evidence.traced
+    movement, standing = _movement(attack, traced)
     return judged(
         "loss_converged",
-        "fail" if worst > _CLIMBING else "warn" if worst > _MOVING else "pass",
-        f"On images not fooled, {seen}.",
-        holds="The attacks' losses have levelled off, so their steps suffice.",
+        "fail" if movement > _CLIMBING else "warn" if movement > _MOVING else "pass",
+        f"On {standing} images not fooled, {attack.name}'s best loss moves by {movement:.1%} of "
+        f"its range over the last {_last_steps(attack)} of {curves.traced_steps(attack)} steps.",
+        holds="The attack's loss has levelled off, so its steps suffice.",
         doubt="The loss was still rising when the attack ended: give it more steps or larger ones.",
     )
 
 
 def best_iterate_returned(evidence: Evidence) -> Check:
     """Pintor et al.'s silent success: an iterate fools, and the image returned does not."""
-    attack, traced = evidence.traces[-1]
-    sample = evidence.sample
+    attack, traced = evidence.traced
     if evidence.evaluator.classifier.draws:
         return skipped(
             "best_iterate_returned",
@@ -127,15 +120,23 @@ def best_iterate_returned(evidence: Evidence) -> Check:
             advice="Attacks return the iterate of the highest mean loss, which is judged afresh.",
         )
     num_steps = min(_LAST_STEPS, attack.num_steps)
-    path = evidence.climb(attack.loss, num_steps=num_steps, step_size=attack.step_size)
-    wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), sample.labels)
+    correct = evidence.correct
+    if not len(correct):
+        return skipped(
+            "best_iterate_returned",
+            "No image of the sample is classified correctly.",
+            advice="Look at the clean accuracy first.",
+        )
+    path = evidence.climb(correct, attack.loss, num_steps=num_steps, step_size=attack.step_size)
+    _, labels = evidence.evaluator.take(evidence.images, evidence.labels, correct)
+    wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), labels).numpy()
     on_path = traced.fooled[: num_steps + 1].any(axis=0)
-    silent = int(np.sum(on_path & ~sample.rows(wrong)))
+    silent = int(np.sum(on_path & ~wrong))
     lost = int(np.sum(on_path & ~traced.fooled[num_steps]))
     return judged(
         "best_iterate_returned",
-        level(silent, silent / sample.count, 0, _SILENT),
-        f"On {int(on_path.sum())} of {sample.count} images one of the first {num_steps} iterates "
+        level(silent, silent / len(correct), 0, _SILENT),
+        f"On {int(on_path.sum())} of {len(correct)} images one of the first {num_steps} iterates "
         f"of {attack.name} fools, and on {silent} of them not the one returned; returning the last "
         f"one would lose {lost}.",
         holds="No adversarial image on an attack's path goes unnoticed.",

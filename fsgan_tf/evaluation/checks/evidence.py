@@ -3,26 +3,28 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.attacks.parts import losses
+from fsgan_tf.attacks.parts.attack import Attack, Climbing
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
-from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
 from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, climb
 from fsgan_tf.attacks.parts.settings import default_step
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Check, EpsilonCurve, Result
-from fsgan_tf.threat_model import ThreatModel
 
-# Attacks that climb a loss by its gradient. FAB minimises a distance instead.
-Climbing = ProjectedGradient | AutoPGD
-
+# Images that no attack fooled; as many of them are attacked anew as it takes to be certain, a
+# block after another.
+_MOST_STANDING, _BLOCKS_OF_A_SAMPLE = 64, 4
+# Steps of an attack that is run again with twice as many. Longer ones have had their chance, and
+# twice their steps would outlast the evaluation of a few.
+_MOST_STEPS = 100
 # One image more or less is chance, however small the sample.
 _CHANCE = 1
 
@@ -116,22 +118,60 @@ class Evidence:
         )
 
     @functools.cached_property
-    def fooled_by_one_step(self) -> np.ndarray:
-        """Bool `[count]`, what FGSM makes of every image of the sample, misclassified or not."""
+    def slope(self) -> tf.Tensor:
+        """The gradient of the cross-entropy at every image of the sample, `[b, h, w, c]`."""
+        return self.gradient(losses.cross_entropy)
+
+    def gradient(self, loss: Callable[..., tf.Tensor]) -> tf.Tensor:
+        """The gradient of a loss at every image of the sample, `[b, h, w, c]`."""
         sample = self.sample
-        epsilon = self.evaluator.threat_model.epsilon
-        last = self.climb("cross_entropy", num_steps=1, step_size=epsilon).last
-        wrong = is_misclassified(self.evaluator.classifier.logits(last), sample.labels)
-        return sample.rows(wrong & self.evaluator.threat_model.is_feasible(last, sample.images))
+        _, _, gradient = self.evaluator.classifier.loss_and_gradient(
+            sample.images, sample.labels, lambda logits: loss(labels=sample.labels, logits=logits)
+        )
+        return gradient
 
     @functools.cached_property
-    def traces(self) -> tuple[tuple[ProjectedGradient, curves.Trace], ...]:
-        """The cross-entropy and the margin attack of most steps, followed over the sample.
+    def fooled_by_one_step(self) -> np.ndarray:
+        """Bool `[count]`, what FGSM makes of every image of the sample, misclassified or not."""
+        sample, threat_model = self.sample, self.evaluator.threat_model
+        step = threat_model.steepest_step(self.slope, threat_model.epsilon)
+        last = threat_model.project(sample.images + step, sample.images)
+        wrong = is_misclassified(self.evaluator.classifier.logits(last), sample.labels)
+        return sample.rows(wrong & threat_model.is_feasible(last, sample.images))
 
-        Where none ran, PGD-20 and C&W-20 stand in.
+    @functools.cached_property
+    def correct(self) -> np.ndarray:
+        """Indices of those of the sample that are classified correctly without attack."""
+        return np.flatnonzero(self.sample.correct)
+
+    @functools.cached_property
+    def traced(self) -> tuple[ProjectedGradient, curves.Trace]:
+        """An attack, followed over the sample's correctly classified images.
+
+        It is the margin attack of most steps, else that on the cross-entropy; C&W-20 stands in
+        where neither ran.
         """
-        attacks = [self.longest(loss) for loss in ("cross_entropy", "margin")]
-        return tuple((attack, self._trace(attack)) for attack in attacks)
+        attack = self.longest("margin") or self.longest("cross_entropy") or self.stand_in
+        if not len(self.correct):
+            shape = (curves.traced_steps(attack) + 1, 0)
+            return attack, curves.Trace(np.zeros(shape, np.float32), np.zeros(shape, bool))
+        evaluator = self.evaluator
+        images, labels = evaluator.take(self.images, self.labels, self.correct)
+        count = len(self.correct)
+        return attack, curves.trace(
+            evaluator.classifier, evaluator.threat_model, images, labels, count, attack
+        )
+
+    @functools.cached_property
+    def twice_the_steps(self) -> "Further | None":
+        """What twice the steps of the strongest attack find, from another start.
+
+        None where no attack climbs, or where that takes more than 100 steps.
+        """
+        attack = self.strongest
+        if attack is None or attack.num_steps > _MOST_STEPS:
+            return None
+        return self.further(attack.once(2 * attack.num_steps))
 
     @property
     def strongest(self) -> Climbing | None:
@@ -146,19 +186,44 @@ class Evidence:
         """A source trained without a defence, if one was given."""
         return next((source for source in self.sources if source.method == "standard"), None)
 
-    @property
+    @functools.cached_property
     def standing(self) -> np.ndarray:
-        """Indices of a batch of examples that no attack fooled."""
-        return np.flatnonzero(self.result.robust)[: self.evaluator.batch_size]
+        """Indices of examples that no attack fooled, at most 64, the nearest to an error first."""
+        standing = np.flatnonzero(self.result.robust)[:_MOST_STANDING]
+        if not len(standing):
+            return standing
+        leads = self.evaluator.leads(self.images, self.labels, standing)
+        return standing[np.argsort(leads, kind="stable")]
 
-    def climb(self, loss: str, *, num_steps: int, step_size: float) -> Path:
-        """Climbs a loss from the sample's images to the end."""
+    def further(self, attack: Attack) -> "Further":
+        """What an attack finds among the images that stand, a block after another.
+
+        Where it fools at most one of a block, which may be chance, it would hardly fool those that
+        are further from an error, which are therefore not attacked.
+        """
+        tried = fooled = 0
+        while tried < len(self.standing):
+            block = self.standing[tried : tried + self.block]
+            found = int(self.fooled_by(block, attack).sum())
+            tried, fooled = tried + len(block), fooled + found
+            if found <= _CHANCE:
+                break
+        return Further(fooled, tried, len(self.standing))
+
+    @property
+    def block(self) -> int:
+        """How many images that stand are attacked anew at once."""
+        return -(-self.sample.count // _BLOCKS_OF_A_SAMPLE)
+
+    def climb(self, indices: np.ndarray, loss: str, *, num_steps: int, step_size: float) -> Path:
+        """Climbs a loss from the images at indices to the end."""
+        images, labels = self.evaluator.take(self.images, self.labels, indices)
         return climb(
             self.evaluator.classifier,
             self.evaluator.threat_model,
-            self.sample.images,
-            self.sample.images,
-            self.sample.labels,
+            images,
+            images,
+            labels,
             loss=loss,
             num_steps=num_steps,
             step_size=step_size,
@@ -174,8 +239,8 @@ class Evidence:
         )
         return found.clean_correct & ~found.robust
 
-    def longest(self, loss: str) -> ProjectedGradient:
-        """The projected gradient attack of most steps on a loss; of 20 steps where none ran."""
+    def longest(self, loss: str) -> ProjectedGradient | None:
+        """The projected gradient attack of most steps on a loss; None where none of several ran."""
         found = [
             attack
             for attack in self.attacks
@@ -183,28 +248,50 @@ class Evidence:
             and attack.num_steps > 1
             and attack.loss == loss
         ]
-        stand_in = twenty_steps(loss, self.evaluator.threat_model)
-        return max(found, key=lambda attack: attack.num_steps, default=stand_in)
+        return max(found, key=lambda attack: attack.num_steps, default=None)
 
-    def _trace(self, attack: ProjectedGradient) -> curves.Trace:
-        sample = self.sample
-        return curves.trace(
-            self.evaluator.classifier,
-            self.evaluator.threat_model,
-            sample.images,
-            sample.labels,
-            sample.count,
-            attack,
+    @property
+    def stand_in(self) -> ProjectedGradient:
+        """C&W-20, where the evaluation had no attack of its own for a check."""
+        threat_model = self.evaluator.threat_model
+        return ProjectedGradient(
+            "cw20",
+            loss="margin",
+            num_steps=20,
+            step_size=default_step(threat_model.norm, threat_model.epsilon, 20),
+            random_start=True,
+            restarts=1,
         )
 
 
-def twenty_steps(loss: str, threat_model: ThreatModel) -> ProjectedGradient:
-    """PGD-20 or C&W-20 as their files have them."""
-    name = {"cross_entropy": "pgd20", "margin": "cw20"}[loss]
-    step_size = default_step(threat_model.norm, threat_model.epsilon, 20)
-    return ProjectedGradient(
-        name, loss=loss, num_steps=20, step_size=step_size, random_start=True, restarts=1
-    )
+class Further(NamedTuple):
+    """What a further attack found among images that no attack had fooled.
+
+    Attributes:
+      fooled: of those tried.
+      tried: the nearest to an error.
+      standing: how many there were to try.
+    """
+
+    fooled: int
+    tried: int
+    standing: int
+
+    def points(self, evidence: Evidence) -> float:
+        """What it stands for of the worst-case accuracy, as a share of all images.
+
+        Of m that stand, g newly fooled are g/m of it; those not tried count as standing.
+        """
+        return self.fooled / max(self.standing, 1) * evidence.result.worst_case_accuracy
+
+    def __str__(self) -> str:
+        """A phrase on whom was tried."""
+        if self.tried == self.standing:
+            return f"{self.standing} images that withstood every attack"
+        return (
+            f"the {self.tried} nearest to an error of {self.standing} images that withstood "
+            "every attack"
+        )
 
 
 def climbs(attack: Attack) -> TypeGuard[Climbing]:

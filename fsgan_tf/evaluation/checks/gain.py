@@ -1,7 +1,7 @@
 """What a further attack gains on the images that the evaluation left standing."""
 
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level
+from fsgan_tf.evaluation.checks.evidence import Evidence, Further, judged, level
 from fsgan_tf.evaluation.result import Check
 
 # Points of worst-case accuracy. Ten restarts of PGD-20 instead of one take 1.8 points from Madry's
@@ -24,7 +24,7 @@ def gain(
 
     Args:
       name: the check's.
-      evidence: what stands; one batch of it is attacked.
+      evidence: what stands; some of it is attacked, see `Evidence.further`.
       attack: the further one.
       called: how the reader knows it.
       holds: advice where it gains nothing notable.
@@ -32,17 +32,35 @@ def gain(
       notable: points of worst-case accuracy, as a share, that may go unremarked.
 
     Returns:
-      The check. Of a batch of what stands, m images with g newly fooled stand for g/m of the
-      worst-case accuracy.
+      The check.
     """
-    standing = evidence.standing
-    fooled = int(evidence.fooled_by(standing, attack).sum())
-    share = fooled / max(len(standing), 1) * evidence.result.worst_case_accuracy
+    return judged_gain(
+        name, evidence, evidence.further(attack), called, holds=holds, doubt=doubt, notable=notable
+    )
+
+
+def judged_gain(
+    name: str,
+    evidence: Evidence,
+    found: Further,
+    called: str,
+    *,
+    holds: str,
+    doubt: str,
+    notable: float = _NOTABLE_GAIN,
+) -> Check:
+    """`gain`, of what the attack has found already."""
+    share = found.points(evidence)
     return judged(
         name,
-        level(fooled, share, notable, _LARGE_GAIN),
-        f"Of {len(standing)} images that withstood every attack, {called} fools {fooled}, which "
-        f"is {100 * share:.1f} points of the worst-case accuracy.",
+        level(found.fooled, share, notable, _LARGE_GAIN),
+        f"Of {found}, {called} fools {found.fooled}, which is {100 * share:.1f} points of the "
+        "worst-case accuracy.",
         holds=holds,
         doubt=doubt,
     )
+
+
+def is_notable(found: Further, evidence: Evidence) -> bool:
+    """Whether `judged_gain` would not pass."""
+    return level(found.fooled, found.points(evidence), _NOTABLE_GAIN, _LARGE_GAIN) != "pass"

@@ -90,7 +90,7 @@ def undefended_twin_falls(evidence: Evidence) -> Check:
             advice="Train the same network with --method=standard and name its run in --source.",
         )
     sample, threat_model = evidence.sample, evidence.evaluator.threat_model
-    attack = evidence.strongest or evidence.longest("margin")
+    attack = evidence.strongest or evidence.stand_in
     twin = source.on(evidence.evaluator.classifier.device)
     indices = tf.range(len(sample.labels), dtype=tf.int64)
     seeds = tf.stack(
