@@ -79,3 +79,19 @@ def unpaired_difference(
     below = math.hypot(second - low_2, high_1 - first)
     above = math.hypot(high_2 - second, first - low_1)
     return difference, difference - below, difference + above
+
+
+def most_fooled(fooled: int, drawn: int) -> float:
+    """The upper end of Clopper and Pearson's one-sided 95% interval (1934).
+
+    Args:
+      fooled: at most `drawn`.
+      drawn: from a finite number without repetition, for which the bound holds all the more.
+
+    Returns:
+      A share; 1 where none was drawn.
+    """
+    if not drawn:
+        return 1.0
+    test = stats.binomtest(fooled, drawn, alternative="less")
+    return float(test.proportion_ci(0.95, method="exact").high)

@@ -32,6 +32,7 @@ class ReportSettings(settings.Settings):
     fail_on: str | None = setting(
         None,
         "End with exit code 3 where a check fails (fail), or where the verdict is not "
-        "`trustworthy`, which takes the strong suite (warn). The results are written all the same.",
+        "`trustworthy`, which takes the strong or the strongest suite (warn). The results are "
+        "written all the same.",
         choices=("fail", "warn"),
     )

@@ -566,3 +566,25 @@ def test_the_strongest_attack_is_the_dearest_that_climbs(honest, images, labels)
     assert strongest("cw20", "pgd50").name == "pgd50"
     assert strongest("apgd_ce", "apgd_t", "fab_t", "square").name == "apgd_t"
     assert strongest("fgsm", "square") is None
+
+
+@pytest.mark.parametrize("name", ["pgd20", "cw20", "apgd_ce", "apgd_t", "pma", "a3"])
+def test_attacks_that_climb_are_known_by_what_they_declare(name):
+    (attack,) = by_names([name], EPSILON)
+    assert evidence.climbs(attack)
+    once = attack.once(30)
+    assert (once.num_steps, once.restarts) == (30, 1)
+    assert 30 <= once.cost <= 31
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fab_t", "square", "spsa20"])
+def test_attacks_that_do_not_climb_step_by_step_are_not(name):
+    assert not evidence.climbs(*by_names([name], EPSILON))
+
+
+@pytest.mark.parametrize("name", ["pma", "a3"])
+def test_the_strongest_suites_attacks_are_asked_for_more_steps(name, honest, images, labels):
+    (attack,) = by_names([name], EPSILON)
+    gathered = _gather(honest, images, labels, [attack.once(4)])
+    check = convergence.more_steps_gain_nothing(gathered)
+    assert f"{name} with 8 steps fools" in check.detail

@@ -9,6 +9,7 @@ from scipy import stats
 from fsgan_tf.attacks.parts.sample import Sample, nearest_and_drawn
 from fsgan_tf.attacks.registry import suite
 from fsgan_tf.attacks.square_sample import SampledSquare
+from fsgan_tf.evaluation import intervals
 from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
@@ -68,10 +69,10 @@ def test_the_engine_attacks_the_sample_alone(honest, images, labels, threat_mode
 
 @pytest.mark.parametrize("fooled", [0, 1, 5])
 def test_the_bound_is_clopper_and_pearsons(fooled):
-    bound = sampled.most_fooled(fooled, 64)
+    bound = intervals.most_fooled(fooled, 64)
     # So few or fewer would be seen with probability 5% if the share were the bound.
     assert stats.binom.cdf(fooled, 64, bound) == pytest.approx(0.05)
-    assert sampled.most_fooled(0, 0) == 1
+    assert intervals.most_fooled(0, 0) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_the_check_says_the_bound(fooled, verdict, said):
     check = sampled.rest_is_bounded(result, attack, sample)
     assert check.verdict == verdict
     assert said in check.detail
-    points = 60 * sampled.most_fooled(fooled, 20)
+    points = 60 * intervals.most_fooled(fooled, 20)
     assert f"is {points:.1f} points" in check.detail
 
 

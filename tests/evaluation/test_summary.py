@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.evaluation import summary
+from fsgan_tf.evaluation import intervals, summary
 from fsgan_tf.evaluation.result import Diagnosis
 from tests.reports import result
 
@@ -88,3 +90,24 @@ def test_long_names_keep_the_columns():
 
 def test_repr_is_short():
     assert repr(result("warn")) == "<Result: 62.5% of 40 robust, upper bound>"
+
+
+@pytest.mark.parametrize(
+    ("num_others", "name"), [(10, "trustworthy"), (18, "upper bound"), (8, "trustworthy")]
+)
+def test_the_strongest_suite_is_trusted_up_to_a_point_that_it_leaves_open(num_others, name):
+    """Of 8 drawn none is fooled, so that at most 31% of the others may be, of 500 images."""
+    plain = _attacked_by(SUITES["strongest"].attacks, "pass", "skipped")
+    clean = np.arange(500) < 400
+    sample = Sample(np.arange(5), np.arange(5, 13), num_others)
+    attacks = tuple(
+        dataclasses.replace(attack, fooled=np.zeros(500, bool), sample=None)
+        for attack in plain.attacks
+    )
+    attacks = (*attacks[:-1], dataclasses.replace(attacks[-1], sample=sample))
+    found = summary.verdict(dataclasses.replace(plain, clean_correct=clean, attacks=attacks))
+    assert found.name == name
+    assert "The strongest suite ran" in found.sentence
+    points = 100 * intervals.most_fooled(0, 8) * (num_others - 8) / 500
+    assert f"at most {points:.1f} points more" in found.sentence
+    assert ("--suite=strong too" in found.sentence) == (name == "upper bound")

@@ -18,6 +18,11 @@ class Sample(NamedTuple):
     drawn: np.ndarray
     num_others: int
 
+    @property
+    def num_unseen(self) -> int:
+        """How many examples that stood it was not run on."""
+        return self.num_others - len(self.drawn)
+
 
 @runtime_checkable
 class Sampling(Protocol):

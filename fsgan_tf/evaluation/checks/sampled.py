@@ -1,12 +1,9 @@
 """What an attack on a sample says of the images that it did not see."""
 
-from scipy import stats
-
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks.evidence import judged
+from fsgan_tf.evaluation.intervals import most_fooled
 from fsgan_tf.evaluation.result import AttackResult, Check, Result
-
-_CONFIDENCE = 0.95
 
 
 def rest_is_bounded(result: Result, attack: AttackResult, sample: Sample) -> Check:
@@ -21,7 +18,7 @@ def rest_is_bounded(result: Result, attack: AttackResult, sample: Sample) -> Che
       The check, whose detail says the bound.
     """
     fooled = int(attack.fooled[sample.drawn].sum())
-    unseen = sample.num_others - len(sample.drawn)
+    unseen = sample.num_unseen
     share = most_fooled(fooled, len(sample.drawn)) if unseen else 0.0
     points = 100 * share * unseen / result.num_examples
     return judged(
@@ -29,25 +26,9 @@ def rest_is_bounded(result: Result, attack: AttackResult, sample: Sample) -> Che
         "warn" if fooled and unseen else "pass",
         f"{attack.name} fooled {int(attack.fooled[sample.nearest].sum())} of the "
         f"{len(sample.nearest)} images nearest to an error and {fooled} of {len(sample.drawn)} "
-        f"drawn from the {sample.num_others} others, so that with {_CONFIDENCE:.0%} confidence it "
+        f"drawn from the {sample.num_others} others, so that with 95% confidence it "
         f"would fool at most {share:.1%} of the {unseen} that it did not see, which is "
         f"{points:.1f} points of the worst-case accuracy.",
         holds="The images left out can hardly change the figure by more than this bound.",
         doubt="The images left out would fall too: run square, which attacks every survivor.",
     )
-
-
-def most_fooled(fooled: int, drawn: int) -> float:
-    """The upper end of Clopper and Pearson's one-sided 95% interval.
-
-    Args:
-      fooled: at most `drawn`.
-      drawn: from a finite number without repetition, for which the bound holds all the more.
-
-    Returns:
-      A share; 1 where none was drawn.
-    """
-    if not drawn:
-        return 1.0
-    test = stats.binomtest(fooled, drawn, alternative="less")
-    return float(test.proportion_ci(_CONFIDENCE, method="exact").high)
