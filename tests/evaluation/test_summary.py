@@ -93,7 +93,7 @@ def test_repr_is_short():
 
 
 @pytest.mark.parametrize(
-    ("num_others", "name"), [(10, "trustworthy"), (18, "upper bound"), (8, "trustworthy")]
+    ("num_others", "name"), [(10, "trustworthy"), (28, "upper bound"), (8, "trustworthy")]
 )
 def test_the_strongest_suite_is_trusted_up_to_a_point_that_it_leaves_open(num_others, name):
     """Of 8 drawn none is fooled, so that at most 31% of the others may be, of 500 images."""

@@ -54,7 +54,7 @@ def _infeasible(evidence: Evidence) -> int:
     in_range = (examples.images >= threat_model.lower - _TOLERANCE) & (
         examples.images <= threat_model.upper + _TOLERANCE
     )
-    changes = (examples.images - clean).reshape(len(clean), -1)
+    changes = (examples.images - clean).reshape(len(clean), int(np.prod(clean.shape[1:])))
     if threat_model.norm == "linf":
         sizes = np.abs(changes).max(axis=1, initial=0)
     else:
