@@ -65,7 +65,7 @@ runpy.run_module("fsgan_tf.train", run_name="__main__")
 """
 # Differ between any two runs.
 _RATE = "images_per_second"
-_OF_ONE_RUN = ("model", "command", "seconds", "versions", "date", "machine")
+_OF_ONE_RUN = ("model", "command", "seconds", "checks_seconds", "versions", "date", "machine")
 
 
 @dataclasses.dataclass(frozen=True)

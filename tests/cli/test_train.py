@@ -28,6 +28,7 @@ from tests.small_training import SMALL
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
 STANDARD = [*TINY, "--method=standard", f"--architecture={SMALL}"]
+FS_GAN = [*TINY, "--epochs=2", "--generator_width=4", "--attack_iterations=1"]
 PICTURES = "pictures/clean_adversarial_perturbation"
 
 
@@ -39,7 +40,7 @@ def _train(*arguments: str) -> int:
 def run(tmp_path_factory) -> RunDirectory:
     """Two epochs of FS-GAN."""
     path = tmp_path_factory.mktemp("runs") / "fs_gan"
-    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={path}") == 0
+    assert _train(*FS_GAN, f"--run_dir={path}") == 0
     return RunDirectory(path)
 
 
@@ -101,7 +102,7 @@ def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
 
 def test_finished_runs_do_nothing_again(run, capsys):
     before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
-    assert _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}") == 0
+    assert _train(*FS_GAN, f"--run_dir={run.path}") == 0
     assert "already exported and evaluated" in capsys.readouterr().out
     assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
     assert len(run.metrics.read()) == 2
@@ -413,7 +414,7 @@ def test_a_signal_in_validation_and_in_the_export_stops_cleanly_and_the_run_goes
 def test_a_second_training_in_the_run_directory_is_refused(run, capsys):
     before = sorted(run.path.rglob("*"))
     with run.lock():
-        code = _train(*TINY, "--epochs=2", "--generator_width=4", f"--run_dir={run.path}")
+        code = _train(*FS_GAN, f"--run_dir={run.path}")
     assert code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"another training writes to {run.path} (process " in line
@@ -431,8 +432,8 @@ def test_two_replicas_train_watch_and_finish(tmp_path):
 
 
 def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(tmp_path):
-    """Stops a training in its second epoch, goes on, and compares with one that never stopped."""
-    flags = [*TINY, "--method=standard", "--epochs=2", "--train_examples=960", "--eval_examples=0"]
+    """Stops a training after its first epoch, goes on, and compares with one that never stopped."""
+    flags = [*STANDARD, "--epochs=6", "--train_examples=960", "--eval_examples=0"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
     assert _train(*flags, f"--run_dir={whole.path}") == 0
     with training(*flags, f"--run_dir={stopped.path}") as first:
@@ -461,7 +462,7 @@ def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
     """The average is watched, exported and evaluated, and is part of the checkpoint."""
     flags = [*STANDARD, "--epochs=2", "--ema_decay=0.9"]
     whole, stopped = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "stopped")
-    assert _train(*flags, f"--run_dir={whole.path}") == 0
+    assert _train(*flags, "--eval_examples=0", f"--run_dir={whole.path}") == 0
     assert "--ema_decay=0.9 averages over about 10 steps, and this" in capsys.readouterr().err
     measure = RobustAccuracy.measure
 
