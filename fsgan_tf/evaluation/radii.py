@@ -137,11 +137,19 @@ def _smaller_radii_find_no_more(result: Result) -> Check:
     """Whether what withstood a radius withstood the smaller ones, as it must."""
     drawn = sum(radius.drawn for radius in result.smaller)
     fooled = sum(radius.drawn_fooled for radius in result.smaller)
+    assumed = sum(radius.assumed for radius in result.smaller)
+    bound = ""
+    if assumed and not fooled:
+        share = sampled.most_fooled(0, drawn)
+        bound = (
+            f", so that with 95% confidence at most {share:.1%} of the {assumed} that were not "
+            "attacked again would be"
+        )
     return Check(
         "smaller_radii_find_no_more",
         "warn" if fooled else "pass",
         f"Of {drawn} images that withstood a radius, drawn by chance and attacked at the next "
-        f"smaller one too, {fooled} were fooled there.",
+        f"smaller one too, {fooled} were fooled there{bound}.",
         "The attacks fail in a large ball where they succeed in a small one: give them more steps, "
         "smaller ones, or --suite=strong. At that radius every image was attacked."
         if fooled

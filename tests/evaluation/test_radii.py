@@ -112,6 +112,9 @@ def test_a_smaller_radius_attacks_what_the_larger_fooled_and_a_draw_of_the_rest(
     assert worst[0] > worst[2]
     (check,) = radii.checks(swept)
     assert check.verdict == "pass"
+    drawn = sum(radius.drawn for radius in swept.smaller)
+    # None of so many has this probability where this share would be fooled.
+    assert f"at most {1 - 0.05 ** (1 / drawn):.1%} of the" in check.detail
 
 
 def test_where_a_smaller_radius_fools_more_all_are_attacked_and_it_counts_upwards(
