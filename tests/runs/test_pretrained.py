@@ -18,7 +18,7 @@ from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.training import loop
 from fsgan_tf.training.build import build_method
-from tests.commands import call
+from tests.commands import ROOT, call
 
 DIGITS = tuple("0123456789")
 
@@ -140,3 +140,11 @@ def test_a_packaged_classifier_is_the_one_of_its_figures_and_of_its_card(name):
         logits = restored.model.predict(test.images / np.float32(255), verbose=0)
         clean = np.mean(np.argmax(logits, axis=1) == test.labels)
         assert clean == pytest.approx(results["clean_accuracy"])
+
+
+def test_there_is_one_in_every_copy_of_the_package():
+    assert pretrained.names()
+    (patterns,) = [
+        line for line in (ROOT / "pyproject.toml").read_text().splitlines() if "py.typed" in line
+    ]
+    assert '"pretrained/*"' in patterns

@@ -26,6 +26,9 @@ _DATA = {
     "cifar100": ("CIFAR-100 (A. Krizhevsky, 2009)", "published without a licence"),
 }
 
+# Flags that say where things are, and what was looked at after the training.
+_NOT_OF_THE_WEIGHTS = ("run_dir", "data_dir", "memory_limit", "eval_examples")
+
 
 def described(dataset: str, data: str | None, licence: str | None) -> tuple[str, str]:
     """What the images are, and their licence.
@@ -107,7 +110,8 @@ def page(
             "",
             f"Measured on these weights, rounded as they are here: {images} images of the "
             f"{results['split']} split, seed {results['seed']}, {results['date']}, "
-            f"{_versions(results)}, on {results['machine']}. {statistics.MEANING}.",
+            f"{_versions(results)}, on {results['machine']}. In brackets the 95% interval "
+            "(Wilson).",
             "",
             f"`{results['command']}`",
             "",
@@ -138,7 +142,7 @@ def _training_command(settings: TrainingConfiguration) -> str:
     given = {name: texts[name] for name in chosen}
     defaults = TrainingConfiguration.from_texts(given).texts()
     differing = {n: text for n, text in texts.items() if defaults.get(n) != text}
-    named = given | {n: text for n, text in differing.items() if n not in ("run_dir", "data_dir")}
+    named = given | {n: text for n, text in differing.items() if n not in _NOT_OF_THE_WEIGHTS}
     flag_words = (f"--{name}={text}" for name, text in named.items())
     return shlex.join(["python", "-m", "fsgan_tf.train", *flag_words])
 
