@@ -1,6 +1,7 @@
 """What holds for every training method."""
 
 import functools
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fsgan_tf import methods, stateless_random
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
+from tests.commands import ROOT
 from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, dataset, fit
 from tests.small_training import build as build_whole
 from tests.small_training import build_quick as build
@@ -18,6 +20,7 @@ from tests.small_training import run as run_steps
 
 pytestmark = pytest.mark.parametrize("name", methods.names())
 SEED = tf.constant([3, 4])
+README = ROOT / "README.md"
 
 
 def _weights(method) -> dict[str, np.ndarray]:
@@ -262,6 +265,11 @@ def test_every_network_has_a_learning_rate_flag_and_a_cost(name):
         assert hasattr(method.settings, f"{network}_learning_rate")
         assert method.forward_equivalents[network] > 0
     assert set(method.optimizers_by_network) == set(method.networks)
+
+
+def test_a_step_costs_the_passes_that_the_readme_says(name):
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", README.read_text(), re.MULTILINE))
+    assert _passes(name)[0].forward_equivalents["classifier"] == int(rows[name])
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
