@@ -143,6 +143,7 @@ def test_losses_and_gradients_are_means_and_all_draws_must_fool(images, labels):
     ]
     np.testing.assert_allclose(losses, -np.mean(leads, axis=0), rtol=1e-4)
     np.testing.assert_array_equal(wrong, np.all(np.array(leads) < 0, axis=0))
+    assert calls.numpy() == 10  # Where three are wrong, as many judge as rule out luck.
     # Of the true class's quadrant: t / 16 at each of its pixels.
     row, column = divmod(int(labels[5]), 2)
     own = gradient[5, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
