@@ -81,9 +81,9 @@ def test_a_training_says_its_departures_from_the_paper_in_one_line():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method=pgd_at", "--latent_dim=3"], ["--latent_dim", "pgd_at", "fs_gan, l2l_da"]),
+        (["--method=pgd_at", "--latent_dim=3"], ["--latent_dim", "pgd_at", "fs_gan", "l2l_da"]),
         (["--method=standard", "--nogenerator_lr_decay"], ["--generator_lr_decay", "standard"]),
-        (["--method", "standard", "--label_smoothing", "0"], ["feature_scatter, fs_gan"]),
+        (["--method", "standard", "--label_smoothing", "0"], ["feature_scatter", "fs_gan"]),
     ],
 )
 def test_a_flag_that_the_method_does_not_read_is_refused_by_name(arguments, words, capsys):
