@@ -211,7 +211,10 @@ def _unlike_images(first: Entry, other: Entry) -> list[str]:
     if not hashes[0]:
         return ["nothing says whether they are of the same images"]
     silent = [entry.name for entry in (first, other) if entry.robust is None]
-    return [f"{' and '.join(silent)} does not say which images stood"] if silent else []
+    if not silent:
+        return []
+    do = "does" if len(silent) == 1 else "do"
+    return [f"{' and '.join(silent)} {do} not say which images stood, and must be evaluated again"]
 
 
 def _unlike_attacks(first: Entry, other: Entry) -> list[str]:
