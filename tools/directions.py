@@ -1,4 +1,4 @@
-"""How far each way to use the ball scatters a trained classifier's features, and whom it fools.
+"""How far each perturbation of the ball scatters a classifier's answers, and how often it fools.
 
     python tools/directions.py --run_dir=runs/cifar10_fs_gan
 

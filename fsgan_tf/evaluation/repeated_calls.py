@@ -1,7 +1,7 @@
-"""What a classifier says of an image where its answers differ from call to call: a majority.
+"""The majority of several calls, for classifiers whose answers differ from call to call.
 
-The images that an attack ends with were chosen for the answers they got, so that a call of the
-attack's proves nothing. Each is classified again by `CALLS` calls, of which it has to fool most,
+An attack chose the images that it ends with by the answers that they got, so those answers prove
+nothing. Each is classified again by `CALLS` calls, of which it has to fool most,
 and then by as many others, so that neither a lucky draw nor a lucky majority counts.
 """
 

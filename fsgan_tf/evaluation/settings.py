@@ -59,9 +59,10 @@ class EvaluationSettings(settings.Settings):
     )
     checks: str = setting(
         "full",
-        "What says whether the figure can be believed. full: every check; fast: those that attack "
-        "nothing anew, which leaves out whether more steps, restarts, black-box attacks, noise or "
-        "larger radii find more; none: no check. Only full can call a figure trustworthy.",
+        "Which checks say whether the figure can be believed. full: all; fast: those that attack "
+        "nothing anew, so that nothing says whether more steps, restarts, black-box attacks, noise "
+        "or larger radii would find more; none: no check. Only full can call a figure "
+        "trustworthy.",
         choices=CHECKS,
     )
     norm: str | None = setting(

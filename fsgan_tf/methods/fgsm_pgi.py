@@ -18,8 +18,8 @@ through both. Both passes are in training mode, and the one at x + p serves both
 Deviations: pixels are normalised inside the classifier, theirs not at all; the last weights are
 kept, not those of the best PGD-10 test accuracy; with several replicas the l1 norm is over one
 replica's batch. m is stored times the batch's number of pixel values, which suits float16 and
-changes no sign, but that the smaller batch at an epoch's end (`--last_batch=keep`, as theirs end)
-counts like the others in it. With `--awp_gamma`, g is of the moved weights.
+changes no sign, with one exception: the smaller batch at an epoch's end (`--last_batch=keep`, which
+theirs has too) weighs in m as the others do. With `--awp_gamma`, g is of the moved weights.
 
 `--prior_precision=float16` (ours) halves what is stored: 1.2 GB for 50,000 images of 32 x 32 x 3,
 in memory for each replica and in every checkpoint.
@@ -65,7 +65,7 @@ class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
     )
     prior_precision: str = setting(
         "float32",
-        "Of the stored perturbations; float16 halves their memory.",
+        "Type in which perturbations are stored; float16 halves their memory.",
         choices=("float32", "float16"),
         ours=True,
     )

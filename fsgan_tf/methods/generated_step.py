@@ -22,8 +22,9 @@ place. At first it is nearly the sign of g; what it learns is where the step sho
 With `tanh` it makes steps of any size. It normalises by its batch throughout.
 
 `--generator_update=frozen_sign` is the control: the sign of g in G's place, and nothing else. It
-takes as many passes of the classifier, so that whatever stands above it is the generator's.
-docs/ablation.md has what was measured.
+takes as many passes of the classifier. A generator that never learns is the second control
+(`--generator_learning_rate=1e-12`): docs/ablation.md has what was measured, where the generator did
+no better than that one.
 
 What it rests on: start noise and step are N-FGSM's (arXiv:2202.01181), the consistency of the two
 passes is FGSM-PGI's (arXiv:2207.08859), the supervised generator that sees a gradient is L2L's

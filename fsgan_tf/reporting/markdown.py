@@ -1,4 +1,4 @@
-"""Markdown in which words from outside stay words."""
+"""Markdown in which text from outside is shown as it is and never read as Markdown."""
 
 import re
 from collections.abc import Sequence

@@ -67,8 +67,9 @@ class TrainingSettings(settings.Settings):
     )
     last_batch: str = setting(
         "drop",
-        "What an epoch leaves over whole batches: drop it, another part every epoch, or keep it as "
-        "a smaller batch, as the loaders of most methods' authors do; on one replica.",
+        "Images that fill no whole batch at the end of an epoch: drop them, other ones in every "
+        "epoch, or keep them as a smaller batch, as most methods' authors do; keep is for one "
+        "replica.",
         choices=("drop", "keep"),
     )
     eval_examples: int = setting(

@@ -1,4 +1,4 @@
-"""What is watched and written around the steps of a run, in order."""
+"""The callbacks of a run, which watch it and write its files, in order."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def consistency_weight(default: float) -> float:
     return setting(
         default,
         "lambda, the weight of the consistency of logits; in single_step_consistency and "
-        "generated_step what it rises to.",
+        "generated_step it rises from 0 to this.",
         lower=0,
     )
 
