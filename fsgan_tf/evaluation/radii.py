@@ -12,12 +12,11 @@ radius.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from fsgan_tf import norms
-from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
@@ -36,7 +35,8 @@ from fsgan_tf.threat_model import ThreatModel
 _SHARE, _MOST = 0.1, 64
 
 
-def attack(
+def with_smaller(
+    result: Result,
     evaluator: Evaluator,
     images: np.ndarray,
     labels: np.ndarray,
@@ -45,9 +45,10 @@ def attack(
     state: EvaluationState | None = None,
     progress: bool = False,
 ) -> Result:
-    """Attacks at every radius of a request.
+    """Attacks at the smaller radii of a request, the largest of them first.
 
     Args:
+      result: what was found at the largest radius.
       evaluator: the classifier, at the largest radius.
       images: see `Evaluator.attack`.
       labels: see `Evaluator.attack`.
@@ -59,9 +60,14 @@ def attack(
       The result at the largest radius, with those at the smaller ones.
     """
     attacked = functools.partial(
-        _attacked, images=images, labels=labels, request=request, progress=progress
+        Evaluator.attack,
+        images=images,
+        labels=labels,
+        seed=request.seed,
+        standalone=request.standalone,
+        progress=progress,
     )
-    results = [attacked(evaluator, request.attacks, among=None, state=state)]
+    results = [result]
     how = []
     for number, radius in enumerate(request.smaller):
         larger = results[-1]
@@ -76,12 +82,13 @@ def attack(
         chosen = _to_attack(larger, drawn, request.standalone)
         at_radius = Evaluator(evaluator.copies, radius.threat_model, evaluator.batch_size)
         part = state and state.part(f"radius_{number + 1}")
-        found = attacked(at_radius, radius.attacks, among=chosen, state=part)
+        found = attacked(at_radius, attacks=radius.attacks, among=chosen, state=part)
         fooled = int(np.sum(~found.robust[drawn]))
         if fooled:
             rest = {name: ~mask for name, mask in chosen.items()}
             part = state and state.part(f"radius_{number + 1}_rest")
-            found = _merged(found, attacked(at_radius, radius.attacks, among=rest, state=part))
+            rest_found = attacked(at_radius, attacks=radius.attacks, among=rest, state=part)
+            found = _merged(found, rest_found)
         results.append(_with_draws_of(larger, found))
         how.append((0 if fooled else int(larger.robust.sum()) - len(drawn), len(drawn), fooled))
     counted = _counted_upwards(results)
@@ -91,29 +98,6 @@ def attack(
 
 def _text(threat_model: ThreatModel) -> str:
     return norms.radius_text(threat_model.norm, threat_model.epsilon)
-
-
-def _attacked(
-    evaluator: Evaluator,
-    attacks: Sequence[Attack],
-    *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    request: Request,
-    among: Mapping[str, np.ndarray] | None,
-    state: EvaluationState | None,
-    progress: bool,
-) -> Result:
-    return evaluator.attack(
-        images,
-        labels,
-        attacks,
-        seed=request.seed,
-        standalone=request.standalone,
-        among=among,
-        state=state,
-        progress=progress,
-    )
 
 
 def checks(result: Result) -> list[Check]:

@@ -172,7 +172,19 @@ def measure(
         min(request.batch_size, max(len(images), 1)),
         eot=request.eot,
     )
-    result = radii.attack(evaluator, images, labels, request, state=state, progress=progress)
+    result = evaluator.attack(
+        images,
+        labels,
+        request.attacks,
+        seed=request.seed,
+        standalone=request.standalone,
+        state=state,
+        progress=progress,
+    )
+    if request.smaller:
+        result = radii.with_smaller(
+            result, evaluator, images, labels, request, state=state, progress=progress
+        )
     gradients = sum(attack.cost for attack in request.attacks) * int(result.robust.sum())
     largest = min(all_checks.LARGEST_SAMPLE, evaluator.batch_size)
     checker = Evaluator(evaluator.copies, request.threat_model, largest)

@@ -64,7 +64,15 @@ def _request(names, seen=None, radii=RADII, works_up_to=1.0, **options):
 
 def _sweep(classifier, images, labels, request, **options):
     evaluator = Evaluator(classifier, request.threat_model, len(images))
-    return radii.attack(evaluator, images, labels, request, **options)
+    largest = evaluator.attack(
+        images,
+        labels,
+        request.attacks,
+        seed=request.seed,
+        standalone=request.standalone,
+        **options,
+    )
+    return radii.with_smaller(largest, evaluator, images, labels, request, **options)
 
 
 @pytest.mark.parametrize("standalone", [False, True])
