@@ -8,7 +8,8 @@ is in every comparison, whichever variants are named.
     python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=fs_gan,frozen_sign,...]
 
 Trains each variant with each seed (a finished one is not trained again), attacks its classifier
-with PGD-20 and C&W-20 on the validation slice, and prints the table of docs/ablation.md.
+with PGD-20 and C&W-20 on the validation slice, and prints a table of what docs/ablation.md
+measures.
 """
 
 import shlex

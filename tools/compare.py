@@ -216,7 +216,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "dataset", "cifar10", "Data to train on, any that the training takes.", flag_values=values
     )
-    flags.DEFINE_list("methods", None, "Methods to train, in order; all.", flag_values=values)
+    flags.DEFINE_list("methods", None, "Methods to train, in order; all by default.", flag_values=values)
     flags.DEFINE_list(
         "columns", list(_COLUMNS), "Attacks and suites to make columns of.", flag_values=values
     )
@@ -229,7 +229,7 @@ def _flags() -> flags.FlagValues:
     )
     series_flags.define_checks(values)
     flags.DEFINE_integer("num_examples", 1000, "How many images to attack.", 1, flag_values=values)
-    flags.DEFINE_string("table", None, "File for the table as well.", flag_values=values)
+    flags.DEFINE_string("table", None, "File to write the table to.", flag_values=values)
     return values
 
 

@@ -131,7 +131,12 @@ def _flags() -> flags.FlagValues:
         "What the images are, for the card; known of digits, cifar10 and cifar100.",
         flag_values=values,
     )
-    flags.DEFINE_string("licence", None, "Licence of the images, likewise.", flag_values=values)
+    flags.DEFINE_string(
+        "licence",
+        None,
+        "Licence of the images, for the card; known of digits, cifar10 and cifar100.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "folder", None, "Where it goes; fsgan_tf/pretrained by default.", flag_values=values
     )

@@ -2,7 +2,7 @@
 
 Source: "Introducing Diversity In Feature Scatter Adversarial Training Via Synthesis", Algorithm 1.
 A UNet generator G(z, delta, x', gradient) ascends the optimal-transport distance between the
-logits of a clean and a perturbed batch, plus a diversity loss over two latent vectors; the
+answers to a clean and to a perturbed batch, plus a diversity loss over two latent vectors; the
 classifier descends smoothed cross-entropy, plus that distance, on the perturbed batch.
 
 No code of the authors is public. What the listing leaves open, and how it is read here (flags in
