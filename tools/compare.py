@@ -216,7 +216,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "dataset", "cifar10", "Data to train on, any that the training takes.", flag_values=values
     )
-    flags.DEFINE_list("methods", None, "Methods to train, in order; all by default.", flag_values=values)
+    flags.DEFINE_list(
+        "methods", None, "Methods to train, in order; all by default.", flag_values=values
+    )
     flags.DEFINE_list(
         "columns", list(_COLUMNS), "Attacks and suites to make columns of.", flag_values=values
     )
