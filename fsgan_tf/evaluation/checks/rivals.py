@@ -157,7 +157,7 @@ def margin_agrees_with_cross_entropy(evidence: Evidence) -> Check:
     return judged(
         name,
         level(int(missed.sum()), gap, _NOTABLE_GAP, _LARGE_GAP),
-        f"{sharp.name} fools {100 * gap:.1f} points more that {blunt.name} could not.",
+        f"{sharp.name} fools images that {blunt.name} could not, {gap:.1%} of all.",
         holds="The choice of the loss decides little.",
         doubt="Cross-entropy attacks overstate this classifier: believe --suite=strong alone, and "
         "expect attacks made for the defence to lower even that.",
