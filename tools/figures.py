@@ -177,7 +177,11 @@ def _adversaries(
     weights = generator_weights(run_dir, restored)
 
     def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
-        of_name = TrainingConfiguration.from_texts({**values.texts(), "method": name})
+        texts = {**values.texts(), "method": name}
+        if name == "feature_scatter":
+            # Its own one step, however often the generator acts.
+            del texts["attack_iterations"]
+        of_name = TrainingConfiguration.from_texts(texts)
         method = methods.get(name)(
             restored.model,
             threat_model=threat_model,

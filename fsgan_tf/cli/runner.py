@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -74,6 +75,13 @@ def run(
         return _fail(error, 1)
     except VerdictError as error:
         return _fail(error, 3)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = str(error.filename)
+        return _fail(
+            UserError(f"{name[:40]}... of {len(name)} letters is too long for a file's name"), 2
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED

@@ -169,7 +169,8 @@ def _from_anywhere(name: str, text: str) -> str:
         or (name == "architecture" and text.endswith(".keras"))
         or (
             name == "dataset"
-            and Path(text).expanduser().is_dir()
+            # Unlike Path's, it takes a name that is too long for a folder's.
+            and os.path.isdir(os.path.expanduser(text))
             and registry.source_of(text) is FolderSource
         )
     )

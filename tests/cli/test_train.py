@@ -44,6 +44,14 @@ def run(tmp_path_factory) -> RunDirectory:
     return RunDirectory(path)
 
 
+@pytest.mark.parametrize("flag", ["run_dir", "dataset", "init_from"])
+def test_a_name_too_long_for_a_file_is_told_in_one_line(flag, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call(train, f"--{flag}={'9' * 300}") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert line.startswith("error: ")
+
+
 def test_the_run_directory_is_complete(run):
     assert run.flags_file.is_file()
     assert len(list(run.checkpoints.folder.glob("*.npz"))) == 2

@@ -112,6 +112,7 @@ def test_training_batches_are_static_and_scaled():
     assert stream.element_spec == {
         "image": tf.TensorSpec([8, 12, 12, 3], tf.float32),
         "label": tf.TensorSpec([8], tf.int32),
+        "index": tf.TensorSpec([8], tf.int32),
     }
     for batch in take(stream, 37):
         expected = (batch["label"] % 256).astype(np.float32) / np.float32(255)

@@ -315,7 +315,7 @@ def test_a_frozen_classifier_stays_as_it_is_and_its_generator_learns():
 
 
 def test_the_frozen_sign_is_a_control_that_is_warned_of():
-    method = build(generator_update="frozen_sign", diversity_weight=0.05)
+    method = build(generator_update="frozen_sign", diversity_weight=0.05, attack_iterations=1)
     images, noise, start, gradients, _ = _inputs(method)
     made = _generate(method, (images, noise, start, gradients, None))
     expected = method.threat_model.epsilon * np.sign(gradients.numpy())
