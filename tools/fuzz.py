@@ -585,7 +585,7 @@ def _images_predicted_target(folder: Path) -> tuple[list[bytes], Reader]:
 
 def _saved_models_target(folder: Path) -> tuple[list[bytes], Reader]:
     """saved_model.pb, as it is checked before it is loaded."""
-    from fsgan_tf.models.untrusted import check_saved_model
+    from fsgan_tf.untrusted.saved_models import check_saved_model
 
     saved_model = _export(folder)
     file = saved_model / "saved_model.pb"
@@ -602,7 +602,7 @@ def _keras_files_target(folder: Path) -> tuple[list[bytes], Reader]:
     """`.keras` files, as they are checked before they are loaded."""
     import keras
 
-    from fsgan_tf.models.untrusted import check_keras_archive
+    from fsgan_tf.untrusted.keras_files import check_keras_archive
 
     file = folder / "model.keras"
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="relu")]).save(file)

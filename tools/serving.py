@@ -70,9 +70,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     import tensorflow as tf
 
     from fsgan_tf.data import loading
-    from fsgan_tf.models.untrusted import check_saved_model
     from fsgan_tf.runs.directory import RunDirectory
     from fsgan_tf.runs.restored import restore_classifier
+    from fsgan_tf.untrusted.saved_models import check_saved_model
 
     run = RunDirectory(flag_values.run_dir)
     classifier = restore_classifier(run.path)

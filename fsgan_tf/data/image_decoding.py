@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-# A few bytes can announce an image of gigabytes; decoding 2^26 pixels takes about 1.5 GB.
-MAX_PIXELS = 2**26
+from fsgan_tf.data.memory import MAX_PIXELS
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image
 
+from fsgan_tf.data.memory import MAX_PIXELS
 from fsgan_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def decode_file(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray | N
 
     Returns:
       uint8 `[h, w, c]`; None if the file holds no readable PNG, JPEG, WebP or BMP image of at most
-      `image_decoding.MAX_PIXELS` pixels.
+      `memory.MAX_PIXELS` pixels.
 
     Raises:
       UserError: the file cannot be read, or holds an animation.
@@ -103,8 +104,6 @@ def _contents(path: Path) -> bytes:
 
 def _header(contents: bytes) -> Image.Image | None:
     """The image with its pixels still encoded; None for no image, or one of too many pixels."""
-    from fsgan_tf.data.image_decoding import MAX_PIXELS
-
     try:
         with warnings.catch_warnings():
             # The limit is ours.

@@ -6,6 +6,9 @@ import psutil  # type: ignore[import-untyped]
 
 from fsgan_tf.errors import UserError
 
+# A few bytes can announce an image of gigabytes; decoding 2^26 pixels takes about 1.5 GB.
+MAX_PIXELS = 2**26
+
 _GIB = 2**30
 # A training keeps its images as NumPy has them and as TensorFlow does.
 _COPIES = 2

@@ -1,7 +1,7 @@
 """How an attack shows how far it is."""
 
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.progress_bar import progress_bar
+from fsgan_tf.evaluation.progress_bar import progress_bar
 
 
 class Progress:

@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
-from fsgan_tf.models import heads, inputs, scores, untrusted
+from fsgan_tf.models import heads, inputs, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
 from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
+from fsgan_tf.untrusted.keras_files import check_keras_file, hdf5_keras_version
 
 _MESSAGE_LENGTH = 300
 
@@ -44,7 +45,7 @@ def load_keras_model(
     Raises:
       UserError: the file cannot be loaded, or its model is not a classifier of images.
     """
-    untrusted.check_keras_file(path)
+    check_keras_file(path)
     return keras_classifier(
         _read(path),
         path,
@@ -131,7 +132,7 @@ def _read(path: str) -> keras.Model:
 def _keras_version(file: Path) -> str:
     """That made the file; empty where it does not say."""
     if not zipfile.is_zipfile(file):
-        return untrusted.hdf5_keras_version(file)
+        return hdf5_keras_version(file)
     try:
         with zipfile.ZipFile(file) as archive:
             return str(json.loads(archive.read("metadata.json"))["keras_version"])

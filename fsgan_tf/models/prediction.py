@@ -17,8 +17,8 @@ from fsgan_tf.data.image_decoding import decode_images
 from fsgan_tf.data.image_files import exif_orientation
 from fsgan_tf.errors import UserError
 from fsgan_tf.models.saved_models import load_module
-from fsgan_tf.models.untrusted import check_saved_model
 from fsgan_tf.runs import restored
+from fsgan_tf.untrusted.saved_models import check_saved_model
 
 # Together they bound the memory that the files of a batch take.
 BATCH_SIZE = 16

@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
-from fsgan_tf.models import inputs, scores, untrusted
+from fsgan_tf.models import inputs, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
 from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
 from fsgan_tf.networks.half_precision import with_scaled_gradients
+from fsgan_tf.untrusted.saved_models import check_saved_model
 
 # TensorFlow takes names with these for patterns.
 _PATTERN_CHARACTERS = "[]*?"
@@ -48,7 +49,7 @@ def load_saved_model(
     Raises:
       UserError: the folder cannot be loaded, or its signature is not a classifier's.
     """
-    untrusted.check_saved_model(path)
+    check_saved_model(path)
     output = output or "logits"
     try:
         loaded = load_module(path)

@@ -14,6 +14,7 @@ from typing import Any
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.networks.keras_settings import keras
+from fsgan_tf.untrusted.keras_files import check_keras_file
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -54,12 +55,9 @@ def build(
 
 
 def _loaded(name: str) -> Any:
-    # Here, since the checks stand above the networks.
-    from fsgan_tf.models import untrusted
-
     if not Path(name).is_file():
         raise UserError(f"--architecture={name}: there is no such file")
-    untrusted.check_keras_file(name)
+    check_keras_file(name)
     try:
         return keras.models.load_model(name, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds, all about what is in the file.

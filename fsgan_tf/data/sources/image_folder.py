@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsgan_tf.data import image_files
-from fsgan_tf.data.memory import check_memory, fits_memory
+from fsgan_tf.data.memory import MAX_PIXELS, check_memory, fits_memory
 from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source, SplitNames
 from fsgan_tf.data.split import Split, StreamedSplit
@@ -271,8 +271,6 @@ def _hash(path: Path) -> bytes:
 
 
 def _warn(skipped: set[Path]) -> None:
-    from fsgan_tf.data.image_decoding import MAX_PIXELS
-
     if not skipped:
         return
     named = ", ".join(str(path) for path in sorted(skipped)[:_NAMED])

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from fsgan_tf.progress_bar import progress_bar
+from fsgan_tf.evaluation.progress_bar import progress_bar
 
 
 class ProgressBar(keras.callbacks.Callback):

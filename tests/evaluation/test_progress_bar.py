@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fsgan_tf.progress_bar import progress_bar
+from fsgan_tf.evaluation.progress_bar import progress_bar
 
 
 class _Stream(io.StringIO):
