@@ -164,7 +164,7 @@ def _compare(paths: Sequence[str], output_dir: str | None) -> None:
 
 def _require_verdict(result: "Result", fail_on: str | None) -> None:
     """Raises VerdictError where `--fail_on` refuses the result."""
-    from fsgan_tf.evaluation import summary
+    from fsgan_tf.results import summary
 
     refused = {"fail": {summary.NO_FIGURE}, "warn": {summary.NO_FIGURE, summary.UPPER_BOUND}}
     if fail_on and result.verdict in refused[fail_on]:

@@ -5,16 +5,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from fsgan_tf.evaluation.result import (
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.reporting.report import Manifest
+from fsgan_tf.results.findings import (
     AdversarialExamples,
     AttackResult,
     Check,
     Diagnosis,
     EpsilonCurve,
     LossCurve,
-    Result,
 )
-from fsgan_tf.reporting.report import Manifest
 from fsgan_tf.threat_model import ThreatModel
 
 HOSTILE = "<script>alert('&')</script>\"><img src=x>|`x` [a](b:c)"

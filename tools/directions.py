@@ -80,7 +80,7 @@ def measure(method: FSGAN, batches: list[Any], seed: int) -> dict[str, dict[str,
     import tensorflow as tf
     from experiments.run_images import pixels
 
-    from fsgan_tf.evaluation.result import wilson_interval
+    from fsgan_tf.results.intervals import wilson_interval
 
     scatter = tf.function(lambda clean, perturbed: method.scatter_gradient(clean, perturbed)[0])
     distances: dict[str, list[float]] = {}

@@ -277,7 +277,7 @@ def _accuracies(passes: _Passes, labels: np.ndarray) -> dict[str, Any]:
 
 def _interval(correct: np.ndarray) -> tuple[float, float]:
     """95% interval of the share that is right."""
-    from fsgan_tf.evaluation.result import wilson_interval
+    from fsgan_tf.results.intervals import wilson_interval
 
     return wilson_interval(int(correct.sum()), len(correct))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.parts.batches import padded
 from fsgan_tf.attacks.parts.projected_gradient import LOSSES, ProjectedGradient, climb
-from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve
+from fsgan_tf.results.findings import EpsilonCurve, LossCurve
 from fsgan_tf.threat_model import ThreatModel
 
 # A path of 2.5 radii reaches any corner of the ball and leaves steps to improve there, as Madry et

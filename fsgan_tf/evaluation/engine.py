@@ -24,10 +24,11 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.progress import Progress
-from fsgan_tf.evaluation.repeated_calls import CALLS, Randomness, votes
+from fsgan_tf.evaluation.repeated_calls import CALLS, votes
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import Score
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
 # What is drawn for: two traces, of which one must not repeat the other's draws.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.evaluation.result import AdversarialExamples
+from fsgan_tf.results.findings import AdversarialExamples
 
 
 class Task(NamedTuple):

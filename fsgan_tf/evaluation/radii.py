@@ -21,14 +21,9 @@ from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
-from fsgan_tf.evaluation.result import (
-    AdversarialExamples,
-    AttackResult,
-    Check,
-    Result,
-    SmallerRadius,
-)
+from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results.findings import AdversarialExamples, AttackResult, Check, SmallerRadius
 from fsgan_tf.threat_model import ThreatModel
 
 # Of the images taken to withstand a radius, how many are attacked all the same.

@@ -20,6 +20,7 @@ from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.models import in_memory
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -113,9 +114,6 @@ def evaluate(
     }
     if all(value is None for value in adaptation.values()):
         return measure(classifier, images, labels, request, progress=progress)
-    # Models are read for evaluations, so that this import points upwards, as that of reports does.
-    from fsgan_tf.models import in_memory
-
     adapted = in_memory.adapted(classifier, **adaptation)
     result = measure(adapted.logits_fn, images, labels, request, progress=progress)
     return result.with_checks([adapted.upper_bound] if adapted.upper_bound else [])

@@ -7,7 +7,7 @@ import numpy as np
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.outcome import FirstFound, MostFooling, Outcome
-from fsgan_tf.evaluation.result import AdversarialExamples, AttackResult
+from fsgan_tf.results.findings import AdversarialExamples, AttackResult
 
 
 class Score:

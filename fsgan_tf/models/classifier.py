@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from fsgan_tf.evaluation.result import Check
 from fsgan_tf.models.preprocessing import AS_IS, Preprocessing
+from fsgan_tf.results.findings import Check
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 Shape = tuple[int | None, ...]
 Function = Callable[[tf.Tensor], tf.Tensor]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation.result import Check
 from fsgan_tf.models.inputs import NO_GRADIENTS
 from fsgan_tf.models.settings import OUTPUTS
+from fsgan_tf.results.findings import Check
 
 # The logarithm of less than this, and its gradient's factor 1/p, would come near float32's limits.
 _LEAST_PROBABILITY = 1e-30

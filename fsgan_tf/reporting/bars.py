@@ -9,7 +9,7 @@ import dataclasses
 import html
 from collections.abc import Sequence
 
-from fsgan_tf.evaluation.summary import share
+from fsgan_tf.results.summary import share
 
 _ROW_HEIGHT, _BAR_TOP, _BAR_HEIGHT, _TEXT_BASELINE = 46, 22, 12, 15
 _LONGEST_NAME = 20  # Characters: what fits beside a percentage and a number in 300 pixels.

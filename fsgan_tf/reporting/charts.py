@@ -9,15 +9,15 @@ import math
 from collections.abc import Sequence
 
 from fsgan_tf import norms
-from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
 from fsgan_tf.reporting import bars, report_text
+from fsgan_tf.results.findings import EpsilonCurve, Findings, LossCurve
 
 _EPSILON_HEIGHT, _LOSS_HEIGHT = 220, 110
 # Of the width: a label of five characters, in a narrow window and in a wide one.
 _TICK_GAP, _MINOR_TICK_GAP = 0.16, 0.07
 
 
-def accuracy_bars(result: Result) -> str:
+def accuracy_bars(result: Findings) -> str:
     """Accuracy without attack, under each attack and in the worst case, with its interval."""
     count = result.num_examples
     drawn = [bars.Bar("clean", "clean", result.clean_accuracy, count)]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation import intervals
 from fsgan_tf.reporting import results_file
+from fsgan_tf.results import intervals
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.evaluation.result import AdversarialExamples
+from fsgan_tf.results.findings import AdversarialExamples
 from fsgan_tf.threat_model import ThreatModel
 
 _LONGEST_SIDE = 128  # Pixels; a report of large images stays small.

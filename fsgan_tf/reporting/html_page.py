@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsgan_tf.evaluation import summary
-from fsgan_tf.evaluation.result import Check, Result
 from fsgan_tf.reporting import charts, example_pictures, report_text, templating
 from fsgan_tf.reporting.manifest import Manifest
 from fsgan_tf.reporting.templating import markup
+from fsgan_tf.results import summary
+from fsgan_tf.results.findings import Check, Findings
 
 _MARKS = {"fail": "✕", "warn": "!", "pass": "✓", "skipped": "–"}
 
 
-def page(result: Result, manifest: Manifest) -> str:
+def page(result: Findings, manifest: Manifest) -> str:
     """The content of report.html: a complete HTML 5 document."""
     curve, ball = result.diagnosis.epsilon_curve, result.threat_model
     return templating.render(

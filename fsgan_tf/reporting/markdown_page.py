@@ -1,14 +1,14 @@
 """report.md: the whole report for a terminal, a code host and TensorBoard."""
 
-from fsgan_tf.evaluation import summary
-from fsgan_tf.evaluation.result import Diagnosis, Result
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.manifest import Manifest
 from fsgan_tf.reporting.markdown import code, escaped, table
+from fsgan_tf.results import summary
+from fsgan_tf.results.findings import Diagnosis, Findings
 from fsgan_tf.threat_model import ThreatModel
 
 
-def page(result: Result, manifest: Manifest) -> str:
+def page(result: Findings, manifest: Manifest) -> str:
     """The content of report.md; words from outside stay words."""
     verdict = summary.verdict(result)
     tried, next_command = report_text.tried(result, manifest)
@@ -48,7 +48,7 @@ def page(result: Result, manifest: Manifest) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _radii(result: Result) -> list[str]:
+def _radii(result: Findings) -> list[str]:
     if not result.smaller:
         return []
     rows = report_text.radii_rows(result)
@@ -59,7 +59,7 @@ def _radii(result: Result) -> list[str]:
     ]
 
 
-def _classes(result: Result, manifest: Manifest) -> list[str]:
+def _classes(result: Findings, manifest: Manifest) -> list[str]:
     rows = report_text.class_rows(result, manifest)
     return ["## Classes", table(report_text.CLASS_HEADER, rows)] if rows else []
 

@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fsgan_tf.evaluation import summary
-from fsgan_tf.evaluation.repeated_calls import Randomness
-from fsgan_tf.evaluation.result import Result
 from fsgan_tf.files import write_atomically
 from fsgan_tf.reporting import (
     earlier,
@@ -24,6 +21,9 @@ from fsgan_tf.reporting import (
     tensorboard_page,
 )
 from fsgan_tf.reporting.manifest import Manifest, machine, versions
+from fsgan_tf.results import summary
+from fsgan_tf.results.findings import Findings
+from fsgan_tf.results.randomness import Randomness
 
 __all__ = ["Manifest", "as_json", "as_table", "write"]
 
@@ -31,7 +31,7 @@ __all__ = ["Manifest", "as_json", "as_table", "write"]
 SCHEMA_VERSION = 1
 
 
-def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest) -> list[Path]:
+def write(output_dir: str | os.PathLike[str], result: Findings, manifest: Manifest) -> list[Path]:
     """Writes results.json, report.md and report.html, each complete or not at all, and TensorBoard.
 
     Args:
@@ -61,7 +61,7 @@ def write(output_dir: str | os.PathLike[str], result: Result, manifest: Manifest
     return [*paths, board]
 
 
-def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
+def as_json(result: Findings, manifest: Manifest) -> dict[str, Any]:
     """The content of results.json; a number that is not finite is None."""
     diagnosis = result.diagnosis
     content = {
@@ -110,12 +110,12 @@ def as_json(result: Result, manifest: Manifest) -> dict[str, Any]:
     return {key: _finite(value) for key, value in content.items()}
 
 
-def as_table(result: Result) -> str:
+def as_table(result: Findings) -> str:
     """A few lines for a terminal."""
-    return str(result)
+    return summary.table(result)
 
 
-def _radii(result: Result) -> list[dict[str, Any]]:
+def _radii(result: Findings) -> list[dict[str, Any]]:
     """At each of several radii; empty where there was one."""
     if not result.smaller:
         return []
@@ -157,7 +157,7 @@ def _randomness(found: Randomness) -> dict[str, Any]:
     }
 
 
-def _classes(result: Result, manifest: Manifest) -> list[dict[str, Any]]:
+def _classes(result: Findings, manifest: Manifest) -> list[dict[str, Any]]:
     return [
         {
             "name": manifest.class_name(label),
@@ -169,7 +169,7 @@ def _classes(result: Result, manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _per_image(result: Result) -> dict[str, Any]:
+def _per_image(result: Findings) -> dict[str, Any]:
     """A 1 for each image that counts in an accuracy, a 0 for each other, in the images' order."""
     attacks, standing = {}, result.clean_correct
     for attack in result.attacks:

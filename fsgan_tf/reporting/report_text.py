@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf import norms
-from fsgan_tf.evaluation.result import EpsilonCurve, LossCurve, Result
-from fsgan_tf.evaluation.summary import share
 from fsgan_tf.reporting.manifest import Manifest, machine, versions
+from fsgan_tf.results.findings import EpsilonCurve, Findings, LossCurve
+from fsgan_tf.results.summary import share, verdict
 from fsgan_tf.threat_model import ThreatModel
 
 # What the checks of each verdict are called, the most serious first.
@@ -58,7 +58,7 @@ def title(manifest: Manifest) -> str:
     return f"Robustness of {manifest.model}"
 
 
-def scope(result: Result, manifest: Manifest) -> str:
+def scope(result: Findings, manifest: Manifest) -> str:
     """A sentence after the worst-case accuracy: of how many images it is, and its 95% interval."""
     low, high = result.confidence_interval_95
     where = ", ".join(filter(None, (manifest.dataset, manifest.split)))
@@ -77,7 +77,7 @@ def perturbations(threat_model: ThreatModel) -> str:
     )
 
 
-def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
+def tried(result: Findings, manifest: Manifest) -> tuple[str, str]:
     """What the attacks were and left untried, and the command that tries it, or nothing."""
     name = f"The suite {manifest.suite}" if manifest.suite else "The attacks chosen"
     names = ", ".join(attack.name for attack in result.attacks) or "no attack"
@@ -91,7 +91,7 @@ def tried(result: Result, manifest: Manifest) -> tuple[str, str]:
     return f"{sentence} {untried}", command
 
 
-def model_card(result: Result, manifest: Manifest) -> str:
+def model_card(result: Findings, manifest: Manifest) -> str:
     """The robustness section of a model card, to paste."""
     attacks = ", ".join(attack.name for attack in result.attacks) or "no attack"
     suite = f"suite {manifest.suite} ({attacks})" if manifest.suite else attacks
@@ -101,11 +101,12 @@ def model_card(result: Result, manifest: Manifest) -> str:
         f"accuracy {share(result.clean_accuracy, result.num_examples)}. "
         f"{perturbations(result.threat_model)} Attacked with {suite} by fsgan_tf "
         f"{versions()['fsgan_tf']} on {manifest.date}, seed {result.seed}. Verdict: "
-        f"{result.verdict}. {measured}Stronger attacks may lower the figure; nothing is certified."
+        f"{verdict(result).name}. {measured}Stronger attacks may lower the figure; nothing is "
+        "certified."
     )
 
 
-def attack_rows(result: Result) -> list[tuple[str, ...]]:
+def attack_rows(result: Findings) -> list[tuple[str, ...]]:
     """Cells under `ATTACK_HEADER`, a row an attack."""
     return [
         (
@@ -120,13 +121,13 @@ def attack_rows(result: Result) -> list[tuple[str, ...]]:
     ]
 
 
-def attack_note(result: Result) -> str:
+def attack_note(result: Findings) -> str:
     """How to read the table of attacks."""
     ran_fgsm = any(attack.name == "fgsm" for attack in result.attacks)
     return ATTACK_NOTE + (_FGSM_NOTE if ran_fgsm else "")
 
 
-def class_rows(result: Result, manifest: Manifest) -> list[tuple[str, ...]]:
+def class_rows(result: Findings, manifest: Manifest) -> list[tuple[str, ...]]:
     """Cells under `CLASS_HEADER`, the least robust class first; of at most 20 classes."""
     rows = [
         (robust, (manifest.class_name(label), str(count), f"{clean:.1%}", f"{robust:.1%}"))
@@ -135,7 +136,7 @@ def class_rows(result: Result, manifest: Manifest) -> list[tuple[str, ...]]:
     return [row for _, row in sorted(rows, key=lambda row: row[0])[:_MOST_CLASSES]]
 
 
-def by_class(result: Result) -> dict[int, tuple[int, float, float]]:
+def by_class(result: Findings) -> dict[int, tuple[int, float, float]]:
     """Number of images, clean and worst-case accuracy of each class that has images."""
     labels = np.zeros(0, int) if result.labels is None else np.asarray(result.labels)
     robust, found = result.robust, {}
@@ -175,7 +176,7 @@ def magnified(norm: str) -> str:
     return f"magnified: grey is none, black and white are {whole}"
 
 
-def radii_curve(result: Result) -> EpsilonCurve:
+def radii_curve(result: Findings) -> EpsilonCurve:
     """The worst case at each radius evaluated, from the accuracy without attack."""
     at_each = result.at_each_radius
     return EpsilonCurve(
@@ -186,14 +187,14 @@ def radii_curve(result: Result) -> EpsilonCurve:
     )
 
 
-def radii_header(result: Result) -> tuple[str, ...]:
+def radii_header(result: Findings) -> tuple[str, ...]:
     """Over `radii_rows`."""
     names = (attack.name for attack in result.attacks)
     *epsilon, _ = epsilon_header(result.threat_model.norm)
     return (*epsilon, *names, "worst case", "95% interval", "not attacked")
 
 
-def radii_rows(result: Result) -> list[tuple[str, ...]]:
+def radii_rows(result: Findings) -> list[tuple[str, ...]]:
     """Cells under `radii_header`, a row a radius."""
     assumed = [*(radius.assumed for radius in result.smaller), 0]
     rows = []
@@ -228,7 +229,7 @@ def loss_rows(curves: Sequence[LossCurve]) -> list[tuple[str, ...]]:
     return rows
 
 
-def checks_note(result: Result) -> str:
+def checks_note(result: Findings) -> str:
     """Which checks were made, and how long they took beside the attacks."""
     diagnosis = result.diagnosis
     if not result.checks:
@@ -245,7 +246,7 @@ def heading(check_name: str) -> str:
     return check_name.replace("_", " ")
 
 
-def manifest_rows(result: Result, manifest: Manifest) -> list[tuple[str, str]]:
+def manifest_rows(result: Findings, manifest: Manifest) -> list[tuple[str, str]]:
     """Names and values of all that it takes to do the evaluation again."""
     names = manifest.class_names
     listed = ", ".join(names[:_NAMED_CLASSES]) + (", ..." if len(names) > _NAMED_CLASSES else "")
@@ -267,7 +268,7 @@ def manifest_rows(result: Result, manifest: Manifest) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def image_shape(result: Result) -> tuple[int, ...]:
+def image_shape(result: Findings) -> tuple[int, ...]:
     """Height, width and channels of the images."""
     return tuple(result.examples.clean_images.shape[1:])
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.evaluation.result import Diagnosis, EpsilonCurve, Result
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.example_pictures import ExamplePicture, pictures
+from fsgan_tf.results.findings import Diagnosis, EpsilonCurve, Findings
 
 # Tells this log from a training's, should both lie in one folder.
 _SUFFIX = ".evaluation"
@@ -17,7 +17,7 @@ _SUFFIX = ".evaluation"
 _SMALLEST_TILE, _FRAME = 96, 3
 
 
-def write(folder: Path, result: Result, class_names: Sequence[str], markdown: str) -> None:
+def write(folder: Path, result: Findings, class_names: Sequence[str], markdown: str) -> None:
     """Writes the log of an evaluation, in place of that of an earlier one.
 
     Args:

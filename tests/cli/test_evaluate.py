@@ -17,9 +17,10 @@ from fsgan_tf.attacks.suites import Suite
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
-from fsgan_tf.evaluation import checks, engine, run_and_diagnose, summary
-from fsgan_tf.evaluation.result import Check, Diagnosis
+from fsgan_tf.evaluation import checks, engine, run_and_diagnose
 from fsgan_tf.files import sole_writer
+from fsgan_tf.results import summary
+from fsgan_tf.results.findings import Check, Diagnosis
 from fsgan_tf.runs import restored as restored_module
 
 FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]

@@ -28,11 +28,11 @@ from fsgan_tf.evaluation.checks import (
     soundness,
 )
 from fsgan_tf.evaluation.engine import Evaluator
-from fsgan_tf.evaluation.result import EpsilonCurve, Result
+from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results.findings import EpsilonCurve
 from fsgan_tf.threat_model import ThreatModel
-
-from .test_result import attack_result, no_examples
+from tests.results.test_findings import attack_result, no_examples
 
 EPSILON = 0.05
 QUICK = ("fgsm", "pgd20", "cw20")

@@ -15,8 +15,9 @@ from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.evaluation import checks
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.outcome import MostFooling, Outcome
-from fsgan_tf.evaluation.repeated_calls import CALLS, chance_of_majority, likely_counts
+from fsgan_tf.evaluation.repeated_calls import CALLS
 from fsgan_tf.evaluation.run_and_diagnose import evaluate
+from fsgan_tf.results.randomness import chance_of_majority, likely_counts
 from fsgan_tf.threat_model import ThreatModel
 
 

@@ -9,14 +9,13 @@ from scipy import stats
 from fsgan_tf.attacks.parts.sample import Sample, nearest_and_drawn
 from fsgan_tf.attacks.registry import suite
 from fsgan_tf.attacks.square_sample import SampledSquare
-from fsgan_tf.evaluation import intervals
 from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.run_and_diagnose import evaluate
+from fsgan_tf.results import intervals
 from fsgan_tf.threat_model import ThreatModel
-
-from .test_result import attack_result, no_examples
+from tests.results.test_findings import attack_result, no_examples
 
 
 def _square(nearest, drawn):

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from fsgan_tf.evaluation.result import LossCurve
 from fsgan_tf.reporting import charts
+from fsgan_tf.results.findings import LossCurve
 from tests.reports import EPSILON_CURVE, HOSTILE, LOSS_CURVES, Page, result
 
 EPSILON = 8 / 255

@@ -8,8 +8,8 @@ import pytest
 
 from fsgan_tf import evaluate
 from fsgan_tf.errors import UserError
-from fsgan_tf.evaluation import intervals
 from fsgan_tf.reporting import comparison, comparison_page, report, results_file
+from fsgan_tf.results import intervals
 from fsgan_tf.threat_model import ThreatModel
 from tests import commands
 from tests.reports import HOSTILE, MANIFEST, Page, hostile_manifest, hostile_result, result

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.evaluation import summary
-from fsgan_tf.evaluation.result import Check, Diagnosis
 from fsgan_tf.reporting import html_page, report_text
+from fsgan_tf.results import summary
+from fsgan_tf.results.findings import Check, Diagnosis
 from tests.reports import (
     HOSTILE,
     MANIFEST,

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 import fsgan_tf
-from fsgan_tf.evaluation.result import Diagnosis, LossCurve
 from fsgan_tf.reporting import manifest, report
+from fsgan_tf.results.findings import Diagnosis, LossCurve
 from tests.reports import MANIFEST, hostile_manifest, hostile_result, result
 
 

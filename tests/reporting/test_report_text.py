@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from fsgan_tf.evaluation.repeated_calls import Randomness
 from fsgan_tf.reporting import report_text
 from fsgan_tf.reporting.manifest import Manifest
+from fsgan_tf.results.randomness import Randomness
 from tests.reports import MANIFEST, result
 
 

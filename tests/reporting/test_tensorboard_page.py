@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from fsgan_tf.evaluation.result import Diagnosis, EpsilonCurve, LossCurve
 from fsgan_tf.reporting import tensorboard_page
+from fsgan_tf.results.findings import Diagnosis, EpsilonCurve, LossCurve
 from tests.reports import MANIFEST, adversarial_examples, result
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from fsgan_tf import methods
-from fsgan_tf.evaluation.result import wilson_interval
+from fsgan_tf.results.intervals import wilson_interval
 from tests.commands import ROOT, call
 from tests.small_training import build
 from tools import compare

@@ -12,8 +12,8 @@ from experiments import run_images
 
 from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
-from fsgan_tf.evaluation.result import wilson_interval
 from fsgan_tf.methods.feature_scatter import FeatureScatter
+from fsgan_tf.results.intervals import wilson_interval
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training.build import build_method

@@ -6,7 +6,7 @@ import pytest
 
 import fsgan_tf
 from fsgan_tf import train
-from fsgan_tf.evaluation.result import wilson_interval
+from fsgan_tf.results.intervals import wilson_interval
 from fsgan_tf.runs import pretrained
 from fsgan_tf.runs.directory import RunDirectory
 from tests.commands import call

@@ -9,7 +9,7 @@ from experiments.paper import TABLES, TITLES
 
 from fsgan_tf import methods
 from fsgan_tf.cli import training_flags
-from fsgan_tf.evaluation.result import wilson_interval
+from fsgan_tf.results.intervals import wilson_interval
 from tests.commands import ROOT, call
 from tests.data.test_tfds_images import svhn_dir  # noqa: F401
 from tools import paper_tables

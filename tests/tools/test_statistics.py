@@ -3,7 +3,7 @@
 import pytest
 from experiments import statistics
 
-from fsgan_tf.evaluation.result import wilson_interval
+from fsgan_tf.results.intervals import wilson_interval
 
 
 def test_one_seed_has_the_interval_of_its_images():

@@ -25,7 +25,7 @@ def summarised(shares: Sequence[float], num_examples: int) -> str:
     mean = f"{100 * fmean(shares):.1f}"
     if len(shares) > 1:
         return f"{mean} ± {100 * stdev(shares) / len(shares) ** 0.5:.1f}"
-    from fsgan_tf.evaluation.result import wilson_interval
+    from fsgan_tf.results.intervals import wilson_interval
 
     low, high = wilson_interval(round(shares[0] * num_examples), num_examples)
     return f"{mean} ({100 * low:.1f} to {100 * high:.1f})"

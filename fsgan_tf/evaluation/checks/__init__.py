@@ -34,8 +34,9 @@ from fsgan_tf.evaluation.checks import (
 from fsgan_tf.evaluation.checks.evidence import Evidence, skipped
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.progress_bar import progress_bar
-from fsgan_tf.evaluation.result import Check, Diagnosis, EpsilonCurve, LossCurve, Result
+from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results.findings import Check, Diagnosis, EpsilonCurve, LossCurve
 
 # Images that most checks look at: enough to see what would mislead anybody, and at first one for
 # each so many gradients that the attacks took, so that checks cost a part of what they check.

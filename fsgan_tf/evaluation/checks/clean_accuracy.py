@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import binom
 
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # A guess would do as well with at least this probability; fewer images cannot tell.
 _LIKELY, _ENOUGH = 0.01, 30

@@ -7,7 +7,7 @@ from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks.evidence import Evidence, climbs, judged, level, skipped
 from fsgan_tf.evaluation.checks.gain import is_notable, judged_gain
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # Share of the images fooled by one step that an iterative attack may miss by bad luck.
 _BAD_LUCK, _WEAKER = 0.02, 0.10

@@ -17,7 +17,8 @@ from fsgan_tf.attacks.parts.settings import default_step
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.engine import Evaluator
-from fsgan_tf.evaluation.result import Check, EpsilonCurve, Result
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.results.findings import Check, EpsilonCurve
 
 # Images that no attack fooled; as many of them are attacked anew as it takes to be certain, a
 # block after another.

@@ -2,7 +2,7 @@
 
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.evaluation.checks.evidence import Evidence, Further, judged, level
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # Points of worst-case accuracy. Ten restarts of PGD-20 instead of one take 1.8 points from Madry's
 # network (its challenge's table), so one or two more take less than a point; what takes five was

@@ -6,7 +6,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # Share of examples without a usable gradient above which gradient attacks say little.
 _FEW_GRADIENTS = 0.05

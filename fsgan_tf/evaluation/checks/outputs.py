@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # AutoAttack's flags: outputs above -1e-5 whose sums are 1 to 1e-5 are probabilities (here 1e-3, for
 # classifiers in bfloat16), and logits 1e-4 apart, relative to the largest, random.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # Accuracy that may come back from one radius to the next, and that may be left where none can be:
 # a sign attack of few steps in a large ball misses an image now and then, but not one in ten.

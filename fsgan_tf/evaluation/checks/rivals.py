@@ -14,7 +14,7 @@ from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Transfer
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
 from fsgan_tf.evaluation.checks.gain import gain
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 from fsgan_tf.threat_model import ThreatModel
 
 # Points of accuracy, as a share. AutoAttack raises its flag where Square takes 0.2 points from what

@@ -2,11 +2,11 @@
 
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks.evidence import judged
-from fsgan_tf.evaluation.intervals import most_fooled
-from fsgan_tf.evaluation.result import AttackResult, Check, Result
+from fsgan_tf.results.findings import AttackResult, Check, Findings
+from fsgan_tf.results.intervals import most_fooled
 
 
-def rest_is_bounded(result: Result, attack: AttackResult, sample: Sample) -> Check:
+def rest_is_bounded(result: Findings, attack: AttackResult, sample: Sample) -> Check:
     """Warns where a random sample lost images, since the others then would too.
 
     Args:

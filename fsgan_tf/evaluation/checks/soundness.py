@@ -6,7 +6,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
 from fsgan_tf.evaluation.repeated_calls import votes
-from fsgan_tf.evaluation.result import Check
+from fsgan_tf.results.findings import Check
 
 # Refused claims, as a share of all examples: a near tie may be judged anew, not one in a hundred.
 _MANY_REFUSED = 0.01

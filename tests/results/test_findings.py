@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fsgan_tf.evaluation.result import AdversarialExamples, AttackResult, Result, wilson_interval
+from fsgan_tf.evaluation.result import Result
+from fsgan_tf.results.findings import AdversarialExamples, AttackResult
+from fsgan_tf.results.intervals import wilson_interval
 from fsgan_tf.threat_model import ThreatModel
 
 

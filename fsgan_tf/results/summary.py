@@ -1,4 +1,9 @@
-"""What a result amounts to: one verdict, and the table that a terminal shows."""
+"""What a result amounts to: one verdict, and the table that a terminal shows.
+
+Imports no TensorFlow, so that results are compared without it.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from fsgan_tf import norms
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.evaluation.intervals import most_fooled
+from fsgan_tf.results.intervals import most_fooled
 
 if TYPE_CHECKING:
-    from fsgan_tf.evaluation.result import AttackResult, Check, Result
+    from fsgan_tf.results.findings import AttackResult, Check, Findings
 
 TRUSTWORTHY = "trustworthy"
 UPPER_BOUND = "upper bound"
@@ -39,7 +44,7 @@ class Verdict:
     sentence: str
 
 
-def verdict(result: "Result") -> Verdict:
+def verdict(result: Findings) -> Verdict:
     """One failed check makes the figure none; one that warns makes it an upper bound.
 
     So do attacks weaker than the strong suite's, and checks left out.
@@ -64,7 +69,7 @@ def verdict(result: "Result") -> Verdict:
     return _of_the_attacks(result)
 
 
-def _of_the_attacks(result: "Result") -> Verdict:
+def _of_the_attacks(result: Findings) -> Verdict:
     """What the attacks earn where no check speaks against the figure.
 
     All of the strong suite's earn trust. So do the strongest suite's, which climb better and try
@@ -95,7 +100,7 @@ def _of_the_attacks(result: "Result") -> Verdict:
     )
 
 
-def _unseen(attack: "AttackResult", num_examples: int) -> float:
+def _unseen(attack: AttackResult, num_examples: int) -> float:
     """What an attack may take more, as a share of all, where it saw a sample alone."""
     sample = attack.sample
     if sample is None or not sample.num_unseen:
@@ -109,12 +114,12 @@ def share(accuracy: float, count: int) -> str:
     return f"{accuracy:.1%} of {count}"
 
 
-def ordered(checks: "Sequence[Check]") -> "list[Check]":
+def ordered(checks: Sequence[Check]) -> list[Check]:
     """The checks, the most serious verdict first."""
     return sorted(checks, key=lambda check: LEVELS.index(check.verdict))
 
 
-def table(result: "Result") -> str:
+def table(result: Findings) -> str:
     """The verdict, an accuracy a line, and what the checks object to."""
     found = verdict(result)
     rows = [("clean", result.clean_accuracy)]
@@ -140,7 +145,7 @@ def table(result: "Result") -> str:
     return "\n".join(lines)
 
 
-def _at_radius(result: "Result", width: int) -> str:
+def _at_radius(result: Findings, width: int) -> str:
     low, high = result.confidence_interval_95
     name = f"at {norms.radius_text(result.threat_model.norm, result.threat_model.epsilon)}"
     return (
@@ -149,7 +154,7 @@ def _at_radius(result: "Result", width: int) -> str:
     )
 
 
-def _words(checks: "Sequence[Check]") -> str:
+def _words(checks: Sequence[Check]) -> str:
     """The first check's own words, and how many others have the same verdict."""
     first = f"{checks[0].detail} {checks[0].advice}".rstrip()
     if len(checks) == 1:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsgan_tf.evaluation import intervals
+from fsgan_tf.results import intervals
 
 
 def _pair(both, first, second, neither):

@@ -7,8 +7,8 @@ import pytest
 
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.evaluation import intervals, summary
-from fsgan_tf.evaluation.result import Diagnosis
+from fsgan_tf.results import intervals, summary
+from fsgan_tf.results.findings import Diagnosis
 from tests.reports import result
 
 

@@ -1,0 +1,1 @@
+"""What an evaluation found, as figures: the reports show it, and the evaluation makes it."""
