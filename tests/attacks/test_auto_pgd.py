@@ -13,6 +13,7 @@ from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts import auto_pgd, losses
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
+from fsgan_tf.attacks.parts.step_sizes import Intervals, intervals
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.evaluation.engine import Evaluator
@@ -45,7 +46,7 @@ def _climb(logits_fn, epsilon, images, labels, targets, loss_fn, num_steps=100):
         ThreatModel(epsilon),
         *(tf.constant(value) for value in (images, labels, targets, _seeds(len(images)))),
         tf.constant(num_steps),
-        auto_pgd.Intervals(*map(tf.constant, auto_pgd.intervals(num_steps))),
+        Intervals(*map(tf.constant, intervals(num_steps))),
     )
 
 
@@ -58,59 +59,7 @@ def _start(images, epsilon):
     return np.clip(np.stack(starts), 0, 1)
 
 
-# The losses.
-
-
-@pytest.mark.parametrize("num_classes", [4, 10])
-def test_targeted_dlr_against_numpy(num_classes):
-    generator = np.random.default_rng(0)
-    logits = (30 * generator.normal(size=(40, num_classes))).astype(np.float32)
-    labels = generator.integers(0, num_classes, 40).astype(np.int32)
-    targets = (labels + generator.integers(1, num_classes, 40).astype(np.int32)) % num_classes
-    expected = []
-    for row, label, target in zip(logits.astype(np.float64), labels, targets, strict=True):
-        ordered = sorted(row, reverse=True)
-        denominator = ordered[0] - 0.5 * (ordered[2] + ordered[3]) + 1e-12
-        expected.append(-(row[label] - row[target]) / denominator)
-    loss = auto_pgd.targeted_dlr(*map(tf.constant, (logits, labels, targets)))
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    scaled = auto_pgd.targeted_dlr(*map(tf.constant, (7 * logits + 3, labels, targets)))
-    np.testing.assert_allclose(scaled, expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("num_classes", [3, 10])
-def test_dlr_against_numpy(num_classes):
-    generator = np.random.default_rng(0)
-    logits = (30 * generator.normal(size=(40, num_classes))).astype(np.float32)
-    labels = generator.integers(0, num_classes, 40).astype(np.int32)
-    expected = []
-    for row, label in zip(logits.astype(np.float64), labels, strict=True):
-        ordered, others = sorted(row, reverse=True), np.delete(row, label)
-        expected.append(-(row[label] - others.max()) / (ordered[0] - ordered[2] + 1e-12))
-    loss = auto_pgd.dlr(tf.constant(logits), tf.constant(labels))
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-
-
-def test_equal_logits_have_a_finite_loss():
-    zeros = tf.zeros([1, 5])
-    assert auto_pgd.targeted_dlr(zeros, tf.constant([0]), tf.constant([1])).numpy() == 0
-
-
-def test_targeted_margin_by_hand():
-    loss = losses.targeted_margin(
-        tf.constant([[5.0, 2.0, 1.0]] * 2), tf.constant([0, 2]), tf.constant([1, 0])
-    )
-    np.testing.assert_array_equal(loss, [-3, 4])
-
-
 # The step rule, against a port of it on wavy logits.
-
-
-@pytest.mark.parametrize(
-    ("num_steps", "expected"), [(100, (22, 3, 6)), (50, (11, 1, 3)), (5, (1, 1, 1))]
-)
-def test_intervals(num_steps, expected):
-    assert auto_pgd.intervals(num_steps) == expected
 
 
 class _Waves:
@@ -226,7 +175,7 @@ def test_the_path_is_that_of_algorithm_1(loss, num_steps):
     )
     loss_fn = {
         "cross_entropy": auto_pgd._cross_entropy,
-        "targeted_dlr": auto_pgd.targeted_dlr,
+        "targeted_dlr": losses.targeted_dlr,
     }[loss]
     end = _climb(problem.logits, epsilon, images, labels, targets, loss_fn, num_steps)
     # A loss or a gradient that is 0 but for rounding may send a late step the other way.
@@ -458,7 +407,7 @@ def test_as_strong_as_the_authors_code(loss, monkeypatch):
     epsilon = 0.02
     loss_fn, name = {
         "cross_entropy": (auto_pgd._cross_entropy, "ce"),
-        "targeted_dlr": (auto_pgd.targeted_dlr, "dlr-targeted"),
+        "targeted_dlr": (losses.targeted_dlr, "dlr-targeted"),
     }[loss]
     end = _climb(ours, epsilon, images, labels, targets, loss_fn)
 

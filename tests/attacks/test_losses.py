@@ -40,3 +40,45 @@ def test_true_class_lead_against_numpy():
     logits = np.float32([[3, 1, 2], [-5, 0, 4], [1, 1, -9]])
     leads = losses.true_class_lead(tf.constant([0, 1, 1]), tf.constant(logits))
     np.testing.assert_array_equal(leads, [1, -4, 0])
+
+
+@pytest.mark.parametrize("num_classes", [4, 10])
+def test_targeted_dlr_against_numpy(num_classes):
+    generator = np.random.default_rng(0)
+    logits = (30 * generator.normal(size=(40, num_classes))).astype(np.float32)
+    labels = generator.integers(0, num_classes, 40).astype(np.int32)
+    targets = (labels + generator.integers(1, num_classes, 40).astype(np.int32)) % num_classes
+    expected = []
+    for row, label, target in zip(logits.astype(np.float64), labels, targets, strict=True):
+        ordered = sorted(row, reverse=True)
+        denominator = ordered[0] - 0.5 * (ordered[2] + ordered[3]) + 1e-12
+        expected.append(-(row[label] - row[target]) / denominator)
+    loss = losses.targeted_dlr(*map(tf.constant, (logits, labels, targets)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    scaled = losses.targeted_dlr(*map(tf.constant, (7 * logits + 3, labels, targets)))
+    np.testing.assert_allclose(scaled, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_dlr_against_numpy(num_classes):
+    generator = np.random.default_rng(0)
+    logits = (30 * generator.normal(size=(40, num_classes))).astype(np.float32)
+    labels = generator.integers(0, num_classes, 40).astype(np.int32)
+    expected = []
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        ordered, others = sorted(row, reverse=True), np.delete(row, label)
+        expected.append(-(row[label] - others.max()) / (ordered[0] - ordered[2] + 1e-12))
+    loss = losses.dlr(tf.constant(logits), tf.constant(labels))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_equal_logits_have_a_finite_loss():
+    zeros = tf.zeros([1, 5])
+    assert losses.targeted_dlr(zeros, tf.constant([0]), tf.constant([1])).numpy() == 0
+
+
+def test_targeted_margin_by_hand():
+    loss = losses.targeted_margin(
+        tf.constant([[5.0, 2.0, 1.0]] * 2), tf.constant([0, 2]), tf.constant([1, 0])
+    )
+    np.testing.assert_array_equal(loss, [-3, 4])

@@ -31,11 +31,11 @@ from fsgan_tf.attacks.parts import losses, sparse_auto_pgd
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.step_sizes import Intervals, Pace, intervals, paced
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
 
 _MOMENTUM = 0.75
-_RHO = 0.75
 
 # (logits, labels, targets) to one loss an example.
 _LossFn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -92,7 +92,7 @@ class AutoPGD:
             num_classes = logits.shape[1]
             if restart >= num_classes - 1:
                 return Attempt(images, tf.zeros_like(labels, tf.bool))
-            loss_fn = targeted_dlr if num_classes >= 4 else losses.targeted_margin
+            loss_fn = losses.targeted_dlr if num_classes >= 4 else losses.targeted_margin
             targets = likeliest_wrong_class(logits, labels, restart)
         if threat_model.norm == "l1":
             return sparse_auto_pgd.climb(
@@ -112,45 +112,9 @@ class AutoPGD:
         return Attempt(end.best.pixels, end.success)
 
 
-def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Targeted difference of logits ratio: -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2 + 1e-12).
-
-    z_pi1 >= z_pi2 >= ... are the sorted logits (arXiv:2003.01690, equation 7); shifting or scaling
-    the logits changes nothing.
-
-    Args:
-      logits: float32 `[b, k]`, k at least 4.
-      labels: int32 `[b]`.
-      targets: int32 `[b]`, wrong classes.
-
-    Returns:
-      float32 `[b]`, no unit; above 0 where the target's logit is above the true class's.
-    """
-    first, _, third, fourth = tf.unstack(tf.math.top_k(logits, 4).values, axis=1)
-    return losses.targeted_margin(logits, labels, targets) / (
-        first - 0.5 * (third + fourth) + 1e-12
-    )
-
-
-def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Difference of logits ratio: -(z_y - max_{i != y} z_i) / (z_pi1 - z_pi3 + 1e-12).
-
-    arXiv:2003.01690, equation 6; z_pi1 >= z_pi2 >= ... are the sorted logits.
-
-    Args:
-      logits: float32 `[b, k]`, k at least 3.
-      labels: int32 `[b]`.
-
-    Returns:
-      float32 `[b]`, no unit; above 0 where the image is misclassified.
-    """
-    first, _, third = tf.unstack(tf.math.top_k(logits, 3).values, axis=1)
-    return -losses.true_class_lead(labels, logits) / (first - third + 1e-12)
-
-
 def _dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     del targets
-    return dlr(logits, labels)
+    return losses.dlr(logits, labels)
 
 
 def _lead_of_others(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -163,58 +127,11 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> 
     return losses.cross_entropy(labels=labels, logits=logits)
 
 
-class Intervals(NamedTuple):
-    """Steps between checkpoints: each interval is `decrement` shorter than the one before.
-
-    Attributes:
-      first: of the start to the first checkpoint.
-      decrement: of an interval to the next.
-      least: no interval is shorter.
-    """
-
-    first: int | tf.Tensor
-    decrement: int | tf.Tensor
-    least: int | tf.Tensor
-
-
-def intervals(num_steps: int) -> Intervals:
-    """0.22, 0.03 and 0.06 of `num_steps` (section 4.1), rounded down, at least 1.
-
-    Args:
-      num_steps: of the whole climb.
-
-    Returns:
-      The intervals, in steps.
-    """
-    first, decrement, least = (max(int(share * num_steps), 1) for share in (0.22, 0.03, 0.06))
-    return Intervals(first, decrement, least)
-
-
 class _Point(NamedTuple):
     """Images and the loss's gradient there, both float32 `[b, h, w, c]`."""
 
     pixels: tf.Tensor
     gradient: tf.Tensor
-
-
-class _Pace(NamedTuple):
-    """The step sizes and what is known since the last checkpoint.
-
-    Attributes:
-      step_size: float32 `[b]`, in the norm's unit.
-      rises: int32 `[b]`, steps that raised the loss.
-      best_loss: float32 `[b]`, the highest loss at the last checkpoint.
-      halved: bool `[b]`, whether the step size was halved there.
-      steps: int32, steps taken.
-      interval: int32, steps at which the next checkpoint is due.
-    """
-
-    step_size: tf.Tensor
-    rises: tf.Tensor
-    best_loss: tf.Tensor
-    halved: tf.Tensor
-    steps: tf.Tensor
-    interval: tf.Tensor
 
 
 class _State(NamedTuple):
@@ -238,7 +155,7 @@ class _State(NamedTuple):
     best: _Point
     best_loss: tf.Tensor
     success: tf.Tensor
-    pace: _Pace
+    pace: Pace
 
 
 @for_any_batch_size
@@ -269,7 +186,7 @@ def _climb(
         better = ~state.success & (wrong | (loss > state.best_loss))
         best = _select(better, point, state.best)
         best_loss = tf.where(better, loss, state.best_loss)
-        pace, halve = _paced(state.pace, loss > state.loss, best_loss, intervals)
+        pace, halve = paced(state.pace, loss > state.loss, best_loss, intervals)
         return (
             _State(
                 step=state.step + 1,
@@ -292,7 +209,7 @@ def _climb(
         best=start,
         best_loss=loss,
         success=wrong,
-        pace=_Pace(
+        pace=Pace(
             step_size=tf.fill(tf.shape(labels), 2 * threat_model.epsilon),
             rises=tf.zeros_like(labels),
             best_loss=loss,
@@ -314,37 +231,6 @@ def _stepped(
     target = threat_model.project(pixels + threat_model.steepest_step(gradient, length), images)
     averaged = pixels + momentum * (target - pixels) + (1 - momentum) * (pixels - state.previous)
     return threat_model.project(averaged, images)
-
-
-def _paced(
-    pace: _Pace, rose: tf.Tensor, best_loss: tf.Tensor, intervals: Intervals
-) -> tuple[_Pace, tf.Tensor]:
-    """Counts a step and, at a checkpoint, halves the step sizes that have not served.
-
-    Args:
-      pace: before the step.
-      rose: bool `[b]`, whether the step raised the loss.
-      best_loss: float32 `[b]`, the highest loss so far.
-      intervals: between checkpoints.
-
-    Returns:
-      The pace after the step and which examples' step sizes were halved, bool `[b]`.
-    """
-    rises = pace.rises + tf.cast(rose, tf.int32)
-    steps = pace.steps + 1
-    due = steps == pace.interval
-    oscillates = tf.cast(rises, tf.float32) <= _RHO * tf.cast(pace.interval, tf.float32)
-    stagnates = ~pace.halved & (best_loss <= pace.best_loss)
-    halve = due & (oscillates | stagnates)
-    shorter = tf.maximum(pace.interval - intervals.decrement, intervals.least)
-    return _Pace(
-        step_size=tf.where(halve, pace.step_size / 2, pace.step_size),
-        rises=tf.where(due, 0, rises),
-        best_loss=tf.where(due, best_loss, pace.best_loss),
-        halved=tf.where(due, halve, pace.halved),
-        steps=tf.where(due, 0, steps),
-        interval=tf.where(due, shorter, pace.interval),
-    ), halve
 
 
 def _select(condition: tf.Tensor, chosen: _Point, other: _Point) -> _Point:

@@ -75,3 +75,37 @@ def targeted_margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) ->
       float32 `[b]`, in logits.
     """
     return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
+
+
+def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Targeted difference of logits ratio: -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2 + 1e-12).
+
+    z_pi1 >= z_pi2 >= ... are the sorted logits (arXiv:2003.01690, equation 7); shifting or scaling
+    the logits changes nothing.
+
+    Args:
+      logits: float32 `[b, k]`, k at least 4.
+      labels: int32 `[b]`.
+      targets: int32 `[b]`, wrong classes.
+
+    Returns:
+      float32 `[b]`, no unit; above 0 where the target's logit is above the true class's.
+    """
+    first, _, third, fourth = tf.unstack(tf.math.top_k(logits, 4).values, axis=1)
+    return targeted_margin(logits, labels, targets) / (first - 0.5 * (third + fourth) + 1e-12)
+
+
+def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Difference of logits ratio: -(z_y - max_{i != y} z_i) / (z_pi1 - z_pi3 + 1e-12).
+
+    arXiv:2003.01690, equation 6; z_pi1 >= z_pi2 >= ... are the sorted logits.
+
+    Args:
+      logits: float32 `[b, k]`, k at least 3.
+      labels: int32 `[b]`.
+
+    Returns:
+      float32 `[b]`, no unit; above 0 where the image is misclassified.
+    """
+    first, _, third = tf.unstack(tf.math.top_k(logits, 3).values, axis=1)
+    return -true_class_lead(labels, logits) / (first - third + 1e-12)
