@@ -26,6 +26,7 @@ FLAGS = {
 
 _TAKE_WORDS = (
     *("fsgan_tf.evaluate", "fsgan_tf.predict", "tools.benchmark", "tools.benchmark_exported"),
+    "tools.train_exported",
     "tools.package_pretrained",
 )
 

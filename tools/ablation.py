@@ -3,7 +3,7 @@
 Each variant differs in what its name says from `fs_gan`, the setting of configs/cifar10.flags at a
 scale for two cores. `frozen_sign` is the control, the gradient's sign in the generator's place, and
 is in every comparison, whichever variants are named.
-`letter` is the paper's listing; those named after Feature-Scatter are that method.
+`letter` is the paper's listing, with the classifier and the batch of the scale; those named after Feature-Scatter are that method.
 
     python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=fs_gan,frozen_sign,...]
 
@@ -46,6 +46,7 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
         "--generator_optimizer=sgd",
         "--generator_learning_rate=7.8e-3",
         "--attack_iterations=1",
+        "--generator_architecture=ronneberger",
         "--latent_use=concatenate",
         "--nogenerator_input_skip",
         "--diversity_weight=0.05",

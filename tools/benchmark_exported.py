@@ -101,7 +101,7 @@ def _run(values: flags.FlagValues, folders: list[Path]) -> None:
     steps = [ExportedStep(path.parent) for path in found]
     threading.stack_size(_STACK)
     with ThreadPoolExecutor(values.threads) as pool:
-        list(pool.map(ExportedStep.compile, steps))
+        list(pool.map(lambda step: step.program.compile(), steps))
     print(f"device: {jax.devices()[0].device_kind}, JAX {jax.__version__}", flush=True)
     sections = []
     compared = [step for step in steps if step.description.losses]
@@ -124,7 +124,7 @@ def _speed(steps: list[ExportedStep], values: flags.FlagValues) -> Section:
         timed = Timed(functools.partial(_run_steps, step), _STEPS * one.batch_size)
         row, rates = _against_peak("ours", one, timed, values)
         step.free()
-        rows.append([*row, f"{step.bytes / _GIB:.1f}", f"{step.seconds:.0f}"])
+        rows.append([*row, f"{step.program.bytes / _GIB:.1f}", f"{step.program.seconds:.0f}"])
         timings[" ".join(row[:4])] = rates
         print(" ".join(rows[-1]), file=sys.stderr, flush=True)
     notes = []

@@ -56,12 +56,12 @@ def training_batches(
     drops = last_batch == "drop" or len(split) % batch_size == 0
 
     def epoch_indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _permutation(len(split), _stream(seed, epoch, 0))
+        order = permutation(len(split), stream_seed(seed, epoch, 0))
         return (
             tf.data.Dataset.from_tensor_slices(order)
             .batch(batch_size, drop_remainder=drops)
             .enumerate(1)
-            .map(lambda batch, rows: (rows, _stream(seed, epoch, batch)))
+            .map(lambda batch, rows: (rows, stream_seed(seed, epoch, batch)))
         )
 
     def batch_of(rows: tf.Tensor, batch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -88,13 +88,13 @@ def batches_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
     return whole + (last_batch == "keep" and rest > 0)
 
 
-def _stream(seed: int, epoch: tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:
+def stream_seed(seed: int | tf.Tensor, epoch: tf.Tensor, index: int | tf.Tensor) -> tf.Tensor:
     """A stateless seed: index 0 for an epoch's order, 1 + batch for a batch's augmentation."""
-    base = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    base = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
     return tf.random.fold_in(base, tf.cast(index, tf.int64), alg="philox")
 
 
-def _permutation(count: int, seed: tf.Tensor) -> tf.Tensor:
+def permutation(count: int, seed: tf.Tensor) -> tf.Tensor:
     """int32 `[count]`. 64 random bits a row leave no ties to decide."""
     keys = tf.random.stateless_uniform(
         [count], seed, minval=None, maxval=None, dtype=tf.int64, alg="philox"

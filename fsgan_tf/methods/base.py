@@ -375,6 +375,10 @@ class TrainingMethod(keras.Model, abc.ABC):
             # A constant of the traced step.
             self.train_function = None
 
+    def start_epoch(self, epoch: int | tf.Tensor) -> None:
+        """Tells the method which epoch begins, counted from 0; nothing to do for most."""
+        del epoch
+
     def reset_means(self) -> None:
         """Starts the means of a new epoch."""
         for mean in self.means.values():

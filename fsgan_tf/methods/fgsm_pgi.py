@@ -135,6 +135,10 @@ class FGSMPGI(TrainingMethod):
         given = callbacks if isinstance(callbacks, (list, tuple)) else filter(None, [callbacks])
         return super().fit(x, y, *arguments, callbacks=[_Rounds(), *given], **options)
 
+    def start_epoch(self, epoch: int | tf.Tensor) -> None:
+        """Begins a round with every `prior_epochs`-th epoch."""
+        self.round.assign(tf.cast(epoch // self.settings.prior_epochs, self.round.dtype))
+
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Steps from what is stored, descends through both passes, and stores."""
         images, labels = data["image"], data["label"]
@@ -250,7 +254,7 @@ class _Rounds(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del logs
-        self.model.round.assign(epoch // self.model.settings.prior_epochs)
+        self.model.start_epoch(epoch)
 
 
 METHOD = FGSMPGI

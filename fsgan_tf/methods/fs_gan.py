@@ -64,7 +64,7 @@ from fsgan_tf.networks.generators.double_convolution_unet import double_convolut
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.settings import setting
 
-TRAINS_ON = "images of a generator that scatters the batch's logits"
+TRAINS_ON = "images of a generator that scatters the batch's answers"
 # What Algorithm 1 and section V say; docstring and configs/paper have what they leave open.
 PAPER = {
     "classifier_learning_rate": 0.1,

@@ -100,7 +100,7 @@ class Checkpoints:
           NonFiniteError: a variable is NaN or infinite; nothing is written.
           RunError: it cannot be written; the checkpoints before it are kept.
         """
-        arrays = {path: np.asarray(variable) for path, variable in _variables(method).items()}
+        arrays = {path: np.asarray(variable) for path, variable in variables_of(method).items()}
         _require_finite(arrays)
         if not writes:
             return
@@ -152,7 +152,7 @@ class Checkpoints:
         arrays, progress = self.read_newest(with_optimizers=True)
         if progress is None:
             return None
-        assign(_variables(method), arrays, self.folder)
+        assign(variables_of(method), arrays, self.folder)
         return progress
 
     def read_newest(self, with_optimizers: bool) -> tuple[dict[str, np.ndarray], Progress | None]:
@@ -240,8 +240,11 @@ def _require_finite(arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def _variables(method: HasVariables) -> dict[str, Any]:
-    """Every variable of a method: networks, average, optimizers, memory, the epoch's means."""
+def variables_of(method: HasVariables) -> dict[str, Any]:
+    """Every variable of a method, by its name in checkpoints.
+
+    Networks, average, optimizers, memory, the epoch's means.
+    """
     variables: dict[str, Any] = {}
     for network, model in method.networks.items():
         variables |= network_variables(network, model)

@@ -129,7 +129,7 @@ def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Ca
     flags = {name: value for name, value in listed if name not in _NO_HPARAMS}
     log.write("flags", 0, lambda: write_flags(flags))
     return [
-        *_validation(training),
+        *held_out(training),
         *([BestEpoch(run)] if keeps_best(training) else ()),
         GeneratorDisplacement(),
         EpochLine(settings.epochs),
@@ -140,12 +140,12 @@ def _watchers(training: Training, progress: Progress) -> list[keras.callbacks.Ca
     ]
 
 
-def _validation(training: Training) -> list[keras.callbacks.Callback]:
+def held_out(training: Training) -> list[keras.callbacks.Callback]:
     """What measures held-out images; nothing where none are."""
-    held_out, settings = training.dataset.validation, training.settings
-    if not len(held_out):
+    split, settings = training.dataset.validation, training.settings
+    if not len(split):
         return []
-    images, labels = held_out.images, held_out.labels
+    images, labels = split.images, split.labels
     return [
         RobustAccuracy(images, labels, batch_size=settings.batch_size),
         Diagnoses(images, labels, batch_size=settings.batch_size, seed=settings.seed),

@@ -1,20 +1,17 @@
-"""A training step as one XLA program in a file, and what runs it where there is no TensorFlow.
+"""A training step as one XLA program in a file, and what times it where there is no TensorFlow.
 
-`export` is for where TensorFlow is. The rest needs NumPy and JAX alone (0.11.2, of which it uses
-parts that are not public) and runs the program on JAX's first device. The program is the one that
-`--jit_compile=true` has XLA compile, of the same operations on a GPU; the XLA that compiles it then
-is JAX's.
+`export` is for where TensorFlow is. The rest needs NumPy and JAX alone. The program is the one that
+`--jit_compile=true` has XLA compile; the XLA that compiles it then is JAX's.
 """
 
 import dataclasses
 import json
-import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from exported.program import Program
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs.configuration import TrainingConfiguration
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from fsgan_tf.methods.parts.batches import Batch
 
 _PROGRAM, _DESCRIPTION = "step.stablehlo", "step.json"
-# Which input each assigned variable is, as TensorFlow's module says it.
-_ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,30 +155,8 @@ class ExportedStep:
                 f"{folder} holds no exported step; write one with `python "
                 f"tools/benchmark_exported.py export` ({error})"
             ) from error
-        import jax
-
-        # The step counter is int64.
-        jax.config.update("jax_enable_x64", True)
-        self._device = jax.devices()[0]
-        self._program, self._assigned = _for_jax(program)
+        self.program = Program(program)
         self._values: list[Any] = []
-
-    def compile(self) -> None:
-        """Compiles the program; `seconds` and `bytes` then say what it takes."""
-        from jaxlib import _jax, xla_client
-
-        begin = time.perf_counter()
-        self._executable = self._device.client.compile_and_load(
-            self._program, _jax.DeviceList((self._device,)), xla_client.CompileOptions()
-        )
-        self.seconds = time.perf_counter() - begin
-        stats = self._executable.get_compiled_memory_stats()
-        self.bytes = (
-            stats.argument_size_in_bytes
-            + stats.output_size_in_bytes
-            + stats.temp_size_in_bytes
-            - stats.alias_size_in_bytes
-        )
 
     def reset(self) -> None:
         """Draws every input anew."""
@@ -191,8 +164,7 @@ class ExportedStep:
 
         parameters = self.description.parameters
         self._values = [
-            jax.device_put(parameter.draw(index), self._device)
-            for index, parameter in enumerate(parameters)
+            jax.device_put(parameter.draw(index)) for index, parameter in enumerate(parameters)
         ]
 
     def run(self, count: int) -> list[float]:
@@ -201,62 +173,11 @@ class ExportedStep:
         return [float(report[self.description.loss]) for report in reports]
 
     def _step(self) -> Any:
-        outputs = self._executable.execute(self._values)
-        for index, output in self._assigned.items():
-            self._values[index] = outputs[output]
-        return outputs[0]
+        return self.program.run(self._values)
 
     def free(self) -> None:
         """Lets the device's memory go."""
         self._values = []
-
-
-def _for_jax(program: bytes) -> tuple[bytes, dict[int, int]]:
-    """The module in operations that every backend of JAX takes.
-
-    Args:
-      program: TensorFlow's module.
-
-    Returns:
-      The module, and of each variable that it assigns the position among the inputs and, with the
-      new value, among the outputs. An input that is assigned gives its memory to the output.
-    """
-    from jax._src.interpreters import mlir
-    from jaxlib.mlir import ir
-
-    with mlir.make_ir_context() as context, ir.Location.unknown():
-        context.allow_unregistered_dialects = True
-        module = ir.Module.parse(program)
-        _without_copies(module.operation)
-        attributes = module.operation.attributes
-        aliases = _ALIAS.findall(str(attributes["mhlo.input_output_alias"]))
-        assigned = {int(index): int(output) for index, output in aliases}
-        # The module's own attribute is not heard by every backend.
-        del attributes["mhlo.input_output_alias"]
-        main = next(one for one in module.body.operations if str(one.name) == '"main"')
-        number = ir.IntegerType.get_signless(32)
-        main.attributes["arg_attrs"] = ir.ArrayAttr.get(
-            [
-                ir.DictAttr.get(
-                    {"tf.aliasing_output": ir.IntegerAttr.get(number, assigned[index])}
-                    if index in assigned
-                    else {}
-                )
-                for index in range(len(main.arguments))
-            ]
-        )
-        return mlir.module_to_bytecode(module), assigned
-
-
-def _without_copies(operation: Any) -> None:
-    """Takes out copies, an operation of MHLO, which only XLA's own CPU client reads."""
-    for block in (block for region in operation.regions for block in region.blocks):
-        for one in list(block.operations):
-            if one.operation.name == "mhlo.copy":
-                one.operation.results[0].replace_all_uses_with(one.operation.operands[0])
-                one.operation.erase()
-            else:
-                _without_copies(one.operation)
 
 
 def matrix_product(precision: str, size: int) -> tuple[Callable[[], None], float]:

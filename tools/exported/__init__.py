@@ -1,0 +1,1 @@
+"""Programs of XLA in files, which run where there is no TensorFlow."""
