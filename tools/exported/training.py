@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from fsgan_tf.files import atomic_file, make_folder, write_atomically
 IMAGES = "images.npz"
 _PROGRAM, _DESCRIPTION, _ARRAYS = "epoch.stablehlo", "training.json", "arrays"
 _RECORD = "__record__"
+# What reading a damaged archive of arrays raises.
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 # Of a checkpoint's variables, those that an adversary or a classifier consists of.
 _NETWORKS = ("classifier/", "classifier_average/", "generator/", "frozen_classifier/")
 
@@ -119,7 +122,7 @@ def read_result(file: Path) -> tuple[dict[str, np.ndarray], Record]:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return arrays, Record(**json.loads(arrays.pop(_RECORD).tobytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*_DAMAGE, TypeError) as error:
         raise UserError(f"{file} is not the result of an exported training ({error})") from error
 
 
@@ -142,7 +145,7 @@ class Images:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"].astype(np.int32)
-        except (OSError, ValueError, KeyError) as error:
+        except _DAMAGE as error:
             raise UserError(f"cannot read the training images of {file} ({error})") from error
         self.sha256 = sha256_of(images, labels)
         self.count = len(images)
