@@ -2,8 +2,8 @@
 
 Each variant differs in what its name says from `fs_gan`, the setting of configs/cifar10.flags at a
 scale for two cores. `frozen_sign` is the control, the gradient's sign in the generator's place, and
-is in every comparison, whichever variants are named.
-`letter` is the paper's listing, with the classifier and the batch of the scale; those named after Feature-Scatter are that method.
+is in every comparison, whichever variants are named. `letter` is the paper's listing, with the
+classifier and the batch of the scale; those named after Feature-Scatter are that method.
 
     python tools/ablation.py --data_dir=FOLDER [--seeds=0,1] [--variants=fs_gan,frozen_sign,...]
 

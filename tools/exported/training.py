@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import time
 import zipfile
@@ -28,7 +29,7 @@ IMAGES = "images.npz"
 _PROGRAM, _DESCRIPTION, _ARRAYS = "epoch.stablehlo", "training.json", "arrays"
 _RECORD = "__record__"
 # What reading a damaged archive of arrays raises.
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
 # Of a checkpoint's variables, those that an adversary or a classifier consists of.
 _NETWORKS = ("classifier/", "classifier_average/", "generator/", "frozen_classifier/")
 
@@ -119,10 +120,10 @@ def read_result(file: Path) -> tuple[dict[str, np.ndarray], Record]:
       UserError: `file` is not one that `ExportedTraining.save` wrote.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return arrays, Record(**json.loads(arrays.pop(_RECORD).tobytes()))
-    except (*_DAMAGE, TypeError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{file} is not the result of an exported training ({error})") from error
 
 
@@ -143,7 +144,7 @@ class Images:
         import jax
 
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"].astype(np.int32)
         except _DAMAGE as error:
             raise UserError(f"cannot read the training images of {file} ({error})") from error
