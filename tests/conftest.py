@@ -1,7 +1,9 @@
-"""Two logical CPUs, quiet logs, deadlines, what a run leaves out, and fixtures many tests share."""
+"""Two logical CPUs, quick graphs, deadlines, what a run leaves out, and fixtures tests share."""
 
 import collections
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from tests import authors_code
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# XLA takes seconds to optimise what fast tests run for milliseconds.
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # Seconds; the deadline of the others is in pyproject.toml.
 SLOW_DEADLINE = 1800
 
@@ -38,14 +42,30 @@ LONG_FILES = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Starts TensorFlow where tests run; the process that hands them out to others runs none."""
+    quick = "not slow" in config.option.markexpr
+    if quick:
+        os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    gc.disable()
     import tensorflow as tf
 
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
+    _set_graph_optimizer(not quick)
+    # What is imported stays, and tracing makes hundreds of thousands of objects: by default a tenth
+    # of the time goes into collections.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
     config.pluginmanager.import_plugin("tests.classifier_fixtures")
+
+
+def _set_graph_optimizer(on: bool) -> None:
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not on})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,3 +102,17 @@ def mirrored_strategy() -> "tf.distribute.Strategy":
     strategy = make_strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2
     return strategy
+
+
+@pytest.fixture(scope="module")
+def graph_optimizer() -> Iterator[None]:
+    """Optimises graphs as a user's TensorFlow does, which takes longer than most tests' graphs run.
+
+    For whole commands, and where bits are those of another process.
+    """
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+    _set_graph_optimizer(True)
+    yield
+    _set_graph_optimizer(not before)

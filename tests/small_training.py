@@ -9,6 +9,7 @@ import tensorflow as tf
 from fsgan_tf import methods
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.base import Batch, TrainingMethod
+from fsgan_tf.settings import Settings
 from fsgan_tf.training.build import build_method
 
 IMAGE_SHAPE = (16, 16, 3)
@@ -43,15 +44,29 @@ def build(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
     return method
 
 
+def _defaults(name: str) -> Settings:
+    return methods.declared(name).settings()
+
+
 def few_steps(name: str) -> dict[str, int]:
     """Settings by which a slow adversary takes two steps, where their number does not matter."""
-    default = getattr(methods.declared(name).settings(), "attack_iterations", 1)
+    default = getattr(_defaults(name), "attack_iterations", 1)
     return {"attack_iterations": 2} if default > 2 else {}
+
+
+def one_iteration(name: str) -> dict[str, int]:
+    """Settings by which an adversary takes one step, where it repeats the same code anyway."""
+    return {"attack_iterations": 1} if hasattr(_defaults(name), "attack_iterations") else {}
+
+
+def build_small(name: str = "fs_gan", **flags: Any) -> TrainingMethod:
+    """A method of a small classifier, for what is no ResNet's own."""
+    return build(name, **{"architecture": SMALL, **flags})
 
 
 def build_quick(name: str, **flags: Any) -> TrainingMethod:
     """A method of a small classifier and few adversarial steps."""
-    return build(name, **{"architecture": SMALL, **few_steps(name), **flags})
+    return build_small(name, **{**few_steps(name), **flags})
 
 
 def batch(seed: int = 0, size: int = BATCH_SIZE) -> Batch:

@@ -11,10 +11,13 @@ import pytest
 from fsgan_tf import evaluate, export, predict, train
 from tests.commands import ROOT, call
 from tests.images import png
+from tests.small_training import SMALL
 
+# As users run it.
+pytestmark = pytest.mark.usefixtures("graph_optimizer")
 PAGE = ROOT / "docs" / "own_images.md"
-SMALL = ["--image_size=16", "--epochs=2", "--batch_size=8", "--precision=float32"]
-SMALL += ["--classifier_depth=10", "--classifier_width=1", "--generator_width=4"]
+TINY = ["--image_size=16", "--epochs=2", "--batch_size=8", "--precision=float32"]
+TINY += [f"--architecture={SMALL}", "--generator_width=4", "--attack_iterations=1"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_the_command_trains_measures_and_exports(folder, tmp_path, capsys):
     config, run = ROOT / "configs" / "own_images.flags", tmp_path / "run"
-    given = [f"--flagfile={config}", f"--dataset={folder}", f"--run_dir={run}", *SMALL]
+    given = [f"--flagfile={config}", f"--dataset={folder}", f"--run_dir={run}", *TINY]
     assert call(train, *given) == 0
     told = capsys.readouterr()
     assert ": 29 training and 3 validation images" in told.out
@@ -49,7 +52,7 @@ def test_the_command_trains_measures_and_exports(folder, tmp_path, capsys):
 
 
 def test_without_a_flag_file_what_is_done_by_default_is_said(folder, tmp_path, capsys):
-    given = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--dry_run", *SMALL]
+    given = [f"--dataset={folder}", f"--run_dir={tmp_path / 'run'}", "--dry_run", *TINY]
     assert call(train, *given) == 0
     told = capsys.readouterr()
     assert "--epsilon=8/255" in told.out
@@ -58,7 +61,7 @@ def test_without_a_flag_file_what_is_done_by_default_is_said(folder, tmp_path, c
 
 def test_nothing_is_written_into_the_folder_of_images(folder, tmp_path, capsys):
     before = sorted(folder.rglob("*"))
-    assert call(train, f"--dataset={folder}", f"--run_dir={folder / 'run'}", *SMALL) == 2
+    assert call(train, f"--dataset={folder}", f"--run_dir={folder / 'run'}", *TINY) == 2
     assert "lies in the folder of images" in capsys.readouterr().err
     layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
     keras.Sequential(layers).save(tmp_path / "model.keras")

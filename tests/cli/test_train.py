@@ -26,6 +26,8 @@ from fsgan_tf.training.callbacks import RobustAccuracy, StepLearningRates
 from tests.commands import ROOT, call, training
 from tests.small_training import SMALL
 
+# As users run it.
+pytestmark = pytest.mark.usefixtures("graph_optimizer")
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
 STANDARD = [*TINY, "--method=standard", f"--architecture={SMALL}"]
 FS_GAN = [*TINY, "--epochs=2", "--generator_width=4", "--attack_iterations=1"]

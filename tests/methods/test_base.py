@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.methods.base import EpochMean, clip_by_total_norm
-from tests.small_training import build, dataset, fit, run
+from tests.small_training import build_small as build
+from tests.small_training import dataset, fit, run
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0])

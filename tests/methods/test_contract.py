@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from tests.commands import ROOT
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, dataset, fit
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, dataset, fit, one_iteration
 from tests.small_training import build as build_whole
 from tests.small_training import build_quick as build
 from tests.small_training import run as run_steps
@@ -101,9 +101,14 @@ class Trained(NamedTuple):
     loss: float
 
 
+def _build_to_trace(name: str, **flags: Any) -> TrainingMethod:
+    """Of one adversarial step: a trace takes as long as five eager steps, and each adds to it."""
+    return build(name, **one_iteration(name), **flags)
+
+
 @functools.cache
 def _trained(name: str) -> Trained:
-    method = build(name)
+    method = _build_to_trace(name)
     before = _weights(method)
     fit(method, dataset(1), 1)
     after_one = _weights(method)
@@ -240,7 +245,7 @@ def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monk
 
     monkeypatch.setattr(TrainingMethod, "step_seeds", same_on_every_replica)
     with mirrored_strategy.scope():
-        two = build(name)
+        two = _build_to_trace(name)
     halves = dataset(1).map(lambda data: {k: tf.concat([v, v], 0) for k, v in data.items()})
     fit(two, halves, 1)
     one = _trained(name)
@@ -286,7 +291,7 @@ def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch
 
 
 def test_ten_steps_compiled_by_xla_lose_the_same(name):
-    xla = fit(build(name, jit_compile=True), dataset(10), 10)
+    xla = fit(_build_to_trace(name, jit_compile=True), dataset(10), 10)
     # trades' adversary starts where its objective is all but flat, and rounding decides signs.
     tolerance = 3e-3 if name == "trades" else 1e-3
     assert xla["loss"] == pytest.approx(_trained(name).loss, rel=tolerance)

@@ -7,7 +7,8 @@ import tensorflow as tf
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
-from tests.small_training import batch, build, dataset, run
+from tests.small_training import batch, dataset, run
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods import FGSMPGI
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, batch, dataset, run
+from tests.small_training import build_small as build
 
 NAME = "fgsm_pgi"
 SHAPE, CLASSES = (4, 4, 1), 3

@@ -7,7 +7,9 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.training.callbacks.warnings import warnings_of
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, SMALL, batch, build, dataset, fit, run
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, batch, dataset, fit, run
+from tests.small_training import build as build_whole
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 
@@ -28,7 +30,6 @@ def _generate(method, inputs):
 def test_the_generator_learns_to_scatter():
     """Against a classifier that stands still, the OT distance the generator reaches rises."""
     method = build(
-        architecture=SMALL,
         attack_iterations=1,
         generator_gradient_skip=0,
         generator_optimizer="adam",
@@ -49,7 +50,6 @@ def test_diversity_weight_spreads_the_perturbations():
     ratios = []
     for weight in (0, 50):
         method = build(
-            architecture=SMALL,
             attack_iterations=1,
             generator_gradient_skip=0,
             generator_optimizer="adam",
@@ -64,7 +64,7 @@ def test_diversity_weight_spreads_the_perturbations():
 
 def test_a_saturated_skip_is_feature_scatters_step():
     """Start noise plus epsilon * sign, clipped to the ball and to [0, 1]: FeatureScatter."""
-    method = build(generator_gradient_skip=1e4, generator_update="accumulate")
+    method = build_whole(generator_gradient_skip=1e4, generator_update="accumulate")
     images, noise, start, gradients, _ = _inputs(method)
     epsilon = method.threat_model.epsilon
     x = images.numpy()
@@ -75,7 +75,7 @@ def test_a_saturated_skip_is_feature_scatters_step():
 
 
 def test_replaced_perturbations_forget_the_start_noise():
-    method = build(generator_update="replace", generator_gradient_skip=1e4)
+    method = build_whole(generator_update="replace", generator_gradient_skip=1e4)
     images, noise, start, gradients, _ = _inputs(method)
     made = _generate(method, (images, noise, start, gradients, None))
     expected = method.threat_model.epsilon * np.sign(gradients.numpy())
@@ -185,7 +185,7 @@ def test_the_classifier_trains_on_images_from_before_the_generators_update():
 
 def test_the_classifiers_statistics_see_the_perturbed_batch_alone():
     """Attacking it leaves its moving averages; one momentum-0.9 update remains."""
-    method = build(classifier_ot_weight=0)
+    method = build_whole(classifier_ot_weight=0)
     first_bn = method.networks["classifier"].get_layer("group1_block1_pre_bn")
     seen = []
     original = method.train_classifier

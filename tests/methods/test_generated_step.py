@@ -6,7 +6,8 @@ import scipy.special
 import tensorflow as tf
 
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
-from tests.small_training import BATCH_SIZE, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, batch, dataset, run
+from tests.small_training import build_small as build
 
 NAME = "generated_step"
 STEP = 7  # lambda is 7 there.

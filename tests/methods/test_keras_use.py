@@ -11,7 +11,7 @@ from keras import layers
 from fsgan_tf import methods
 from fsgan_tf.methods import FSGAN, PGDAT, Standard
 from tests.commands import ROOT
-from tests.small_training import few_steps
+from tests.small_training import one_iteration
 
 # Keras says so of every data set that it is not told to leave as it is.
 pytestmark = pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")
@@ -85,7 +85,9 @@ def _batches() -> tf.data.Dataset:
 @pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)
 def test_any_classifier_trains_with_fs_gan(make):
     classifier = make()
-    method = FSGAN(classifier, epsilon=EPSILON, generator_width=4, latent_dim=2)
+    method = FSGAN(
+        classifier, epsilon=EPSILON, generator_width=4, latent_dim=2, attack_iterations=1
+    )
     before = [weight.numpy() for weight in classifier.trainable_variables]
     history = method.fit(_batches(), epochs=2, validation_data=_batches(), verbose=0)
     assert np.isfinite([history.history[name][-1] for name in ("loss", "generator_ot")]).all()
@@ -99,7 +101,7 @@ def test_every_method_trains_on_the_same_small_classifier():
         methods.get(name) for name in methods.names()
     ]
     for name in methods.names():
-        settings = few_steps(name)
+        settings = one_iteration(name)
         if hasattr(methods.declared(name).settings(), "generator_width"):
             settings["generator_width"] = 4
         method = methods.get(name)(_small(layers.BatchNormalization()), epsilon=EPSILON, **settings)
@@ -261,7 +263,8 @@ def test_the_means_of_an_epoch_start_anew_unless_it_goes_on():
 def test_generators_take_images_of_any_size(shape):
     images = tf.constant(_arrays(4, shape)[0])
     for name in ("fs_gan", "l2l", "l2l_da", "generated_step"):
-        method = methods.get(name)(_small(shape=shape), epsilon=EPSILON, generator_width=4)
+        settings = {"generator_width": 4, **one_iteration(name)}
+        method = methods.get(name)(_small(shape=shape), epsilon=EPSILON, **settings)
         adversarial = method.perturb(images, tf.constant([0, 1, 2, 3]), tf.constant([1, 2]))
         assert adversarial.shape == images.shape
         assert method.training_ball.is_feasible(adversarial, images).numpy().all()
@@ -270,7 +273,7 @@ def test_generators_take_images_of_any_size(shape):
 def test_a_generator_can_be_given():
     classifier = _small()
     given = FSGAN(classifier, epsilon=EPSILON, generator_width=4).networks["generator"]
-    method = FSGAN(classifier, epsilon=EPSILON, generator=given)
+    method = FSGAN(classifier, epsilon=EPSILON, generator=given, attack_iterations=1)
     assert method.networks["generator"] is given
     method.fit(_batches(), verbose=0)
 

@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
-from tests.small_training import batch, build
+from tests.small_training import batch
+from tests.small_training import build as build_whole
+from tests.small_training import build_small as build
 
 # The attacker's is large, to tell gradients well.
 LEARNING_RATES = {"classifier_learning_rate": 0.1, "generator_learning_rate": 50.0}
@@ -168,7 +170,7 @@ def test_a_step_is_the_references(steps):
 
 def test_the_classifiers_statistics_see_clean_then_attacked_batches():
     """Two updates of momentum 0.9, none in the attacker's half."""
-    method, twin = build("l2l"), build("l2l")
+    method, twin = build_whole("l2l"), build_whole("l2l")
     images, labels = _data()
     attacked, _, _ = _attack_by_hand(twin, images, labels, 1, True, False)
     expected = np.zeros(16)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.small_training import BATCH_SIZE, SMALL, batch, build, dataset, fit, run
+from tests.small_training import BATCH_SIZE, batch, dataset, fit, run
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 WEIGHT = 0.5
@@ -201,7 +202,6 @@ def test_the_generator_learns_to_attack():
     """Against a classifier that stands still, the cross-entropy that it reaches rises."""
     method = build(
         "l2l_da",
-        architecture=SMALL,
         attack_iterations=2,
         attack_step_size=0.5,
         diversity_weight=0,

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.cli import training_flags
-from tests.small_training import BATCH_SIZE, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, batch, dataset, run
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 

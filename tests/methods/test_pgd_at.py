@@ -9,7 +9,9 @@ from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods import PGDAT, TRADES
 from fsgan_tf.threat_model import ThreatModel
-from tests.small_training import BATCH_SIZE, batch, build, build_quick, dataset, fit, run
+from tests.small_training import BATCH_SIZE, batch, build_quick, dataset, fit, run
+from tests.small_training import build as build_whole
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 
@@ -66,11 +68,11 @@ def test_train_mode_moves_the_batch_statistics_at_every_attack_pass():
 
 
 def test_more_steps_reach_a_higher_loss():
-    method = build("pgd_at")
+    method = build_whole("pgd_at")
     data = batch()
     losses = []
     for steps in (1, 3, 10):
-        adversary = build("pgd_at", attack_iterations=steps)
+        adversary = build_whole("pgd_at", attack_iterations=steps)
         images = adversary.perturb(data["image"], data["label"], SEED)
         logits = method.classifier(images, training=False)
         losses.append(

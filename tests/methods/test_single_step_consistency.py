@@ -7,7 +7,8 @@ import scipy.special
 import tensorflow as tf
 
 from fsgan_tf.methods import SingleStepConsistency
-from tests.small_training import BATCH_SIZE, TOTAL_STEPS, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, TOTAL_STEPS, batch, dataset, run
+from tests.small_training import build_small as build
 
 NAME = "single_step_consistency"
 

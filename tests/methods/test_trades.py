@@ -9,7 +9,8 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.cli import training_flags
 from fsgan_tf.methods.trades import kl_divergence
-from tests.small_training import BATCH_SIZE, NUM_CLASSES, batch, build, dataset, run
+from tests.small_training import BATCH_SIZE, NUM_CLASSES, batch, dataset, run
+from tests.small_training import build_small as build
 
 SEED = tf.constant([1, 2])
 

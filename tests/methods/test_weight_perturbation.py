@@ -7,7 +7,7 @@ import tensorflow as tf
 from fsgan_tf import methods
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
-from tests.small_training import batch, build, dataset, fit, run
+from tests.small_training import batch, build_quick, dataset, fit, one_iteration, run
 
 GAMMA = 0.05
 
@@ -35,7 +35,7 @@ def _values(method):
 
 
 def test_a_step_descends_at_the_moved_kernels_and_moves_them_back():
-    method, twin, data = build("standard", awp_gamma=GAMMA), build("standard"), batch()
+    method, twin, data = build_quick("standard", awp_gamma=GAMMA), build_quick("standard"), batch()
     before = _values(twin)
     gradients, clean_loss = _gradients(twin, data)
     moved = _moved(before, gradients)
@@ -51,15 +51,15 @@ def test_a_step_descends_at_the_moved_kernels_and_moves_them_back():
 
 
 def test_it_is_the_same_in_a_graph_and_off_by_default():
-    eager = run(build("standard", awp_gamma=GAMMA), dataset(2), 2)
-    assert fit(build("standard", awp_gamma=GAMMA), dataset(2), 2)["loss"] == pytest.approx(
+    eager = run(build_quick("standard", awp_gamma=GAMMA), dataset(2), 2)
+    assert fit(build_quick("standard", awp_gamma=GAMMA), dataset(2), 2)["loss"] == pytest.approx(
         eager["loss"], rel=1e-4
     )
-    assert build("standard").settings.awp_gamma == 0
+    assert build_quick("standard").settings.awp_gamma == 0
 
 
 def test_kernels_without_a_gradient_stay():
-    method = build("standard")
+    method = build_quick("standard")
     before = _values(method)
     zeros = [tf.zeros_like(value) for value in before]
     with perturbed_weights(method.classifier, zeros, GAMMA):
@@ -69,10 +69,10 @@ def test_kernels_without_a_gradient_stay():
 
 def test_replicas_move_their_copies_alike_by_the_whole_batch(mirrored_strategy):
     with mirrored_strategy.scope():
-        two = build("standard", awp_gamma=GAMMA)
+        two = build_quick("standard", awp_gamma=GAMMA)
     halves = dataset(1).map(lambda data: {k: tf.concat([v, v], 0) for k, v in data.items()})
     fit(two, halves, 1)
-    one = build("standard", awp_gamma=GAMMA)
+    one = build_quick("standard", awp_gamma=GAMMA)
     before = _values(one)
     run(one, dataset(1), 1)
     for found, expected, start in zip(_values(two), _values(one), before, strict=True):
@@ -84,8 +84,8 @@ def test_replicas_move_their_copies_alike_by_the_whole_batch(mirrored_strategy):
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_trains_on_moved_weights_and_costs_more(name):
-    fewer = {"attack_iterations": 1} if name in ("pgd_at", "trades", "l2l_da") else {}
-    plain, moved = build(name, **fewer), build(name, awp_gamma=GAMMA, **fewer)
+    fewer = one_iteration(name)
+    plain, moved = build_quick(name, **fewer), build_quick(name, awp_gamma=GAMMA, **fewer)
     assert run(moved, dataset(1), 1)["loss"] > run(plain, dataset(1), 1)["loss"]
     cost, more = (m.forward_equivalents["classifier"] for m in (plain, moved))
     assert more > cost
@@ -95,7 +95,7 @@ def test_every_method_trains_on_moved_weights_and_costs_more(name):
 def test_a_generator_learns_from_the_weights_as_they_are(name):
     """Its own update comes before the classifier's."""
     fewer = {"attack_iterations": 1}
-    plain, moved = build(name, **fewer), build(name, awp_gamma=GAMMA, **fewer)
+    plain, moved = build_quick(name, **fewer), build_quick(name, awp_gamma=GAMMA, **fewer)
     for method in (plain, moved):
         run(method, dataset(1), 1)
     for ours, theirs in zip(moved.generator.weights, plain.generator.weights, strict=True):
@@ -104,7 +104,7 @@ def test_a_generator_learns_from_the_weights_as_they_are(name):
 
 def test_a_generators_images_are_made_at_the_weights_as_they_are(monkeypatch):
     """l2l's two passes of the descent see the same images, of before the move."""
-    method = build("l2l", awp_gamma=GAMMA)
+    method = build_quick("l2l", awp_gamma=GAMMA)
     seen = []
     original = method.classifier.call
 
@@ -121,4 +121,4 @@ def test_a_generators_images_are_made_at_the_weights_as_they_are(monkeypatch):
 
 def test_a_classifier_that_does_not_learn_is_not_moved():
     with pytest.raises(UserError, match="awp_gamma moves.*freeze_classifier"):
-        build("fs_gan", awp_gamma=GAMMA, freeze_classifier=True)
+        build_quick("fs_gan", awp_gamma=GAMMA, freeze_classifier=True)

@@ -5,14 +5,14 @@ import pytest
 
 from fsgan_tf.errors import NonFiniteError, RunError, UserError
 from fsgan_tf.runs.checkpoints import Checkpoints, Progress
-from tests.small_training import IMAGE_SHAPE, build
+from tests.small_training import IMAGE_SHAPE, build, build_small
 
 CLASSES = tuple("abcde")
 
 
 @pytest.fixture(scope="module")
 def method():
-    return build("standard")
+    return build_small("standard")
 
 
 def _saved(tmp_path, method, *epochs) -> Checkpoints:
@@ -92,7 +92,7 @@ def test_a_checkpoint_from_before_hashes_were_kept_is_read_and_its_arrays_checke
 
 
 def test_a_checkpoint_of_nan_or_infinity_is_never_written(tmp_path):
-    method = build("standard")
+    method = build_small("standard")
     checkpoints = _saved(tmp_path, method, 1)
     before = sorted(path.name for path in checkpoints.folder.iterdir())
     variable = method.classifier.trainable_variables[0]
@@ -130,8 +130,8 @@ def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing(tmp_path, m
     assert names == ["SHA256SUMS", "epoch_0001_step_000000.npz"]
 
 
-def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing(tmp_path, method):
-    checkpoints = _saved(tmp_path, method, 1)
+def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing(tmp_path):
+    checkpoints = _saved(tmp_path, build("standard"), 1)
     wider = build("standard", classifier_width=2)
     before = [variable.numpy() for variable in wider.classifier.variables]
     with pytest.raises(UserError, match="does not fit"):

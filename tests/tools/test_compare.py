@@ -8,11 +8,11 @@ import pytest
 from fsgan_tf import methods
 from fsgan_tf.results.intervals import wilson_interval
 from tests.commands import ROOT, call
-from tests.small_training import build
+from tests.small_training import SMALL, build
 from tools import compare
 
 SCALE = (
-    "--classifier_depth=10 --classifier_width=1 --generator_width=4 --batch_size=16 "
+    f"--architecture={SMALL} --generator_width=4 --batch_size=16 "
     "--train_examples=32 --epochs=1 --lr_decay_epochs=1 --attack_iterations=2 --eval_examples=0 "
     "--precision=float32"
 )

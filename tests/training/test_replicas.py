@@ -14,10 +14,11 @@ import pytest
 from fsgan_tf import train
 from fsgan_tf.runs.directory import RunDirectory
 from tests.commands import Process, call, training
+from tests.small_training import SMALL
 
 TINY = [
     "--method=standard", "--train_examples=128", "--batch_size=16", "--eval_examples=0",
-    "--epochs=2", "--precision=float32",
+    "--epochs=2", "--precision=float32", f"--architecture={SMALL}",
     # At the usual rate, differences of rounding grow tenfold a step.
     "--classifier_learning_rate=0.001",
 ]  # fmt: skip

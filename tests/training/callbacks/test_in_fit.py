@@ -18,7 +18,7 @@ from fsgan_tf.training.callbacks import (
 )
 from fsgan_tf.training.callbacks.learning_rates import constant
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
-from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, SMALL, build, dataset
+from tests.small_training import BATCH_SIZE, IMAGE_SHAPE, NUM_CLASSES, build_small, dataset
 
 STEPS = 2
 ACCURACIES = {"clean_accuracy", "one_step_accuracy", "robust_accuracy"}
@@ -44,7 +44,7 @@ def _fit(method, *callbacks):
 
 def test_figures_reach_what_stands_after_them_and_the_history(held_out, tmp_path, capsys):
     metrics, log = Metrics(tmp_path / "metrics.jsonl"), TensorBoardLog(tmp_path / "events")
-    method = build("fs_gan", architecture=SMALL)
+    method = build_small("fs_gan", attack_iterations=1)
     history = _fit(
         method,
         LearningRates({"classifier": constant(1e-3)}),
@@ -78,7 +78,7 @@ def test_figures_reach_what_stands_after_them_and_the_history(held_out, tmp_path
 def test_robust_accuracy_is_of_the_images_it_was_given(held_out):
     """All are classified and eight attacked; float images are the uint8 ones over 255."""
     images, labels = held_out
-    method = build("standard")
+    method = build_small("standard")
     measured = []
     for given in (images, images.astype(np.float32) / np.float32(255)):
         watcher = RobustAccuracy(given, labels, batch_size=6, attacked_examples=BATCH_SIZE)

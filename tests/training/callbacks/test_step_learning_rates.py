@@ -11,7 +11,7 @@ from fsgan_tf.training.callbacks.step_learning_rates import (
     cosine,
     one_cycle,
 )
-from tests.small_training import build, dataset
+from tests.small_training import build_small, dataset
 
 
 def test_one_cycle_is_a_triangle_over_all_steps():
@@ -33,7 +33,8 @@ def test_cosine_is_torchs_cosine_annealing():
 
 @pytest.mark.parametrize("done_steps", [0, 5])
 def test_rates_are_those_of_the_step_whatever_was_done_before(done_steps):
-    method, seen = build("fs_gan"), []
+    method, seen = build_small("fs_gan", attack_iterations=1), []
+    method.run_eagerly = True  # Quicker than a trace.
 
     class Rates(StepLearningRates):
         def on_train_batch_end(self, batch, logs=None):
