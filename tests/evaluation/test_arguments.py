@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation import evaluate
 from fsgan_tf.evaluation.arguments import as_classifier, as_examples, require_answers
-from fsgan_tf.evaluation.run_and_diagnose import evaluate
 
 
 @pytest.mark.parametrize(
