@@ -41,8 +41,9 @@ def test_the_table_follows_from_rates_and_counted_arithmetic(capsys, results):
             float(cell.strip(" %")) for cell in row.strip("| ").split(" | ")[1:]
         )
         # WRN-10-1, layer by layer: 12,501,632 multiply-adds an image and pass.
-        assert arithmetic == pytest.approx(2 * passes * 12_501_632 / 1e9, abs=0.0051)
-        assert reached == pytest.approx(rate * arithmetic, rel=0.1, abs=1)
+        operations = 2 * passes * 12_501_632 / 1e9
+        assert arithmetic == pytest.approx(operations, abs=0.0051)
+        assert reached == pytest.approx(rate * operations, abs=1)
         assert share == pytest.approx(100 * reached / peak, rel=0.3, abs=1)
     (section,) = json.loads((results / "benchmark.json").read_text())
     assert len(section["timings"]["standard"]) == 1
