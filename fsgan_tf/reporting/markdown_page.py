@@ -9,7 +9,7 @@ from fsgan_tf.threat_model import ThreatModel
 
 
 def page(result: Findings, manifest: Manifest) -> str:
-    """The content of report.md; words from outside stay words."""
+    """The content of report.md; text from outside is shown as it is."""
     verdict = summary.verdict(result)
     tried, next_command = report_text.tried(result, manifest)
     sections = [

@@ -15,6 +15,7 @@ from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.training import failures, watched
 from fsgan_tf.training.callbacks import ProgressBar
 from fsgan_tf.training.finish import finish
+from fsgan_tf.training.provenance import record_start
 from fsgan_tf.training.rollback import Rollbacks, seed_after
 from fsgan_tf.training.setup import Training, prepare
 from fsgan_tf.training.start import initial_classifier, start
@@ -41,6 +42,8 @@ def train(
     with failures.told_in_one_line(training.run), training.sole_writer():
         with failures.stops_with_a_line(training.run):
             progress = start(training, initial)
+            if training.writes and progress.epoch < training.settings.epochs:
+                record_start(training, progress)
             rollbacks = Rollbacks(training)
             stop.after_step = True
             while progress.epoch < training.settings.epochs:

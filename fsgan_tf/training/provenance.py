@@ -13,8 +13,13 @@ from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.training.setup import Training
 
 
-def record_start(training: Training, progress: Progress) -> None:
+def record_start(training: Training, progress: Progress, **elsewhere: Any) -> None:
     """Adds a line to the run's starts.jsonl: a training that was interrupted has several.
+
+    Args:
+      training: whose run directory it is.
+      progress: where it starts.
+      **elsewhere: what differs of a training that ran on another machine, such as `machine`.
 
     Raises:
       OSError: it cannot be written.
@@ -28,6 +33,7 @@ def record_start(training: Training, progress: Progress) -> None:
         "precision": devices.resolve_precision(training.settings.precision),
         "machine": manifest.machine(),
         "versions": manifest.versions(),
+        **elsewhere,
     }
     with training.run.starts_file.open("a") as file:
         file.write(json.dumps(row) + "\n")

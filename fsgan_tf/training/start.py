@@ -10,7 +10,6 @@ from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
 from fsgan_tf.runs.settings import TrainingSettings
 from fsgan_tf.training.agreement import require_agreement
-from fsgan_tf.training.provenance import record_start
 from fsgan_tf.training.setup import Training, print_notes
 
 
@@ -36,8 +35,6 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
     _require_same_classes(training, progress)
-    if training.writes and progress.epoch < settings.epochs:
-        record_start(training, progress)
     print_notes([*training.notes, *_short_average(training)])
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "

@@ -9,7 +9,8 @@ import tensorflow as tf
 from exported import epoch, run_directory, training
 
 from fsgan_tf import train
-from fsgan_tf.data import augmentation, batches
+from fsgan_tf.data import batches
+from fsgan_tf.data.augmentation import crop_flip
 from fsgan_tf.runs.checkpoints import variables_of
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training.setup import prepare
@@ -52,7 +53,10 @@ def _trained_in_tensorflow(run: RunDirectory, epochs: int):
     start(made, None)
     method, split = made.method, made.dataset.train
     method.set_total_steps(made.settings.epochs * made.steps_per_epoch)
-    function = epoch.epoch_function(method, examples=len(split), batch_size=32, augmentation="none")
+    augmentation = made.configuration.data.augmentation.replace("auto", "none")
+    function = epoch.epoch_function(
+        method, examples=len(split), batch_size=32, augmentation=augmentation
+    )
     rates = run_directory._rates(made, run.checkpoints.read_progress())
     means = [
         function(
@@ -68,7 +72,7 @@ def _trained_in_tensorflow(run: RunDirectory, epochs: int):
 
 
 def test_ten_exported_steps_are_ten_of_the_training(tmp_path):
-    flags = ("--seed=3", "--method=standard")
+    flags = ("--seed=3", "--method=standard", "--augmentation=crop_flip")
     trained, other = (_flag_file(tmp_path, name, *flags) for name in ("trained", "other"))
     assert call(train, f"--flagfile={trained}") == 0
     assert _command("export", tmp_path / "exported", other) == 0
@@ -99,7 +103,7 @@ def test_the_order_and_the_augmentation_are_those_of_the_data(tmp_path):
     images = np.random.default_rng(0).random((64, 16, 12, 3), np.float32)
     seed = batches.stream_seed(7, tf.constant(2), 5)
     ours = tf.function(epoch.crop_flip, jit_compile=True)(tf.constant(images), seed)
-    theirs = augmentation.crop_flip(16, 12)(tf.constant(images), seed)
+    theirs = crop_flip(16, 12)(tf.constant(images), seed)
     np.testing.assert_array_equal(ours, theirs)
     order = tf.function(batches.permutation, jit_compile=True)(500, batches.stream_seed(7, 2, 0))
     np.testing.assert_array_equal(order, batches.permutation(500, batches.stream_seed(7, 2, 0)))
@@ -153,11 +157,24 @@ def test_a_precise_result_comes_back_and_the_training_goes_on(exported, tmp_path
         np.testing.assert_array_equal(found[name], array)
     (row,) = run.metrics.read()
     assert {"loss", "clean_accuracy", "robust_accuracy"} <= row.keys()
-    assert "an accelerator" in run.starts_file.read_text().splitlines()[-1]
+    (start_line,) = run.starts_file.read_text().splitlines()
+    assert json.loads(start_line)["machine"] == "an accelerator"
     assert _command("restore", exported, tmp_path / "results") == 2
     assert "is not at the checkpoint" in capsys.readouterr().err
     assert call(train, f"--run_dir={run.path}") == 0
     assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
+
+
+def test_a_result_that_lacks_a_variable_is_refused_and_changes_nothing(exported, tmp_path, capsys):
+    run, file = RunDirectory(tmp_path / "NAME"), tmp_path / "results" / "NAME.npz"
+    _result(file, run, precise=True)
+    with np.load(file) as archive:
+        arrays = {name: archive[name] for name in archive.files if "logits" not in name}
+    np.savez(file, **arrays)
+    assert _command("restore", exported, tmp_path / "results") == 2
+    assert "is missing" in capsys.readouterr().err
+    assert run.checkpoints.read_progress().epoch == 0
+    assert run.metrics.read() == []
 
 
 def test_an_imprecise_result_holds_the_networks_alone(exported, tmp_path, capsys):

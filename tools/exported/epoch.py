@@ -41,10 +41,10 @@ def epoch_function(
     steps = examples // batch_size
     optimizers = list(method.optimizers_by_network.values())
 
-    def epoch(
+    def train(
         images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor, rates: tf.Tensor
     ) -> tf.Tensor:
-        method.seed = tf.cast(seed, tf.int32)
+        own_seed, method.seed = method.seed, tf.cast(seed, tf.int32)
         method.start_epoch(epoch)
         method.reset_means()
         order = permutation(examples, stream_seed(seed, epoch, 0))
@@ -63,9 +63,10 @@ def epoch_function(
             return (index + 1,)
 
         tf.while_loop(lambda index: index < steps, step, [tf.constant(0)])
+        method.seed = own_seed
         return method.pack({name: mean.result() for name, mean in method.means.items()})
 
-    return tf.function(epoch, autograph=False, jit_compile=True)
+    return tf.function(train, autograph=False, jit_compile=True)
 
 
 def crop_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

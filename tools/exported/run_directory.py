@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,17 +12,17 @@ import tensorflow as tf
 
 from exported import training as exported
 from exported.epoch import epoch_function
-from exported.training import Description, Record
+from exported.training import Description
 from fsgan_tf.data import loading
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import atomic_file
 from fsgan_tf.methods.base import TrainingMethod
-from fsgan_tf.reporting import manifest
 from fsgan_tf.runs.checkpoints import Progress, assign, variables_of
 from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training import watched
 from fsgan_tf.training.callbacks import GeneratorDisplacement
+from fsgan_tf.training.provenance import record_start
 from fsgan_tf.training.setup import Training, prepare
 from fsgan_tf.training.start import initial_classifier, start
 from fsgan_tf.training.stop_request import StopRequest
@@ -175,15 +174,21 @@ def restore(folder: Path, result: Path) -> RunDirectory:
         if begun is None or begun.epoch != description.first_epoch:
             raise UserError(f"{run.path} is not at the checkpoint that {folder} was exported from")
         held = training.method if record.precise else _networks_of(training.method)
-        trained = arrays.keys() & description.variables.keys()
-        changed = {name: v for name, v in variables_of(held).items() if name in trained}
-        assign(changed, arrays, result)
+        named = description.variables
+        assign({name: v for name, v in variables_of(held).items() if name in named}, arrays, result)
         _measure(training, record.rows[-1])
+        # Those of a restoring that was interrupted.
+        run.metrics.keep_before(begun.epoch)
         for row in record.rows:
             run.metrics.append(row)
         done = dataclasses.replace(begun, epoch=begun.epoch + len(record.rows))
         run.checkpoints.save(held, done)
-        _record_start(run, begun, record)
+        record_start(
+            training,
+            begun,
+            command="python tools/train_exported.py train",
+            machine=record.device,
+        )
     return run
 
 
@@ -203,16 +208,3 @@ def _networks_of(method: TrainingMethod) -> SimpleNamespace:
         memory=None,
         means={},
     )
-
-
-def _record_start(run: RunDirectory, progress: Progress, record: Record) -> None:
-    row = {
-        "date": manifest.now(),
-        "epoch": progress.epoch,
-        "step_in_epoch": 0,
-        "command": "python tools/train_exported.py train",
-        "machine": record.device,
-        "versions": manifest.versions(),
-    }
-    with run.starts_file.open("a") as file:
-        file.write(json.dumps(row) + "\n")

@@ -30,8 +30,6 @@ _PROGRAM, _DESCRIPTION, _ARRAYS = "epoch.stablehlo", "training.json", "arrays"
 _RECORD = "__record__"
 # What reading a damaged archive of arrays raises.
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
-# Of a checkpoint's variables, those that an adversary or a classifier consists of.
-_NETWORKS = ("classifier/", "classifier_average/", "generator/", "frozen_classifier/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +186,7 @@ class ExportedTraining:
         self._folder = folder
         self.description = read_description(folder)
         self.program = programs.read(folder / _PROGRAM)
+        self.rows: list[dict[str, Any]] = []
         self._values: list[Any] = []
 
     def begin(self, images: Images) -> None:
@@ -205,7 +204,6 @@ class ExportedTraining:
             raise UserError(f"{self.name} was exported for other training images than these")
         digests = self.description.variables.values()
         self._values = [jax.device_put(self._initial(digest)) for digest in digests]
-        self.rows: list[dict[str, Any]] = []
 
     @property
     def is_done(self) -> bool:
@@ -258,10 +256,11 @@ class ExportedTraining:
         """
         import jax
 
+        networks = tuple(f"{name}/" for name in (*self.description.networks, "classifier_average"))
         arrays = {
             name: np.asarray(value)
             for name, value in zip(self.description.variables, self._values, strict=True)
-            if precise or name.startswith(_NETWORKS)
+            if precise or name.startswith(networks)
         }
         if not precise:
             arrays = {

@@ -1,4 +1,4 @@
-"""An attack that costs too much to run on every image: which it attacks, and what of the others."""
+"""An attack that costs too much for every image: which ones it sees, and what of the others."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
