@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Two processes of tests share two cores; more threads in each wait for one another.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import pytest
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 # XLA takes seconds to optimise what fast tests run for milliseconds.
-QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+QUICK_XLA = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false"
+)
 # Seconds; the deadline of the others is in pyproject.toml.
 SLOW_DEADLINE = 1800
 
