@@ -140,7 +140,14 @@ def _result(file, run, *, precise):
             for name in kept
         }
     row = {"epoch": 0, "step": 5, "loss": float(means[0][0]), "images_per_second": 9.0}
-    record = json.dumps({"rows": [row], "device": "an accelerator", "precise": precise})
+    record = json.dumps(
+        {
+            "rows": [row],
+            "device": "an accelerator",
+            "precise": precise,
+            "export_sha256": training.sha256_of_export(file.parents[1] / "exported" / "NAME"),
+        }
+    )
     file.parent.mkdir()
     np.savez(file, **arrays, __record__=np.frombuffer(record.encode(), np.uint8))
     return arrays
@@ -175,6 +182,16 @@ def test_a_result_that_lacks_a_variable_is_refused_and_changes_nothing(exported,
     assert "is missing" in capsys.readouterr().err
     assert run.checkpoints.read_progress().epoch == 0
     assert run.metrics.read() == []
+
+
+def test_a_result_of_another_export_of_the_same_name_is_refused(exported, tmp_path, capsys):
+    run = RunDirectory(tmp_path / "NAME")
+    _result(tmp_path / "results" / "NAME.npz", run, precise=True)
+    description = exported / "NAME" / "training.json"
+    description.write_text(description.read_text().replace('"seed": 0', '"seed": 1'))
+    assert _command("restore", exported, tmp_path / "results") == 2
+    assert "was trained from another export" in capsys.readouterr().err
+    assert run.checkpoints.read_progress().epoch == 0
 
 
 def test_an_imprecise_result_holds_the_networks_alone(exported, tmp_path, capsys):

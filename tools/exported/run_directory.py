@@ -167,6 +167,11 @@ def restore(folder: Path, result: Path) -> RunDirectory:
     """
     arrays, record = exported.read_result(result)
     description = exported.read_description(folder / result.stem)
+    if record.export_sha256 != exported.sha256_of_export(folder / result.stem):
+        raise UserError(
+            f"{result} was trained from another export than {folder / result.stem} holds now; "
+            "restore it beside the one it was trained from, or train again from this one"
+        )
     run = RunDirectory(description.run_dir)
     training = prepare(run.read_configuration(), StopRequest(), ())
     with run.lock():

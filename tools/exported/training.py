@@ -70,11 +70,13 @@ class Record:
       device: JAX's name of it, and JAX's version.
       precise: whether the arrays are whole; if not, those of the networks alone are there, in
         float16.
+      export_sha256: of the files it was trained from; see `sha256_of_export`.
     """
 
     rows: list[dict[str, Any]]
     device: str
     precise: bool
+    export_sha256: str
 
 
 def write(folder: Path, program: bytes, description: Description) -> None:
@@ -109,6 +111,12 @@ def read_description(folder: Path) -> Description:
             f"{folder} holds no exported training; write one with `python "
             f"tools/train_exported.py export` ({error})"
         ) from error
+
+
+def sha256_of_export(folder: Path) -> str:
+    """Hash of an exported training's program and description, which holds its arrays' hashes."""
+    files = (folder / _PROGRAM, folder / _DESCRIPTION)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def read_result(file: Path) -> tuple[dict[str, np.ndarray], Record]:
@@ -268,7 +276,8 @@ class ExportedTraining:
                 for name, array in arrays.items()
             }
         device = f"{jax.devices()[0].device_kind}, JAX {jax.__version__}"
-        record = json.dumps(dataclasses.asdict(Record(self.rows, device, precise)))
-        arrays[_RECORD] = np.frombuffer(record.encode(), np.uint8)
+        record = Record(self.rows, device, precise, sha256_of_export(self._folder))
+        content = json.dumps(dataclasses.asdict(record))
+        arrays[_RECORD] = np.frombuffer(content.encode(), np.uint8)
         with atomic_file(file) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
