@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.random_draws import with_own_seeds
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import RunError
 from fsgan_tf.evaluation.engine import Evaluator
@@ -187,6 +188,29 @@ def test_a_killed_evaluation_goes_on_with_the_same_result(network, network_label
     found = evaluate(again, EvaluationState(folder, _fingerprint()))
     assert_same(found, expected)
     assert sum(attack.runs for attack in again) == sum(runs) - len(files) + 2
+
+
+def test_a_killed_evaluation_of_a_random_classifier_draws_on(honest, images, labels, folder):
+    def noisy(pixels, seed):
+        return honest(pixels + 0.2 * tf.random.stateless_normal(tf.shape(pixels), seed))
+
+    evaluator = Evaluator(with_own_seeds(noisy), ThreatModel(0.1), 5, eot=2)
+    (pgd, cw) = by_names(["pgd2", "cw2"], 0.1)
+    expected = evaluator.attack(images, labels, [pgd, cw])
+    with pytest.raises(Killed):
+        evaluator.attack(
+            images,
+            labels,
+            [Mortal(pgd), Mortal(cw, killed_in=1)],
+            state=EvaluationState(folder, _fingerprint()),
+        )
+    assert list(folder.glob("*.npz"))
+    found = evaluator.attack(
+        images, labels, [pgd, cw], state=EvaluationState(folder, _fingerprint())
+    )
+    assert_same(found, expected)
+    for name, counted in dataclasses.asdict(expected.randomness).items():
+        np.testing.assert_array_equal(getattr(found.randomness, name), counted)
 
 
 def test_seconds_count_what_ran_before_the_kill(honest, images, labels, threat_model, folder):
