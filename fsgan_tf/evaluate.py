@@ -15,7 +15,7 @@ from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError, VerdictError
 from fsgan_tf.evaluation.settings import EvaluationSettings
-from fsgan_tf.models.named_model import OPTIONS, NamedModel, named_model
+from fsgan_tf.models.named_model import OPTIONS, named_model
 from fsgan_tf.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         files.require_outside(asked.report.output_dir, dataset, "output_dir")
     norm = _setting(asked.evaluation, classifier, "norm") or "linf"
     _require_epsilon_of(norm, asked.evaluation, classifier)
-    largest, *smaller = (
-        ThreatModel(radius, norm=norm)
-        for radius in _radii(asked.evaluation, classifier, model_flag)
-    )
+    radii = _radii(asked.evaluation, classifier, model_flag)
+    for radius in radii:
+        if fault := norms.radius_fault(norm, radius):
+            raise UserError(f"--epsilon={radius:g}: {fault}")
+    largest, *smaller = (ThreatModel(radius, norm=norm) for radius in radii)
     sources, source_classifiers = _sources(asked.evaluation.source, placed)
     attacks = _attacks(asked, largest, sources)
     fit.require_gradients(classifier, path, attacks)
@@ -84,7 +85,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     for loaded, where in zip([classifier, *source_classifiers], paths, strict=True):
         fit.require_fit(loaded, where, dataset, image_shape, class_names)
     examples = split.first(asked.data.num_examples)
-    _require_clean_accuracy(asked, named, classifier, examples)
+    for loaded, where in zip(source_classifiers, paths[1:], strict=True):
+        _require_trained_pixels(asked, loaded, f"--source={where}", examples)
+    _require_trained_pixels(asked, classifier, named.path, examples)
+    _require_expected_accuracy(asked, classifier, examples)
     dataset_sha256 = examples.sha256()
     saved = []
     if asked.evaluation.verify_examples:
@@ -171,28 +175,49 @@ def _require_verdict(result: "Result", fail_on: str | None) -> None:
         raise VerdictError(f"the verdict is '{result.verdict}', which --fail_on={fail_on} refuses")
 
 
-def _require_clean_accuracy(
+def _require_trained_pixels(
     asked: command_flags.EvaluationConfiguration,
-    named: NamedModel,
     classifier: "Classifier",
+    where: str,
     examples: "Split",
 ) -> None:
-    """Stops where the model is not given the pixels that it was trained on."""
+    """Prints what was adapted; stops where other pixels are clearly those of the training."""
     from fsgan_tf.models import clean_accuracy
 
     for note in classifier.notes:
-        print(f"note: {named.path}: {note}", file=sys.stderr)
-    batch_size = asked.evaluation.batch_size
+        print(f"note: {where}: {note}", file=sys.stderr)
     # Ours, also exported with the names of its classes, normalise inside.
-    is_ours = named.flag == "run_dir" or classifier.class_names is not None
-    if not is_ours and asked.model.preprocessing == "checked":
-        clean_accuracy.require_trained_preprocessing(
-            classifier, examples.images, examples.labels, batch_size=batch_size
+    is_ours = classifier.settings is not None or classifier.class_names is not None
+    if is_ours or asked.model.preprocessing == "as_given":
+        return
+    pixels, labels = examples.images, examples.labels
+    better = clean_accuracy.better_preprocessing(
+        classifier, pixels, labels, batch_size=asked.evaluation.batch_size
+    )
+    if better is None:
+        return
+    advice = "give those flags, or --preprocessing=as_given to evaluate with yours"
+    if where.startswith("--source="):
+        advice = (
+            "a source takes pixels of [0,1]: put the rest into its file, as keras.layers.Rescaling "
+            "does, or give --preprocessing=as_given to attack from it as it is"
         )
+    raise UserError(f"{where}: {better}; {advice}")
+
+
+def _require_expected_accuracy(
+    asked: command_flags.EvaluationConfiguration, classifier: "Classifier", examples: "Split"
+) -> None:
+    from fsgan_tf.models import clean_accuracy
+
     expected = asked.model.expected_clean_accuracy
     if expected is not None:
         clean_accuracy.require_expected(
-            classifier, examples.images, examples.labels, expected, batch_size=batch_size
+            classifier,
+            examples.images,
+            examples.labels,
+            expected,
+            batch_size=asked.evaluation.batch_size,
         )
 
 

@@ -37,6 +37,12 @@ def make(wanted: Wanted, settings: Settings) -> list[Attack]:
             f"{wanted.name} attacks by images made against another classifier; name one with "
             "--source=RUN_DIR, or a SavedModel's folder or a .keras file"
         )
+    for source in wanted.sources:
+        if not source.classifier.differentiable:
+            raise UserError(
+                f"{source.path or source.name} has no gradients, which {wanted.name} climbs; "
+                "give a --source that has"
+            )
     return [Transfer(climbing, source) for source in wanted.sources]
 
 

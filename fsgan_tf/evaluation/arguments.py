@@ -1,6 +1,6 @@
 """What a caller of the library gives, converted or refused by one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -49,6 +49,32 @@ def as_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return _pixels(pixels), targets.astype(np.int32)
 
 
+def as_radii(epsilon: float | Sequence[float]) -> list[float]:
+    """The radii, the largest first.
+
+    Raises:
+      UserError: there is none, or one is not a number above 0.
+    """
+    radii = sorted(set(np.ravel(_array("epsilon", epsilon)).tolist()), reverse=True)
+    if not radii or not all(isinstance(one, (int, float)) and one > 0 for one in radii):
+        raise UserError(f"epsilon is {epsilon!r}; give a number above 0, such as 8/255, or several")
+    return radii
+
+
+def require_choices(**given: tuple[str, Iterable[str]]) -> None:
+    """Raises `UserError` where an argument, by name its value and what it may be, is none of it."""
+    for name, (value, choices) in given.items():
+        if value not in choices:
+            raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+def require_at_least(**given: tuple[int, int]) -> None:
+    """Raises `UserError` where an argument, by name its value and the least, is less."""
+    for name, (value, least) in given.items():
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}")
+
+
 def as_classifier(classifier: Any, image: np.ndarray) -> Any:
     """Calls a function once, so that what it lacks is said before TensorFlow traces it.
 
@@ -70,6 +96,8 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
         image = image.astype(np.float32) / np.float32(255)
     try:
         logits = classifier(tf.constant(image))
+    except UserError:
+        raise
     except Exception as error:  # Whatever the caller's function raises.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(

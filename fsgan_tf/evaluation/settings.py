@@ -25,12 +25,12 @@ class EvaluationSettings(settings.Settings):
     """Attacks, threat model, seed and devices of an evaluation."""
 
     def __post_init__(self) -> None:
-        """Also checks epsilon in its norm."""
+        """Also checks epsilon in its norm, where that is given; else a run may say it."""
         super().__post_init__()
         radii = {"epsilon": [self.epsilon] if self.epsilon else [], "epsilons": self.epsilons or []}
         for name, given in radii.items():
             for radius in given:
-                if fault := norms.radius_fault(self.norm or "linf", radius):
+                if self.norm and (fault := norms.radius_fault(self.norm, radius)):
                     raise ValueError(f"--{name}={radius:g}: {fault}")
 
     suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(SUITES))

@@ -7,6 +7,7 @@ fingerprint and the batch's examples alone, so that a batch read back is the bat
 import contextlib
 import copy
 import dataclasses
+import inspect
 import io
 import json
 import shutil
@@ -24,7 +25,7 @@ from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.errors import RunError
 from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.request import Request
-from fsgan_tf.files import sole_writer, write_atomically
+from fsgan_tf.files import files_sha256, sole_writer, write_atomically
 
 _FOLDER = ".state"
 
@@ -60,7 +61,20 @@ def fingerprint(
         ]
         or None,
         "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
+        "code": _code_sha256(request.attacks),
     }
+
+
+def _code_sha256(attacks: Sequence[Attack]) -> str:
+    """Hash of this package's files and of those of attacks from elsewhere.
+
+    A batch that one code did is not what another would have done.
+    """
+    files = set(Path(fsgan_tf.__file__).parent.rglob("*.py"))
+    for attack in attacks:
+        with contextlib.suppress(OSError, TypeError):  # Of a notebook's or terminal's class.
+            files.add(Path(inspect.getfile(type(attack))))
+    return files_sha256(sorted(files))
 
 
 def _described(attacks: Sequence[Attack]) -> list[list[Any]]:

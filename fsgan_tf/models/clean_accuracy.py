@@ -28,9 +28,9 @@ _MNIST = ((0.1307,), (0.3081,))
 _IMAGENET_RGB_MEAN = (123.68, 116.779, 103.939)
 
 
-def require_trained_preprocessing(
+def better_preprocessing(
     classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, batch_size: int
-) -> None:
+) -> str | None:
     """Compares clean accuracy under every common preprocessing on a slice of the images.
 
     Args:
@@ -39,8 +39,8 @@ def require_trained_preprocessing(
       labels: integer `[n]`.
       batch_size: images given to it at a time.
 
-    Raises:
-      UserError: another preprocessing is clearly better; the message names it.
+    Returns:
+      A sentence on the one that is clearly better than what is given; None if none is.
     """
     rows = np.unique(np.linspace(0, len(labels) - 1, _SLICE_SIZE).astype(int))
     pixels, targets = _unit(images[rows]), labels[rows]
@@ -59,12 +59,12 @@ def require_trained_preprocessing(
     is_clear = gained - lost >= max(
         _CLEAR_GAIN * len(targets), _CLEAR_STANDARD_ERRORS * math.sqrt(gained + lost)
     )
-    if best != classifier.preprocessing and is_clear:
-        raise UserError(
-            f"under {best} clean accuracy is {best_correct.mean():.1%}, under yours "
-            f"({classifier.preprocessing}) {as_given.mean():.1%}, on {len(targets)} images; give "
-            "those flags, or --preprocessing=as_given to evaluate with yours"
-        )
+    if best == classifier.preprocessing or not is_clear:
+        return None
+    return (
+        f"under {best} clean accuracy is {best_correct.mean():.1%}, under yours "
+        f"({classifier.preprocessing}) {as_given.mean():.1%}, on {len(targets)} images"
+    )
 
 
 def require_expected(

@@ -81,6 +81,8 @@ def _answer_shape(
 ) -> tuple[int, ...]:
     try:
         return tuple(classifier.logits_fn(tf.zeros([2, *image_shape])).shape)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     except Exception as error:  # Any kind, about what the model does to such images.
         raise UserError(f"{source} fails on images of shape {image_shape}: {error}") from error
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.models import scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.keras_files import keras_classifier
-from fsgan_tf.models.preprocessing import Preprocessing
+from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.models.settings import OUTPUTS
 
 Numbers = float | Sequence[float]
@@ -49,7 +50,7 @@ def adapted(
         "channel_order": channel_order,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    preprocessing = Preprocessing(**given) if given else None
+    preprocessing = Preprocessing(**{"input_range": None, **given})
     if isinstance(model, keras.Model):
         return keras_classifier(model, preprocessing=preprocessing, output=output)
     output = output or "logits"
@@ -65,7 +66,7 @@ def adapted(
         scores.as_logits(call, output, None),
         (None, None, None),
         None,
-        preprocessing or Preprocessing(),
+        for_input(preprocessing, "float32"),
         upper_bound=scores.upper_bound(output, differentiable=True),
     )
 
@@ -73,4 +74,4 @@ def adapted(
 def _numbers(values: Numbers | None) -> tuple[float, ...] | None:
     if values is None:
         return None
-    return tuple(map(float, values)) if isinstance(values, Sequence) else (float(values),)
+    return tuple(np.ravel(values).astype(float).tolist())

@@ -12,7 +12,7 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import heads, inputs, scores
 from fsgan_tf.models.classifier import Classifier
-from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
 from fsgan_tf.untrusted.keras_files import check_keras_file, hdf5_keras_version
 
@@ -105,7 +105,7 @@ def keras_classifier(
         scores.as_logits(fed.call, output, num_outputs),
         fed.image_shape,
         scores.num_classes(num_outputs),
-        preprocessing or default_preprocessing(model.inputs[0].dtype),
+        for_input(preprocessing, model.inputs[0].dtype),
         files_sha256=files_sha256,
         notes=(*notes, *fed.notes),
         upper_bound=scores.upper_bound(output, fed.differentiable),

@@ -11,7 +11,7 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, litert, scores
 from fsgan_tf.models.classifier import Classifier
-from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.models.preprocessing import Preprocessing, for_input
 
 
 def load_litert_model(
@@ -73,7 +73,7 @@ def load_litert_model(
         scores.as_logits(fed.call, output, num_outputs),
         fed.image_shape,
         scores.num_classes(num_outputs),
-        preprocessing or default_preprocessing(dtype),
+        for_input(preprocessing, dtype),
         files_sha256=files_sha256([Path(path)]),
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
         upper_bound=inputs.NO_GRADIENTS,

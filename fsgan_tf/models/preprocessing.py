@@ -20,7 +20,8 @@ class Preprocessing:
     """From pixels in [0, 1], RGB, to what a model takes: range, channel order, mean, std.
 
     Attributes:
-      input_range: pixels before the mean is subtracted: `0,1`, `0,255` or `-1,1`.
+      input_range: pixels before the mean is subtracted: `0,1`, `0,255` or `-1,1`. None until
+        `for_input` has chosen it by what the model takes.
       mean: subtracted, in units of `input_range`; one number, or one for each channel in the
         model's own order. None for nothing.
       std: divided by, after the mean; like `mean`.
@@ -30,13 +31,13 @@ class Preprocessing:
       UserError: a value is not one of these, or std is not above 0.
     """
 
-    input_range: str = "0,1"
+    input_range: str | None = "0,1"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channel_order: str = "rgb"
 
     def __post_init__(self) -> None:
-        if self.input_range not in INPUT_RANGES:
+        if self.input_range not in (None, *INPUT_RANGES):
             raise UserError(
                 f"--input_range={self.input_range} must be one of {'; '.join(INPUT_RANGES)}"
             )
@@ -54,7 +55,7 @@ class Preprocessing:
         """float32 `[b, h, w, c]` in [0, 1], RGB, to what the model takes, of the same shape."""
         import tensorflow as tf
 
-        lower, upper = INPUT_RANGES[self.input_range]
+        lower, upper = INPUT_RANGES[self.input_range or "0,1"]
         pixels = images * (upper - lower) + lower
         if self.channel_order == "bgr":
             pixels = tf.reverse(pixels, axis=[-1])
@@ -92,9 +93,14 @@ class Preprocessing:
 AS_IS = Preprocessing()
 
 
-def default_preprocessing(dtype: str) -> Preprocessing:
-    """Of a model whose input has that type: pixels in [0, 1], or 0 to 255 for integers."""
-    return AS_IS if "float" in dtype else Preprocessing("0,255")
+def for_input(asked: Preprocessing | None, dtype: str) -> Preprocessing:
+    """What is asked for a model whose input has that type.
+
+    Where no range is asked for it is [0, 1], or 0 to 255 for integers.
+    """
+    asked = asked or Preprocessing(input_range=None)
+    by_type = "0,1" if "float" in dtype else "0,255"
+    return dataclasses.replace(asked, input_range=asked.input_range or by_type)
 
 
 def _joined(values: tuple[float, ...]) -> str:

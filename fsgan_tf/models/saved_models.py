@@ -14,7 +14,7 @@ from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
-from fsgan_tf.models.preprocessing import Preprocessing, default_preprocessing
+from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.networks.half_precision import with_scaled_gradients
 from fsgan_tf.untrusted.saved_models import check_saved_model
 
@@ -81,7 +81,7 @@ def load_saved_model(
         scores.as_logits(fed.call, output, num_outputs),
         fed.image_shape,
         num_classes,
-        preprocessing or default_preprocessing(images.dtype.name),
+        for_input(preprocessing, images.dtype.name),
         files_sha256=files_sha256(sorted(f for f in Path(path).rglob("*") if f.is_file())),
         class_names=class_names if len(class_names) == num_classes else None,
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),

@@ -14,6 +14,9 @@ _LEAST_PROBABILITY = 1e-30
 # The closest that a float32 below 1 comes to it.
 _LEAST_COMPLEMENT = 2.0**-24
 
+# That half precision may take a probability beyond [0, 1].
+_ROUNDING = 1e-2
+
 # What it means for a robust accuracy that log-probabilities are used as logits.
 UPPER_BOUND = Check(
     "logits_are_seen",
@@ -44,6 +47,8 @@ def as_logits(
         scores = call(images)
         if output == "probabilities":
             probabilities = tf.cast(scores, tf.float32)
+            if tf.executing_eagerly():
+                _require_probabilities(probabilities)
             scores = tf.math.log(tf.maximum(probabilities, _LEAST_PROBABILITY))
             if num_outputs == 1:
                 scores -= tf.math.log(tf.maximum(1 - probabilities, _LEAST_COMPLEMENT))
@@ -52,6 +57,16 @@ def as_logits(
         return scores
 
     return logits_fn
+
+
+def _require_probabilities(scores: tf.Tensor) -> None:
+    """Raises `UserError` where scores lie outside [0, 1]; NaN is found later."""
+    least, largest = (float(reduce(scores)) for reduce in (tf.reduce_min, tf.reduce_max))
+    if least < -_ROUNDING or largest > 1 + _ROUNDING:
+        raise UserError(
+            f"its scores lie in [{least:.4g}, {largest:.4g}], so that they are no probabilities; "
+            "leave --output=probabilities out"
+        )
 
 
 def upper_bound(output: str, differentiable: bool) -> Check | None:

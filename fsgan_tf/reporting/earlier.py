@@ -4,20 +4,23 @@ import datetime
 import json
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 FOLDER = "earlier"
-_FILES = (
-    *("results.json", "report.md", "report.html"),
-    *("adversarial_examples.npz", "robustbench.json"),
-)
+_ALWAYS = ("results.json", "report.md", "report.html")
+# Written where they are asked for; of an earlier evaluation they would be taken for the new one's.
+_ON_DEMAND = ("adversarial_examples.npz", "robustbench.json")
 
 
-def keep(output_dir: Path) -> Path | None:
+def keep(output_dir: Path, in_use: Collection[Path] = ()) -> Path | None:
     """Copies an earlier evaluation's files to `earlier/DATE_SUITE` in the same folder.
+
+    Those that the next evaluation may not write again are moved there.
 
     Args:
       output_dir: an evaluation's folder.
+      in_use: files that stay as well, since the next evaluation took them up.
 
     Returns:
       The folder of the copies, or None where there was no results.json.
@@ -27,10 +30,17 @@ def keep(output_dir: Path) -> Path | None:
         return None
     folder = _free(output_dir / FOLDER / _name(results))
     folder.mkdir(parents=True)
-    for name in _FILES:
-        if (output_dir / name).is_file():
-            shutil.copy2(output_dir / name, folder / name)
+    there = [name for name in (*_ALWAYS, *_ON_DEMAND) if (output_dir / name).is_file()]
+    for name in there:
+        shutil.copy2(output_dir / name, folder / name)
+    for name in there:
+        if name in _ON_DEMAND and not _is_any(output_dir / name, in_use):
+            (output_dir / name).unlink()
     return folder
+
+
+def _is_any(file: Path, others: Collection[Path]) -> bool:
+    return any(other.exists() and file.samefile(other) for other in others)
 
 
 def _name(results: Path) -> str:

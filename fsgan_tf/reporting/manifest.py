@@ -14,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import fsgan_tf
+from fsgan_tf.attacks import registry
 
 _PACKAGES = ("tensorflow", "keras", "cleverhans", "numpy")
 _COMMAND = ("python", "-m", "fsgan_tf.evaluate")
@@ -65,7 +66,9 @@ class Manifest:
         if not self.command.startswith(shlex.join(_COMMAND)):
             return shlex.join([*_COMMAND, f"--run_dir={self.model}", f"--suite={suite}"])
         words = shlex.split(self.command)
-        kept = [word for word in words if not re.match(r"--?(suite|attacks)=", word)]
+        # A suite refuses the options of attacks that it does not have.
+        left_out = "|".join(("suite", "attacks", *registry.options()))
+        kept = [word for word in words if not re.match(rf"--?({left_out})=", word)]
         return shlex.join([*kept, f"--suite={suite}"])
 
 

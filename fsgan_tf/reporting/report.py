@@ -51,7 +51,8 @@ def write(output_dir: str | os.PathLike[str], result: Findings, manifest: Manife
         "report.md": markdown,
         "report.html": html_page.page(result, manifest),
     }
-    earlier.keep(output_dir)
+    verified = [attack.parameters.get("path") for attack in result.attacks]
+    earlier.keep(output_dir, in_use=[Path(path) for path in verified if path])
     paths = []
     for name, text in texts.items():
         write_atomically(output_dir / name, text.encode())

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -166,8 +167,8 @@ class Checkpoints:
         """
         # In this order: a training may replace old ones meanwhile.
         checksums, files = self._checksums(), self._files()
-        newest = files[0].name if files else ""
-        for missing in sorted(name for name in checksums if name > newest):
+        newest = _position(files[0].name) if files else []
+        for missing in sorted(name for name in checksums if _position(name) > newest):
             _warn(f"checkpoint {self.folder / missing} is missing")
         for file in files:
             try:
@@ -225,11 +226,17 @@ class Checkpoints:
         write_atomically(self.checksums_file, "".join(lines).encode())
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch_*.npz"), reverse=True)
+        files = self.folder.glob("epoch_*.npz")
+        return sorted(files, key=lambda file: _position(file.name), reverse=True)
 
 
 def _file_name(epoch: int, step_in_epoch: int) -> str:
     return f"epoch_{epoch:04d}_step_{step_in_epoch:06d}.npz"
+
+
+def _position(name: str) -> list[int]:
+    """Epoch and step of a file's name; as text, epoch 10000 would come before 9999."""
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _require_finite(arrays: dict[str, np.ndarray]) -> None:

@@ -5,7 +5,9 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.attacks.transfer import Transfer
+from fsgan_tf.errors import UserError
 
 
 def _classifier(images, lead):
@@ -39,6 +41,12 @@ def test_the_last_and_the_strongest_iterate_are_tried(rise, found, images, threa
     np.testing.assert_array_equal(attempt.success, found)
     wrong = target.logits(attempt.images).numpy().argmax(axis=1) == 1
     np.testing.assert_array_equal(wrong, found)
+
+
+def test_a_source_without_gradients_is_refused(honest):
+    blind = Source("a", (AttackedClassifier(honest, differentiable=False),), "a.tflite", "12")
+    with pytest.raises(UserError, match="a.tflite has no gradients, which transfer_pgd3 climbs"):
+        by_names(["transfer_pgd3"], 0.05, sources=[blind])
 
 
 def test_a_source_runs_on_the_device_of_the_classifier_attacked(honest):

@@ -164,8 +164,8 @@ def test_the_search_is_the_authors_algorithm(norm, images, labels, logits_fn):
 
 
 def test_tiles_lie_within_images_of_any_size():
-    for height, width in ((32, 32), (8, 8), (9, 14), (3, 3), (28, 40)):
-        side = windows._tile_side(height)
+    for height, width in ((32, 32), (8, 8), (9, 14), (3, 3), (28, 40), (40, 7), (64, 8)):
+        side = windows._tile_side(height, width)
         tiles = windows._tiles(height, width)
         assert len(set(tiles)) == len(tiles) > 0
         assert max(row for row, _ in tiles) + side <= height

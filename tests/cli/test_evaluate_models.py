@@ -66,11 +66,24 @@ def save(tmp_path):
     return save
 
 
+def test_a_source_of_other_pixels_is_stopped(read, save, tmp_path, capsys):
+    path = save(_model())
+    source = tmp_path / "source.keras"
+    _model(255).save(source)
+    flags = [f"--source={source}", "--attacks=transfer_fgsm"]
+    assert _run(tmp_path, path, *flags) == 2
+    message = capsys.readouterr().err
+    assert f"error: --source={source}: under --input_range=0,255 clean accuracy is" in message
+    assert "keras.layers.Rescaling" in message
+    assert _run(tmp_path, path, *flags, "--preprocessing=as_given") == 0
+
+
 def test_wrong_pixels_are_stopped_and_the_flags_named(read, save, tmp_path, capsys):
     path = save(_model(255))
     assert _run(tmp_path, path) == 2
     message = capsys.readouterr().err
-    assert "error: under --input_range=0,255 clean accuracy is 100.0%, under yours" in message
+    assert f"error: {path}: under --input_range=0,255 clean accuracy is 100.0%, under" in message
+    assert "give those flags, or --preprocessing=as_given to evaluate with yours" in message
     assert not (tmp_path / "out").exists()
     assert _run(tmp_path, path, "--input_range=0,255") == 0
     assert _results(tmp_path)["clean_accuracy"] == 1

@@ -46,6 +46,24 @@ def test_examples_that_mean_nothing(change, words, images, labels):
         as_examples(*change(images, labels))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"suite": "strongg", "attacks": None}, "suite is 'strongg'; it must be one of quick, "),
+        ({"checks": "off"}, "checks is 'off'; it must be one of full, fast, none"),
+        ({"epsilon": []}, r"epsilon is \[\]; give a number above 0"),
+        ({"epsilon": [0.1, -0.1]}, "give a number above 0"),
+        ({"epsilon": "8/255"}, "epsilon is '8/255'; give a number above 0"),
+    ],
+)
+def test_options_that_mean_nothing(change, words, honest, images, labels):
+    with pytest.raises(UserError, match=words):
+        evaluate(honest, images, labels, **{"epsilon": 0.05, "attacks": ["fgsm"], **change})
+
+
 def _model():
     return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
 

@@ -197,4 +197,4 @@ def test_the_flag_takes_radii_and_stands_alone():
         command._radii(both, SimpleNamespace(settings=None), "keras_model")
     for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b"):
         with pytest.raises(UserError, match="--epsilons="):
-            from_text(EvaluationSettings, {"epsilons": text})
+            from_text(EvaluationSettings, {"epsilons": text, "norm": "linf"})

@@ -1,4 +1,7 @@
 import dataclasses
+import runpy
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -128,6 +131,29 @@ def test_the_state_of_another_evaluation_is_dropped(change, name, folder, task, 
     printed = capsys.readouterr().out
     assert printed == f"dropped the state of another evaluation in {folder}: {name}\n"
     assert state.read(task, (2, 2, 1)) is None
+
+
+def test_the_state_of_other_code_is_dropped(tmp_path, folder, task, outcome, capsys):
+    """An attack of one's own that was mended, and this package after an update."""
+    file = tmp_path / "own_attack.py"
+    file.write_text("class Own:\n    name, parameters = 'own', {}\n")
+    namespace = runpy.run_path(str(file), run_name="own_attack")
+    sys.modules["own_attack"] = types.SimpleNamespace(__file__=str(file))
+
+    def state():
+        request = Request(ThreatModel(0.05), (namespace["Own"](),))
+        hashes = {"classifier_sha256": "", "dataset_sha256": ""}
+        return EvaluationState(folder, fingerprint(request, model_options={}, **hashes))
+
+    try:
+        state().write(task, outcome)
+        assert state().read(task, (2, 2, 1)) is not None
+        file.write_text(file.read_text() + "# mended\n")
+        capsys.readouterr()
+        assert state().read(task, (2, 2, 1)) is None
+    finally:
+        del sys.modules["own_attack"]
+    assert capsys.readouterr().out.endswith(f"in {folder}: code\n")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"\xff", b"{}"])

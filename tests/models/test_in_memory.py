@@ -37,6 +37,20 @@ def test_a_keras_model_with_a_softmax_is_attacked_at_its_logits(honest, images, 
     assert "logits_are_seen" not in [check.name for check in found.checks]
 
 
+@pytest.mark.parametrize("option", [{"mean": np.zeros(1)}, {"channel_order": "rgb"}])
+def test_a_model_of_integers_takes_0_to_255_whatever_else_is_said(option):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    assert in_memory.adapted(model, **option).preprocessing.input_range == "0,255"
+    assert in_memory.adapted(model, **option, input_range="0,1").preprocessing.input_range == "0,1"
+
+
+def test_scores_that_are_no_probabilities_are_refused(honest, images, labels):
+    with pytest.raises(UserError, match=r"lie in \[-.*, so that they are no probabilities"):
+        _evaluate(lambda x: honest(x) - 200, images, labels, output="probabilities")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

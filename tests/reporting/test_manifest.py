@@ -24,6 +24,12 @@ def _git(folder, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def test_the_command_of_another_suite_leaves_out_what_it_does_not_read():
+    given = "python -m fsgan_tf.evaluate --run_dir=runs/a --attacks=pgd20 --restarts=5 --seed=2"
+    found = manifest.Manifest("runs/a", "digits", command=given).command_with_suite("strong")
+    assert found == "python -m fsgan_tf.evaluate --run_dir=runs/a --seed=2 --suite=strong"
+
+
 def test_an_installed_package_knows_no_commit(package):
     assert manifest.commit() is None
     assert "commit" not in manifest.versions()

@@ -193,6 +193,24 @@ def test_an_earlier_evaluation_is_kept(tmp_path):
     assert _read(tmp_path / "results.json")["verdict"] == "not a robustness figure"
 
 
+def test_what_is_written_on_demand_does_not_stand_beside_other_results(tmp_path):
+    report.write(tmp_path, result("warn"), MANIFEST)
+    for name in ("robustbench.json", "adversarial_examples.npz"):
+        (tmp_path / name).write_bytes(b"of the first")
+    verifying = result("pass")
+    verifying.attacks[0].parameters["path"] = str(tmp_path / "adversarial_examples.npz")
+    report.write(tmp_path, verifying, MANIFEST)
+    (folder,) = (tmp_path / "earlier").iterdir()
+    assert (folder / "robustbench.json").read_bytes() == b"of the first"
+    assert not (tmp_path / "robustbench.json").exists()
+    # It was taken up by --verify_examples.
+    assert (tmp_path / "adversarial_examples.npz").exists()
+    report.write(tmp_path, result("pass"), MANIFEST)
+    assert not (tmp_path / "adversarial_examples.npz").exists()
+    kept = [(path / "adversarial_examples.npz").exists() for path in folder.parent.iterdir()]
+    assert kept == [True, True]
+
+
 def test_results_of_earlier_versions_are_kept_too(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     report.write(tmp_path, result("warn"), MANIFEST)

@@ -36,6 +36,14 @@ def test_a_checkpoint_inside_an_epoch_is_newer_than_its_start(tmp_path, method):
     assert checkpoints.restore(method).step_in_epoch == 7
 
 
+def test_epochs_of_any_number_of_digits_are_in_order(tmp_path, method, capsys):
+    checkpoints = _saved(tmp_path, method, 9_998, 9_999, 10_000)
+    names = sorted(path.name for path in checkpoints.folder.glob("*.npz"))
+    assert names == ["epoch_10000_step_000000.npz", "epoch_9999_step_000000.npz"]
+    assert checkpoints.restore(method).epoch == 10_000
+    assert capsys.readouterr().err == ""
+
+
 def _truncate(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -89,7 +89,7 @@ class Windows:
         """Tiles of patterns, each of its own signs."""
         _, height, width, _ = images.shape
         corners = _tiles(height, width)
-        side = _tile_side(height)
+        side = _tile_side(height, width)
         upright = pattern(side, threat_model.norm)
         number = np.zeros((height, width), np.int32)
         laid = np.zeros((2, height, width), np.float32)
@@ -148,18 +148,19 @@ def _placed(threat_model: ThreatModel, images: tf.Tensor, deltas: tf.Tensor) -> 
     return images + deltas
 
 
-def _tile_side(height: int) -> int:
-    return max(height // _TILES, 1)
+def _tile_side(height: int, width: int) -> int:
+    """A fifth of the height, as the authors have it, where the width allows that."""
+    return min(max(height // _TILES, 1), width)
 
 
 def _tiles(height: int, width: int) -> list[tuple[int, int]]:
     """Upper left corners of the tiles of the start."""
-    side = _tile_side(height)
+    side = _tile_side(height, width)
     margin = max((height - side * _TILES) // 2, 0)
     return [
         (top, left)
         for top in range(margin, height - side + 1, side)
-        for left in range(margin, width - side + 1, side)
+        for left in range(min(margin, width - side), width - side + 1, side)
     ]
 
 
