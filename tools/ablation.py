@@ -133,7 +133,12 @@ def _row(variant: str, seed: str, flag_values: flags.FlagValues) -> list[str]:
     scale += [*shlex.split(flag_values.scale), "--eval_examples=0"]
     settings = [flag.format(runs=runs, seed=seed) for flag in _VARIANTS[variant]]
     experiments.train(run_dir, [*scale, *settings, f"--seed={seed}", *data])
-    results = experiments.evaluate(run_dir, ["pgd20", "cw20"], ["--split=validation", *data])
+    results = experiments.evaluate(
+        run_dir,
+        ["pgd20", "cw20"],
+        ["--split=validation", *data],
+        output_dir=experiments.measurement(run_dir, "validation"),
+    )
     accuracies = experiments.accuracies(results)
     shares = [results["clean_accuracy"], accuracies["pgd20"], accuracies["cw20"]]
     last = RunDirectory(run_dir).metrics.read()[-1]

@@ -30,7 +30,7 @@ from fsgan_tf.methods.parts.classifier import (
     hidden_dtype,
     image_shape_of,
     num_classes_of,
-    require_logits,
+    require_trainable,
 )
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
@@ -121,7 +121,7 @@ class TrainingMethod(keras.Model, abc.ABC):
         super().__init__()
         if (epsilon is None) == (threat_model is None):
             raise ValueError("give either epsilon, such as epsilon=8/255, or threat_model")
-        require_logits(classifier)
+        require_trainable(classifier)
         self.settings = settings_class(type(self))(**settings)
         self.classifier = with_fused_normalization(classifier)
         self.classifier_by_batch = with_batch_statistics(classifier)

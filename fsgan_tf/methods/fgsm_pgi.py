@@ -130,6 +130,8 @@ class FGSMPGI(TrainingMethod):
     ) -> keras.callbacks.History:
         """Keras' `fit`, which numbers the images of arrays."""
         if y is not None:
+            if any(options.get(name) is not None for name in ("sample_weight", "class_weight")):
+                raise ValueError("sample weights and class weights are not supported")
             self.remember(len(x))
             x, y = {"image": x, "label": y, "index": tf.range(len(x)).numpy()}, None
         given = callbacks if isinstance(callbacks, (list, tuple)) else filter(None, [callbacks])

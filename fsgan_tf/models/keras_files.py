@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
-from fsgan_tf.models import heads, inputs, scores
+from fsgan_tf.models import inputs, scores
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
+from fsgan_tf.networks import heads
 from fsgan_tf.networks.half_precision import computes_in_float16, with_scaled_gradients
 from fsgan_tf.untrusted.keras_files import check_keras_file, hdf5_keras_version
 

@@ -27,7 +27,7 @@ def with_fused_normalization(network: keras.Model) -> keras.Model:
       A model that shares every other layer of `network`, for calling, not for saving; `network`
       itself where its class decides how its layers are called.
     """
-    if getattr(network, "inputs", None) is None:
+    if not _calls_its_layers(network):
         return network
     return keras.models.clone_model(network, clone_function=_fused)
 
@@ -45,16 +45,27 @@ def with_batch_statistics(network: keras.Model) -> keras.Model:
       A model that shares every layer of `network` but batch normalisation, for calling alone;
       `network` itself, which keeps statistics, where its class decides how its layers are called.
     """
-    if getattr(network, "inputs", None) is None:
+    if not _calls_its_layers(network):
         return network
     return keras.models.clone_model(network, clone_function=_by_batch)
 
 
+def _calls_its_layers(network: keras.Model) -> bool:
+    """Whether it is functional or sequential, and no class of its own decides how it is called."""
+    by_keras = ("keras.src.models.functional", "keras.src.models.sequential")
+    has_inputs = getattr(network, "inputs", None) is not None
+    return has_inputs and type(network).call.__module__ in by_keras
+
+
 def _fused(layer: layers.Layer) -> layers.Layer:
+    if isinstance(layer, keras.Model):
+        return with_fused_normalization(layer)
     return FusedBatchNormalization(layer) if _has_fused_operation(layer) else layer
 
 
 def _by_batch(layer: layers.Layer) -> layers.Layer:
+    if isinstance(layer, keras.Model):
+        return with_batch_statistics(layer)
     if _has_fused_operation(layer):
         return FusedBatchNormalization(layer, keep_statistics=False)
     if isinstance(layer, layers.BatchNormalization) and layer.built:
@@ -79,7 +90,7 @@ class _StatelessBatchNormalization(layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
         layer = self.normalization
-        if not training:
+        if not (training and layer.trainable):
             return layer(x, training=False, mask=mask)
         axis = layer.axis % len(x.shape)
         others = [index for index in range(len(x.shape)) if index != axis]
@@ -128,7 +139,8 @@ class FusedBatchNormalization(layers.Layer):
         scale = layer.gamma.value if layer.scale else tf.ones([channels])
         offset = layer.beta.value if layer.center else tf.zeros([channels])
         mean, variance = layer.moving_mean, layer.moving_variance
-        if not training:
+        # As Keras has it, a layer that is not trainable keeps its moving averages and uses them.
+        if not (training and layer.trainable):
             return _by_constants(x, scale, offset, mean.value, variance.value, layer.epsilon)
         unused = tf.zeros([0])
         fused = tf.raw_ops.FusedBatchNormV3(

@@ -37,11 +37,15 @@ def stable_paths(model: keras.Model) -> dict[str, keras.Variable]:
             counts[kind] = number + 1
         return counted[part]
 
-    return {
-        "/".join([*map(stable, layers), weight]): variable
-        for variable in model.variables
-        for *layers, weight in [variable.path.split("/")]
-    }
+    found: dict[str, keras.Variable] = {}
+    repeats: dict[str, int] = {}
+    for variable in model.variables:
+        *layers, weight = variable.path.split("/")
+        path = "/".join([*map(stable, layers), weight])
+        # Layers of two models within it may have the same name.
+        repeats[path] = repeats.get(path, 0) + 1
+        found[path if repeats[path] == 1 else f"{path}#{repeats[path]}"] = variable
+    return found
 
 
 def _snake_case(name: str) -> str:

@@ -91,8 +91,10 @@ class RunDirectory:
           UserError: where one differs that changes the training.
         """
         recorded, asked = self.read_configuration().values(), configuration.values()
-        # Other schedules than steps are over the whole length, which another would bend.
-        fixed = () if recorded["schedule"] == "steps" else ("epochs",)
+        # What goes over the whole length would be bent by another: other schedules than steps, and
+        # a weight on consistency that rises unless it is told for how many steps.
+        rises = "consistency_ramp_steps" in recorded and not recorded["consistency_ramp_steps"]
+        fixed = ("epochs",) if rises or recorded["schedule"] != "steps" else ()
         changeable = set(CHANGEABLE) - set(fixed)
         differences = [
             f"--{name} was {recorded.get(name)} and is now {asked[name]}"

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import methods
-from fsgan_tf.methods.parts.averaging import WeightAverage
+from fsgan_tf.methods.parts.averaging import WeightAverage, copy_of
 from fsgan_tf.runs.checkpoints import Checkpoints, Progress
 from tests.small_training import IMAGE_SHAPE, NUM_CLASSES, build_quick, dataset, fit
 
@@ -160,3 +160,14 @@ def test_a_classifier_that_cannot_be_copied_is_refused_in_one_line():
     classifier(tf.zeros([1, 2, 2, 1]))
     with pytest.raises(ValueError, match="needs a copy of the classifier.*or ema_decay=0"):
         methods.Standard(classifier, epsilon=0.1, ema_decay=DECAY)
+
+
+def test_an_adapted_normalisation_normalises_in_the_average():
+    images = np.random.default_rng(0).random((16, 8, 8, 3)).astype(np.float32)
+    normalization = keras.layers.Normalization()
+    normalization.adapt(0.01 * images + 0.9)
+    classifier = keras.Sequential(
+        [keras.Input((8, 8, 3)), normalization, keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    copied = copy_of(classifier)
+    np.testing.assert_allclose(copied(images), classifier(images), rtol=1e-5)

@@ -285,3 +285,59 @@ def test_the_readmes_lines_of_python_run(tmp_path, monkeypatch):
     names = {"classifier": _small(), "train": _batches(), "validation": _batches()}
     exec(code.replace("epochs=30", "epochs=1"), names)
     assert (tmp_path / "robust.keras").exists()
+
+
+def _two_outputs() -> keras.Model:
+    base = _small()
+    return keras.Model(base.inputs, [base.outputs[0], base.outputs[0]])
+
+
+def _penalised(**regularizers: str) -> keras.Model:
+    return keras.Sequential(
+        [keras.Input(SHAPE), layers.Flatten(), layers.Dense(CLASSES, **regularizers)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: keras.Sequential([keras.Input(SHAPE), _small(), layers.Softmax()]), "softmax"),
+        (lambda: keras.Sequential([keras.Input(SHAPE), _small(), _head()]), "ends in softmax"),
+        (_two_outputs, "has 2 outputs"),
+        (lambda: keras.Sequential([_small(), layers.Dense(1)]), "returns one score"),
+        (lambda: _penalised(kernel_regularizer="l2"), "losses of its own"),
+        (lambda: _penalised(activity_regularizer="l2"), "losses of its own"),
+    ],
+)
+def test_a_classifier_that_would_train_as_something_else_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        Standard(make(), epsilon=EPSILON)
+
+
+def _head() -> keras.Sequential:
+    return keras.Sequential([layers.Dense(CLASSES, activation="softmax")])
+
+
+def test_weights_of_examples_are_refused_wherever_they_are():
+    method = methods.FGSMPGI(_small(), epsilon=EPSILON)
+    images, labels = _arrays()
+    for option in ({"sample_weight": np.zeros(12)}, {"class_weight": {0: 2.0}}):
+        with pytest.raises(ValueError, match="weights are not supported"):
+            method.fit(images, labels, verbose=0, **option)
+    weighted = _batches().map(lambda x, y: ({"image": x, "label": y}, tf.zeros_like(y)))
+    with pytest.raises(ValueError, match="sample weights"):
+        Standard(_small(), epsilon=EPSILON).fit(weighted, verbose=0)
+
+
+def test_labels_of_no_class_make_the_loss_nan():
+    images, _ = _arrays()
+    method = Standard(_small(), epsilon=EPSILON)
+    loss, accuracy = method.evaluate(images, np.full(12, CLASSES), verbose=0)
+    assert np.isnan(loss)
+    assert accuracy == 0
+
+
+def test_an_optimizer_that_accumulates_is_refused():
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps is not supported"):
+        Standard(_small(), epsilon=EPSILON).compile(optimizer=optimizer)

@@ -172,3 +172,60 @@ def test_by_batch_what_has_no_fused_operation_keeps_no_statistics_either(shape, 
     assert by_batch.dtype == dtype
     np.testing.assert_allclose(by_averages, network(x, training=False), rtol=1e-6)
     np.testing.assert_allclose(by_batch, network(x, training=True), rtol=1e-4, atol=1e-5)
+
+
+def _with_frozen(frozen: bool) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    normalization = layers.BatchNormalization()
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), normalization, layers.Flatten()]
+    )
+    normalization.trainable = not frozen
+    return model
+
+
+@pytest.mark.parametrize("view", [with_fused_normalization, with_batch_statistics])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_frozen_layer_keeps_and_uses_its_moving_averages(view, nested):
+    network = _with_frozen(True)
+    model = keras.Sequential([keras.Input((8, 8, 3)), network]) if nested else network
+    before = [weight.numpy() for weight in model.weights]
+    expected = model(IMAGES, training=False)
+    np.testing.assert_allclose(view(model)(IMAGES, training=True), expected, rtol=1e-4, atol=1e-5)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_layers_of_nested_models_are_replaced_too():
+    model = keras.Sequential([keras.Input((8, 8, 3)), _with_frozen(False)])
+    before = [weight.numpy() for weight in model.weights]
+    expected = with_batch_statistics(_with_frozen(False))(IMAGES, training=True)
+    found = with_batch_statistics(model)(IMAGES, training=True)
+    np.testing.assert_array_equal(found, expected)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    fused = with_fused_normalization(model)
+    assert [id(weight) for weight in fused.weights] == [id(weight) for weight in model.weights]
+
+
+class _Functional(keras.Model):
+    def call(self, images, training=None):
+        return super().call(100 * images, training=training)
+
+
+class _Sequential(keras.Sequential):
+    def call(self, images, training=None):
+        return super().call(100 * images, training=training)
+
+
+def test_a_class_that_decides_how_its_layers_are_called_is_left_as_it_is():
+    inputs = keras.Input((8, 8, 3))
+    outputs = layers.Flatten()(layers.BatchNormalization()(inputs))
+    for model in (
+        _Functional(inputs, outputs),
+        _Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization(), layers.Flatten()]),
+    ):
+        for view in (with_fused_normalization, with_batch_statistics):
+            np.testing.assert_array_equal(view(model)(IMAGES), model(IMAGES))
+            outer = keras.Sequential([keras.Input((8, 8, 3)), model])
+            np.testing.assert_array_equal(view(outer)(IMAGES), model(IMAGES))

@@ -27,3 +27,14 @@ def test_layers_without_names_are_counted_in_their_model():
     assert list(stable_paths(first)) == list(stable_paths(again))
     assert len(stable_paths(first)) == len(first.variables)
     assert {"sequential/conv2d/kernel", "sequential/dense/bias"} <= set(stable_paths(first))
+
+
+def test_layers_of_one_name_in_two_models_are_both_there():
+    images = keras.Input((8, 8, 1))
+    branches = [
+        keras.Sequential([layers.Conv2D(2, 3, name="conv"), layers.Flatten()])(images)
+        for _ in range(2)
+    ]
+    network = keras.Model(images, layers.Dense(2, name="logits")(layers.Concatenate()(branches)))
+    paths = stable_paths(network)
+    assert list(map(id, paths.values())) == list(map(id, network.variables))

@@ -27,8 +27,12 @@ def define(
     flags.DEFINE_list("seeds", ["0"], "Seeds to train with.", flag_values=values)
     flags.register_validator(
         "seeds",
-        lambda seeds: bool(seeds) and all(seed.isdecimal() for seed in seeds),
-        "must be whole numbers separated by commas, such as 0,1,2",
+        lambda seeds: (
+            bool(seeds)
+            and all(seed.isdecimal() for seed in seeds)
+            and len(set(map(int, seeds))) == len(seeds)
+        ),
+        "must be different whole numbers separated by commas, such as 0,1,2",
         flag_values=values,
     )
     return values

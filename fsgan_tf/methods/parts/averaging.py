@@ -54,6 +54,9 @@ def copy_of(network: keras.Model) -> keras.Model:
         if not copy.built:
             copy.build_from_config(network.get_build_config())
         copy.set_weights(network.get_weights())
+        for layer in copy._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # It computes with constants made of its weights.
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"ema_decay needs a copy of the classifier, and Keras cannot make one of a "

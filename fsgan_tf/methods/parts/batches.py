@@ -25,7 +25,12 @@ def as_batch(data: Any) -> Batch:
         images, labels = data["image"], data["label"]
     elif isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], dict):
         images, labels = data
-    elif isinstance(data, (tuple, list)) and len(data) and isinstance(data[0], dict):
+    elif (
+        isinstance(data, (tuple, list))
+        and len(data)
+        and isinstance(data[0], dict)
+        and all(rest is None for rest in data[1:])
+    ):
         return as_batch(data[0])
     else:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Losses of training, one value an example, so that they are scaled in one place."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -36,11 +37,13 @@ def smoothed_cross_entropy(
       label_smoothing: see `smoothed_targets`; 0 is plain cross-entropy.
 
     Returns:
-      float32 `[b]`, in nats.
+      float32 `[b]`, in nats; NaN where a label is none of the K.
     """
-    logits = tf.cast(logits, tf.float32)
-    targets = smoothed_targets(labels, logits.shape[-1], label_smoothing)
-    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    labels, logits = tf.convert_to_tensor(labels), tf.cast(logits, tf.float32)
+    num_classes = logits.shape[-1]
+    targets = smoothed_targets(labels, num_classes, label_smoothing)
+    losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    return tf.where((labels >= 0) & (labels < num_classes), losses, np.nan)
 
 
 def diversity(

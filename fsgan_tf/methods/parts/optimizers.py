@@ -156,9 +156,14 @@ def built(given: Any, variables: list, *, loss_scaling: bool) -> keras.optimizer
       loss_scaling: scales losses dynamically, which float16 gradients need.
 
     Raises:
-      ValueError: it is built for other variables.
+      ValueError: it is built for other variables, or accumulates gradients.
     """
     optimizer = keras.optimizers.get(given)
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise ValueError(
+            "gradient_accumulation_steps is not supported: random draws and schedules follow the "
+            "optimizer's count of steps, which it would hold back; give larger batches"
+        )
     if loss_scaling and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)

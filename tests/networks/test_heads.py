@@ -6,11 +6,16 @@ import pytest
 
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.evaluation.engine import Evaluator
-from fsgan_tf.models import heads
 from fsgan_tf.models.keras_files import load_keras_model
+from fsgan_tf.networks import heads
 from fsgan_tf.threat_model import ThreatModel
 
 layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).uniform(0, 1, (12, 4, 4, 3)).astype(np.float32)
 
 
 def _headed(head):
