@@ -63,3 +63,14 @@ def test_a_schedule_over_the_whole_length_fixes_the_length(tmp_path):
     run.prepare(_values("--epochs=3", "--schedule=cosine"))
     with pytest.raises(UserError, match="--epochs was 3 and is now 4"):
         run.prepare(_values("--epochs=4", "--schedule=cosine"))
+
+
+def test_a_consistency_that_rises_over_the_whole_length_fixes_it(tmp_path):
+    rising = ["--method=single_step_consistency"]
+    run = RunDirectory(tmp_path / "run")
+    run.prepare(_values("--epochs=3", *rising))
+    with pytest.raises(UserError, match="--epochs was 3 and is now 4"):
+        run.prepare(_values("--epochs=4", *rising))
+    fixed = RunDirectory(tmp_path / "fixed")
+    fixed.prepare(_values("--epochs=3", "--consistency_ramp_steps=9", *rising))
+    fixed.prepare(_values("--epochs=4", "--consistency_ramp_steps=9", *rising))
