@@ -38,7 +38,7 @@ def make(wanted: Wanted, settings: Settings) -> list[Attack]:
             "--source=RUN_DIR, or a SavedModel's folder or a .keras file"
         )
     for source in wanted.sources:
-        if not source.classifier.differentiable:
+        if not all(copy.differentiable for copy in source.copies):
             raise UserError(
                 f"{source.path or source.name} has no gradients, which {wanted.name} climbs; "
                 "give a --source that has"

@@ -139,6 +139,8 @@ def test_another_norm_comes_with_its_own_epsilon(run, test_set, tmp_path, unchec
     assert _evaluate(*argv) == 2
     error = capsys.readouterr().err
     assert "--norm=l2 needs --epsilon in its own unit; the run's is 25.5/255 in linf" in error
+    assert _evaluate(f"--run_dir={run}", "--epsilon=9") == 2
+    assert "--epsilon=9: must be at most 1 in linf" in capsys.readouterr().err
     assert _evaluate(*argv, "--epsilon=9") == 2
     assert "in l2 8 is enough to make any image of 8x8x1" in capsys.readouterr().err
     assert _evaluate(*argv, "--epsilon=1.5", "--save_examples") == 0

@@ -86,7 +86,7 @@ def test_the_suite_for_random_classifiers_averages_by_default(argv, calls):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--epsilon=2", "--epsilon=2: must be at most 1"),
+        ("--epsilon=0", "must be above 0"),
         ("--epsilon=8/0", "a number or a fraction such as 8/255"),
         ("--image_size=4", "must have sides of at least 8"),
         ("--channels=2", "must be 1 (grey) or 3 (colour)"),
