@@ -74,7 +74,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     radii = _radii(asked.evaluation, classifier, model_flag)
     for radius in radii:
         if fault := norms.radius_fault(norm, radius):
-            raise UserError(f"--epsilon={radius:g}: {fault}")
+            flag = "epsilons" if asked.evaluation.epsilons else "epsilon"
+            raise UserError(f"--{flag}={radius:g}: {fault}")
     largest, *smaller = (ThreatModel(radius, norm=norm) for radius in radii)
     sources, source_classifiers = _sources(asked.evaluation.source, placed)
     attacks = _attacks(asked, largest, sources)

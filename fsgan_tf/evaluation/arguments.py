@@ -1,6 +1,6 @@
 """What a caller of the library gives, converted or refused by one line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.networks.half_precision import with_scaled_gradients
 from fsgan_tf.threat_model import ThreatModel
 
@@ -52,6 +53,9 @@ def as_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 def as_radii(epsilon: float | Sequence[float]) -> list[float]:
     """The radii, the largest first.
 
+    Args:
+      epsilon: one, or several in any order; in the norm's unit, of pixels in [0, 1].
+
     Raises:
       UserError: there is none, or one is not a number above 0.
     """
@@ -61,18 +65,12 @@ def as_radii(epsilon: float | Sequence[float]) -> list[float]:
     return radii
 
 
-def require_choices(**given: tuple[str, Iterable[str]]) -> None:
-    """Raises `UserError` where an argument, by name its value and what it may be, is none of it."""
-    for name, (value, choices) in given.items():
-        if value not in choices:
-            raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-
-
-def require_at_least(**given: tuple[int, int]) -> None:
-    """Raises `UserError` where an argument, by name its value and the least, is less."""
-    for name, (value, least) in given.items():
-        if value < least:
-            raise UserError(f"{name} is {value}; it must be at least {least}")
+def require_settings(**given: Any) -> None:
+    """Raises `UserError` where an option is none that the command's flag of its name takes."""
+    try:
+        EvaluationSettings(**given)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def as_classifier(classifier: Any, image: np.ndarray) -> Any:

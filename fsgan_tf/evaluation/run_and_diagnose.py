@@ -19,7 +19,6 @@ from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
-from fsgan_tf.evaluation.settings import CHECKS
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.models import in_memory
 from fsgan_tf.threat_model import ThreatModel
@@ -90,8 +89,9 @@ def evaluate(
       UserError: the images or labels are not as above, or there is no such suite or attack.
     """
     largest, *smaller = arguments.as_radii(epsilon)
-    arguments.require_choices(suite=(suite, SUITES), checks=(checks, CHECKS))
-    arguments.require_at_least(batch_size=(batch_size, 1), seed=(seed, 0))
+    arguments.require_settings(
+        suite=suite, checks=checks, batch_size=int(batch_size), seed=int(seed), eot=eot
+    )
     if standalone is None:
         standalone = attacks is None and SUITES[suite].standalone
     chosen = functools.partial(_chosen, suite, attacks, sources, {"norm": norm, **settings})

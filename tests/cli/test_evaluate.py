@@ -314,9 +314,8 @@ def test_saved_examples_are_verified_again(run, test_set, split, tmp_path, unche
     assert again["attacks"][0]["accuracy"] == first["worst_case_accuracy"]
     assert again["attacks"][0]["parameters"]["path"] == str(file)
 
-    # Those outside of a smaller ball count for nothing, and against no figure.
-    small = [f"--verify_examples={file}", "--epsilon=0.0001", "--checks=fast", "--fail_on=fail"]
-    assert _evaluate(*argv, *small) == 0
+    # Those outside of a smaller ball count for nothing.
+    assert _evaluate(*argv, f"--verify_examples={file}", "--epsilon=0.0001") == 0
     assert _results(tmp_path)["attacks"][0]["accuracy"] == first["clean_accuracy"]
 
 

@@ -187,6 +187,7 @@ def test_rows_that_are_not_there_yet_are_empty(tmp_path, measured, monkeypatch):
         (["--table=1", "--methods=pgd_at"], ["pgd_at", "standard"]),
         (["--table=1", "--columns=CW20"], ["CW20", "SPSA"]),
         (["--table=1", "--seeds=a"], ["--seeds", "a"]),
+        (["--table=1", "--seeds=0,0"], ["--seeds", "different"]),
     ],
 )
 def test_what_a_table_does_not_have_is_one_line(tmp_path, measured, arguments, words, capsys):

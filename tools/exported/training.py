@@ -23,7 +23,7 @@ import numpy as np
 
 from exported.program import Program
 from fsgan_tf.errors import NonFiniteError, UserError
-from fsgan_tf.files import atomic_file, make_folder, write_atomically
+from fsgan_tf.files import atomic_file, files_sha256, make_folder, write_atomically
 
 IMAGES = "images.npz"
 _PROGRAM, _DESCRIPTION, _ARRAYS = "epoch.stablehlo", "training.json", "arrays"
@@ -114,9 +114,21 @@ def read_description(folder: Path) -> Description:
 
 
 def sha256_of_export(folder: Path) -> str:
-    """Hash of an exported training's program and description, which holds its arrays' hashes."""
-    files = (folder / _PROGRAM, folder / _DESCRIPTION)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """Hash of an exported training's program and description, which holds its arrays' hashes.
+
+    Args:
+      folder: of that training.
+
+    Returns:
+      It, in hexadecimal.
+
+    Raises:
+      UserError: the folder lacks one of the two files.
+    """
+    try:
+        return files_sha256([folder / _PROGRAM, folder / _DESCRIPTION])
+    except OSError as error:
+        raise UserError(f"{folder} holds no whole exported training ({error})") from error
 
 
 def read_result(file: Path) -> tuple[dict[str, np.ndarray], Record]:
@@ -194,6 +206,7 @@ class ExportedTraining:
         self._folder = folder
         self.description = read_description(folder)
         self.program = programs.read(folder / _PROGRAM)
+        self._export_sha256 = sha256_of_export(folder)
         self.rows: list[dict[str, Any]] = []
         self._values: list[Any] = []
 
@@ -276,7 +289,7 @@ class ExportedTraining:
                 for name, array in arrays.items()
             }
         device = f"{jax.devices()[0].device_kind}, JAX {jax.__version__}"
-        record = Record(self.rows, device, precise, sha256_of_export(self._folder))
+        record = Record(self.rows, device, precise, self._export_sha256)
         content = json.dumps(dataclasses.asdict(record))
         arrays[_RECORD] = np.frombuffer(content.encode(), np.uint8)
         with atomic_file(file) as temporary:
