@@ -30,11 +30,13 @@ def test_layers_without_names_are_counted_in_their_model():
 
 
 def test_layers_of_one_name_in_two_models_are_both_there():
+    def branch():
+        inputs = keras.Input((8, 8, 1))
+        return keras.Model(inputs, layers.Flatten()(layers.Conv2D(2, 3, name="conv")(inputs)))
+
     images = keras.Input((8, 8, 1))
-    branches = [
-        keras.Sequential([layers.Conv2D(2, 3, name="conv"), layers.Flatten()])(images)
-        for _ in range(2)
-    ]
-    network = keras.Model(images, layers.Dense(2, name="logits")(layers.Concatenate()(branches)))
+    both = layers.Concatenate()([branch()(images), branch()(images)])
+    network = keras.Model(images, layers.Dense(2, name="logits")(both))
+    assert len({variable.path for variable in network.variables}) < len(network.variables)
     paths = stable_paths(network)
     assert list(map(id, paths.values())) == list(map(id, network.variables))
