@@ -69,7 +69,7 @@ def test_the_papers_classifier_radius_and_schedule_are_in_every_file_for_its_dat
     )
 
 
-def test_the_papers_letter_departs_from_it_in_nothing_and_trains_on_all_images():
+def test_fs_gan_by_the_papers_letter_departs_from_it_in_nothing_and_trains_on_all_images():
     assert {file.stem for file in (CONFIGS / "paper").iterdir()} == set(DATASETS)
     for data in DATASETS:
         letter = _values(f"--flagfile={CONFIGS / 'paper' / f'{data}.flags'}")

@@ -35,6 +35,8 @@ from fsgan_tf.errors import RunError, UserError
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "fsgan_tf"
+# What holds a method from elsewhere, in tests whose names have the method's in them.
+_ALSO = {"fs_gan": ("methods/test_weight_perturbation.py", "test_configs.py")}
 
 
 def _of_method(name: str) -> list[str]:
@@ -44,7 +46,7 @@ def _of_method(name: str) -> list[str]:
     own = f"methods/test_{name}.py"
     return [
         *([own] if (ROOT / "tests" / own).exists() else []),
-        *("methods/test_registry.py", "methods/test_contract.py"),
+        *("methods/test_registry.py", "methods/test_contract.py", *_ALSO.get(name, ())),
         f"-k={name} and not ({others}mixed)",
     ]
 

@@ -439,6 +439,7 @@ def test_two_replicas_train_watch_and_finish(tmp_path):
     assert (run.saved_model / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(
     graph_optimizer, tmp_path
 ):

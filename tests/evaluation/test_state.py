@@ -216,6 +216,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_result(network, network_label
     assert sum(attack.runs for attack in again) == sum(runs) - len(files) + 2
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_of_a_random_classifier_draws_on(honest, images, labels, folder):
     def noisy(pixels, seed):
         return honest(pixels + 0.2 * tf.random.stateless_normal(tf.shape(pixels), seed))

@@ -1,9 +1,13 @@
 """The one place where losses are scaled and gradients are clipped."""
 
+import contextlib
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.methods import Standard
 from fsgan_tf.methods.base import EpochMean, clip_by_total_norm
 from tests.small_training import build_small as build
 from tests.small_training import dataset, fit, run
@@ -98,3 +102,44 @@ def test_means_add_one_step_after_the_other():
         expected += pair[0] + pair[1]
     assert mean.total.numpy() == expected
     assert mean.result().numpy() == expected / np.float32(50)
+
+
+def test_generator_displacement_is_relative_to_the_initial_weights():
+    method = build("fs_gan")
+    weights = method.networks["generator"].trainable_variables
+    before = [np.float64(weight) for weight in weights]
+    run(method, dataset(2), 2)
+    after = [np.float64(weight) for weight in weights]
+    change = np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
+    norm = np.linalg.norm(np.concatenate([a.ravel() for a in before]))
+    expected = np.linalg.norm(change) / norm
+    assert method.generator_displacement() == pytest.approx(expected, rel=1e-5)
+    assert expected > 0
+
+
+def test_a_step_is_compiled_by_xla_where_it_is_asked_for():
+    """Python inside a step runs in a graph, and nowhere in what XLA compiles."""
+    for jit_compile in (False, True):
+        method = build("standard", jit_compile=jit_compile)
+        step = method.train_step
+
+        def with_python(data, step=step):
+            tf.py_function(lambda: None, [], [])
+            return step(data)
+
+        method.train_step = with_python
+        outcome = pytest.raises(tf.errors.InvalidArgumentError, match="EagerPyFunc")
+        with outcome if jit_compile else contextlib.nullcontext():
+            fit(method, dataset(1), 1)
+
+
+def test_a_float16_policy_of_the_whole_program_wraps_no_optimizer():
+    """Losses are scaled in `update`, where they are; Keras would scale them once more."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        method = Standard(build("standard").networks["classifier"], epsilon=0.1)
+        method.compile()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert method.optimizer is method.classifier_optimizer

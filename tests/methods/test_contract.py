@@ -290,6 +290,7 @@ def test_mixed_precision_steps_are_close_to_float32(name, precision, monkeypatch
     assert mixed["loss"] == pytest.approx(exact["loss"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_ten_steps_compiled_by_xla_lose_the_same(name):
     xla = fit(_build_to_trace(name, jit_compile=True), dataset(10), 10)
     # trades' adversary starts where its objective is all but flat, and rounding decides signs.

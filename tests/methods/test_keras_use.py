@@ -141,6 +141,12 @@ def test_arrays_train_and_evaluate_as_with_any_keras_model():
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert accuracy == pytest.approx(np.mean(logits.argmax(1) == labels))
+    again = method.evaluate(images, labels, batch_size=5, verbose=0)
+    np.testing.assert_allclose(again, [loss, accuracy], rtol=1e-6)
+    # Of some of them, as if nothing had been evaluated before.
+    some = method.evaluate(images[:3], labels[:3], batch_size=3, verbose=0)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels[:3], logits[:3])
+    assert some[0] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.methods import l2l_da
 from tests.small_training import BATCH_SIZE, batch, dataset, fit, run
 from tests.small_training import build_small as build
 
@@ -62,6 +63,16 @@ def _by_hand(method, images, labels, latents, training):
             total += reached + WEIGHT * ratio
             gradient = _unit_gradient(method, tf.constant(adversarial.numpy()), labels)
     return tape.gradient(total, method.generator.trainable_variables), delta, adversarial, ratio
+
+
+def test_the_settings_are_the_authors():
+    """The readme's CIFAR-10 command and adv_defence/config.py of their repository."""
+    settings = l2l_da.Settings()
+    assert (settings.attack_iterations, settings.attack_step_size) == (10, 0.25)
+    assert (settings.latent_dim, settings.diversity_weight) == (8, 0.5)
+    assert (settings.classifier_learning_rate, settings.generator_learning_rate) == (0.01, 0.01)
+    assert (settings.weight_decay, settings.gradient_clip_norm) == (1e-5, 1)
+    assert not settings.generator_lr_decay
 
 
 @pytest.fixture(scope="module")

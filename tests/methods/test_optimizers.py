@@ -6,7 +6,7 @@ import tensorflow as tf
 from fsgan_tf.cli import training_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.parts import optimizers
-from tests.small_training import build
+from tests.small_training import build_small
 
 MOMENTUM, L2 = 0.9, 0.05
 # Momentum gathers before the rate drops: a velocity that holds the old rate would show.
@@ -144,10 +144,10 @@ def test_adamw_is_adam_with_weight_decay_beside_the_gradient(l2_on, starts, grad
     ("optimizer", "expected"), [("adam", optimizers.Adam), ("adamw", keras.optimizers.AdamW)]
 )
 def test_a_methods_classifier_has_the_optimizer_of_its_setting(optimizer, expected):
-    method = build("l2l", optimizer=optimizer, classifier_learning_rate=1e-3)
+    method = build_small("pgd_at", optimizer=optimizer, classifier_learning_rate=1e-3)
     assert type(method.classifier_optimizer) is expected
     assert float(method.classifier_optimizer.learning_rate) == pytest.approx(1e-3)
-    assert type(build("l2l").classifier_optimizer) is optimizers.SGD
+    assert type(build_small("pgd_at").classifier_optimizer) is optimizers.SGD
 
 
 def test_adam_at_the_rate_of_sgd_is_refused():

@@ -119,6 +119,6 @@ def test_a_generators_images_are_made_at_the_weights_as_they_are(monkeypatch):
     np.testing.assert_array_equal(trained[1], trained[2])
 
 
-def test_a_classifier_that_does_not_learn_is_not_moved():
+def test_fs_gan_moves_no_classifier_that_does_not_learn():
     with pytest.raises(UserError, match="awp_gamma moves.*freeze_classifier"):
         build_quick("fs_gan", awp_gamma=GAMMA, freeze_classifier=True)

@@ -11,7 +11,7 @@ from tools import ablation
 SCALE = (
     "--dataset=digits --augmentation=none --classifier_depth=10 --classifier_width=1 "
     "--generator_width=4 --batch_size=8 --train_examples=16 --epochs=1 --lr_decay_epochs=1 "
-    "--precision=float32 --validation_examples=8"
+    "--precision=float32 --validation_examples=8 --attack_iterations=1"
 )
 COMMANDS = {command.__name__: command for command in (train, evaluate)}
 

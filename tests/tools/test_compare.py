@@ -27,6 +27,7 @@ def _cells(text: str, row: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
+@pytest.mark.slow
 def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path, processes, capsys):
     measured = ("--columns=fgsm,quick", "--num_examples=8")
     command = (

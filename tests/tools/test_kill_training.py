@@ -26,6 +26,7 @@ def determinism():
     disable_op_determinism()
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_the_training_and_differences_are_found(
     graph_optimizer, processes, determinism, tmp_path
 ):

@@ -22,6 +22,7 @@ def run(tmp_path_factory) -> RunDirectory:
     return run
 
 
+@pytest.mark.slow
 def test_the_card_has_the_figures_of_the_packaged_weights(run, tmp_path, processes, monkeypatch):
     command = (
         run.path,

@@ -35,6 +35,7 @@ def _trained(started) -> list[str]:
     return [flag.rpartition("/")[2] for flag in flags if flag.startswith("--run_dir=")]
 
 
+@pytest.mark.slow
 def test_table_1_attacks_from_a_copy_and_nothing_runs_twice(tmp_path, processes):
     command = (
         "--table=1",

@@ -56,6 +56,7 @@ def test_a_label_that_is_not_that_of_the_logits_is_refused(images):
         serving.serve({"serving_default": wrong}, images, requests, threads=1)
 
 
+@pytest.mark.slow
 def test_litert_stands_beside_the_saved_model(images, saved_model):
     rows = serving._litert_rows(saved_model, CLASS_NAMES, images)
     assert [row[0] for row in rows] == ["SavedModel", "LiteRT", "LiteRT, float16"]

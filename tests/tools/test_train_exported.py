@@ -71,6 +71,7 @@ def _trained_in_tensorflow(run: RunDirectory, epochs: int):
     return method, means
 
 
+@pytest.mark.slow
 def test_ten_exported_steps_are_ten_of_the_training(tmp_path):
     flags = ("--seed=3", "--method=standard", "--augmentation=crop_flip")
     trained, other = (_flag_file(tmp_path, name, *flags) for name in ("trained", "other"))
@@ -109,6 +110,7 @@ def test_the_order_and_the_augmentation_are_those_of_the_data(tmp_path):
     np.testing.assert_array_equal(order, batches.permutation(500, batches.stream_seed(7, 2, 0)))
 
 
+@pytest.mark.slow
 def test_a_method_that_counts_epochs_is_told_of_them(tmp_path):
     flags = ("--method=fgsm_pgi", "--prior_epochs=1")
     assert _command("export", tmp_path / "exported", _flag_file(tmp_path, "NAME", *flags)) == 0
@@ -116,6 +118,7 @@ def test_a_method_that_counts_epochs_is_told_of_them(tmp_path):
     assert int(method.round) == 1
 
 
+@pytest.mark.slow
 def test_an_exported_step_draws_what_the_training_draws(tmp_path):
     flags = ("--seed=3", "--method=n_fgsm", "--train_examples=32", "--epochs=1")
     trained, other = (_flag_file(tmp_path, name, *flags) for name in ("trained", "other"))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,6 +60,7 @@ def two_replicas(tmp_path_factory) -> RunDirectory:
     return run
 
 
+@pytest.mark.slow
 def test_two_workers_lose_one_go_on_and_end_as_two_replicas_of_one_process(two_replicas, tmp_path):
     """The same global batches, draws and sums; only the chief writes; either may die."""
     run = RunDirectory(tmp_path / "run")
@@ -105,7 +107,10 @@ def test_sigterm_stops_both_workers_after_one_step_and_they_end_as_if_never_stop
     ("flag", "words"), [("--seed=1", "training flags"), ("--run_dir=OTHER", "checkpoints")]
 )
 def test_workers_that_would_train_different_things_are_refused(two_replicas, tmp_path, flag, words):
-    """The second worker is given another flag."""
+    """The second worker is given another flag, or a folder that holds another training's end."""
+    other = RunDirectory(shutil.copytree(two_replicas.path, tmp_path / "other"))
+    trained = other.flags_file.read_text()
+    other.flags_file.write_text(trained.replace("--strategy=mirrored", "--strategy=multi_worker"))
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,
@@ -113,7 +118,7 @@ def test_workers_that_would_train_different_things_are_refused(two_replicas, tmp
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two)]
     with contextlib.ExitStack() as stack:
         workers = []
-        for index, more in enumerate([[], [flag.replace("OTHER", str(two_replicas.path))]]):
+        for index, more in enumerate([[], [flag.replace("OTHER", str(other.path))]]):
             config = {
                 "cluster": {"worker": addresses},
                 "task": {"type": "worker", "index": index},
