@@ -1,5 +1,6 @@
 # make demo   trains, attacks and exports two classifiers on the embedded digits
 # make test   runs the fast tests
+# make test-slow  the others: whole processes, whole tools, what XLA compiles
 # make coverage  the fast tests, then the lines of the package that they do not run
 # make check  lint, format, types and the order of imports
 # make docs   the documentation as a site, in site/
@@ -22,7 +23,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTHON) -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED_DEV)
 	$(PYTHON) -m pytest -m slow
 
 coverage: $(INSTALLED_DEV)

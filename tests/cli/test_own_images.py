@@ -34,6 +34,7 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_trains_measures_and_exports(folder, tmp_path, capsys):
     config, run = ROOT / "configs" / "own_images.flags", tmp_path / "run"
     given = [f"--flagfile={config}", f"--dataset={folder}", f"--run_dir={run}", *TINY]

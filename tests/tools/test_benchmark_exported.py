@@ -19,6 +19,7 @@ def _command(*arguments: str) -> int:
     return call(benchmark_exported, *arguments)
 
 
+@pytest.mark.slow
 def test_an_exported_step_names_its_inputs_and_the_losses_of_tensorflow(tmp_path):
     words = ("export", str(tmp_path), "--methods=feature_scatter", "--precisions=float32")
     assert _command(*words, f"--training_flags={TINY}", "--reference_steps=3") == 0

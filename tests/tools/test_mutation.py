@@ -1,6 +1,7 @@
 """The mutation check: which changes it makes, and that it sees which of them tests notice."""
 
 import mutation
+import pytest
 
 from tests.commands import ROOT, python
 
@@ -9,6 +10,7 @@ import sys
 sys.path[:0] = [sys.argv[1], sys.argv[2] + "/tools", sys.argv[2]]
 from pathlib import Path
 import mutation
+import pytest
 mutation.ROOT, mutation.PACKAGE = Path(sys.argv[1]), "little"
 mutation.TESTS = {"sums.py": ["test_sums.py"]}
 mutation._PRELOADED = ("pytest",)
@@ -49,6 +51,7 @@ def test_a_mutant_is_the_module_with_one_change():
     assert (mutant.line, mutant.source) == (3, "'''Words.'''\nx = a + b".replace("'''", '"""'))
 
 
+@pytest.mark.slow
 def test_what_no_test_notices_survives_and_what_does_not_end_is_killed(tmp_path):
     for folder in ("little", "tests"):
         (tmp_path / folder).mkdir()

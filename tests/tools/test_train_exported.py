@@ -156,6 +156,7 @@ def _result(file, run, *, precise):
     return arrays
 
 
+@pytest.mark.slow
 def test_a_precise_result_comes_back_and_the_training_goes_on(exported, tmp_path, capsys):
     run = RunDirectory(tmp_path / "NAME")
     arrays = _result(tmp_path / "results" / "NAME.npz", run, precise=True)

@@ -44,7 +44,14 @@ def test_forward_pass_is_the_references(image_shape):
     np.testing.assert_allclose(logits, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_parameters_are_those_counted_by_hand():
+@pytest.fixture(scope="module")
+def whole() -> keras.Model:
+    """As for CIFAR-10, which no test changes."""
+    keras.utils.set_random_seed(0)
+    return _built()
+
+
+def test_parameters_are_those_counted_by_hand(whole):
     """9 c_in c_out a 3x3 convolution, 2 c a normalisation, c_in c_out a new shortcut."""
     expected, inputs = 9 * 3 * 64, 64
     for channels in CHANNELS:
@@ -54,13 +61,12 @@ def test_parameters_are_those_counted_by_hand():
         inputs = channels
     expected += 512 * 10 + 10
     assert expected == 11_171_146
-    assert sum(np.prod(v.shape) for v in _built().trainable_variables) == expected
+    assert sum(np.prod(v.shape) for v in whole.trainable_variables) == expected
 
 
-def test_convolutions_start_as_pytorchs():
+def test_convolutions_start_as_pytorchs(whole):
     """U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n."""
-    keras.utils.set_random_seed(0)
-    for layer in _built().layers:
+    for layer in whole.layers:
         if isinstance(layer, keras.layers.Conv2D):
             kernel = layer.kernel.numpy()
             bound = np.prod(kernel.shape[:-1]) ** -0.5
