@@ -10,7 +10,6 @@ import sys
 sys.path[:0] = [sys.argv[1], sys.argv[2] + "/tools", sys.argv[2]]
 from pathlib import Path
 import mutation
-import pytest
 mutation.ROOT, mutation.PACKAGE = Path(sys.argv[1]), "little"
 mutation.TESTS = {"sums.py": ["test_sums.py"]}
 mutation._PRELOADED = ("pytest",)
