@@ -55,7 +55,7 @@ def test_the_checks_cost_follows_the_attacks(threat_model):
     assert checks.cost(short, 1000) < checks.cost(long, 1000) < checks.cost(long, 10_000)
     assert checks.cost(short, 1000, "none") == 0 < checks.cost(short, 1000, "fast")
     assert checks.cost(short, 1000, "fast") < checks.cost(short, 1000) / 5
-    assert [checks.sample_size(passes) for passes in (0, 6400, 10**9)] == [10, 32, 64]
+    assert [checks.sample_size(passes) for passes in (0, 6400, 10**9)] == [10, 21, 64]
 
 
 def test_an_attack_on_a_sample_is_reckoned_on_the_sample(threat_model):

@@ -40,7 +40,7 @@ from fsgan_tf.results.findings import Check, Diagnosis, EpsilonCurve, LossCurve
 
 # Images that most checks look at: enough to see what would mislead anybody, and at first one for
 # each so many gradients that the attacks took, so that checks cost a part of what they check.
-_FEWEST, LARGEST_SAMPLE, _GRADIENTS_AN_IMAGE = 10, 64, 200
+_FEWEST, LARGEST_SAMPLE, _GRADIENTS_AN_IMAGE = 10, 64, 300
 
 # From what makes every figure void to what makes one doubtful.
 _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
