@@ -133,12 +133,12 @@ def test_a_step_is_compiled_by_xla_where_it_is_asked_for():
             fit(method, dataset(1), 1)
 
 
-def test_a_float16_policy_of_the_whole_program_wraps_no_optimizer():
-    """Losses are scaled in `update`, where they are; Keras would scale them once more."""
-    policy = keras.config.dtype_policy()
+def test_a_later_float16_policy_scales_no_losses_of_a_float32_classifier():
+    """Keras would wrap the optimizer by the policy of the program, not by the classifier's."""
+    classifier, policy = build("standard").networks["classifier"], keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        method = Standard(build("standard").networks["classifier"], epsilon=0.1)
+        method = Standard(classifier, epsilon=0.1)
         method.compile()
     finally:
         keras.config.set_dtype_policy(policy)
