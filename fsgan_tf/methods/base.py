@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
+from fsgan_tf.errors import UserError
 from fsgan_tf.methods.parts import optimizers
 from fsgan_tf.methods.parts.averaging import WeightAverage
 from fsgan_tf.methods.parts.batches import (
@@ -291,8 +292,18 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     def evaluate(self, *arguments: Any, return_dict: bool = False, **options: Any) -> Any:
         """Loss and accuracy on clean images, in this order, where Keras would sort their names."""
-        logs = super().evaluate(*arguments, return_dict=True, **options)
+        super().evaluate(*arguments, return_dict=True, **options)
+        # Read outside the replicas: the examples of all of them, each counted once.
+        logs = {name: float(mean.result()) for name, mean in self.clean_means.items()}
         return logs if return_dict else [logs[name] for name in self.clean_means]
+
+    def train_on_batch(self, *arguments: Any, **options: Any) -> Any:
+        """Refuses: a step's checks, and what a method remembers of images, belong to `fit`."""
+        raise UserError("train_on_batch is not supported; call fit (steps_per_epoch=1 is one step)")
+
+    def test_on_batch(self, *arguments: Any, **options: Any) -> Any:
+        """Refuses, as `train_on_batch` does."""
+        raise UserError("test_on_batch is not supported; call evaluate")
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Loss and accuracy on clean images, for `evaluate` and `validation_data`."""

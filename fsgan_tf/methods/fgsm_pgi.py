@@ -39,7 +39,7 @@ from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.classifier import image_shape_of
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel
 
@@ -153,7 +153,7 @@ class FGSMPGI(TrainingMethod):
             adversarial_images = images + self.step(images, start, gradients)
             logits = self.classifier(adversarial_images, training=True)
             cross_entropy = tf.reduce_mean(self.cross_entropy(labels, logits))
-            consistency = tf.reduce_mean(tf.square(logits - start_logits))
+            consistency = squared_difference(logits, start_logits)
             return {
                 "loss": cross_entropy + self.settings.consistency_weight * consistency,
                 "consistency": consistency,

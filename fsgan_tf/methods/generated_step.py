@@ -45,7 +45,7 @@ from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_rms
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
 from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 from fsgan_tf.networks.generators.unet import unet
@@ -179,7 +179,7 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
           logits: `[b, K]`, at the generator's images.
         """
         cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        consistency = tf.reduce_mean(tf.square(logits - start_logits))
+        consistency = squared_difference(logits, start_logits)
         distance = tf.constant(0.0)
         loss = cross_entropy + self.consistency_weight() * consistency
         if self.settings.ot_weight:

@@ -26,7 +26,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, accuracy
 from fsgan_tf.methods.parts import settings as shared
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 
 TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
@@ -69,7 +69,7 @@ class SingleStepConsistency(RampedConsistency):
             adversarial_images = tf.stop_gradient(self.step(images, start, gradients))
             logits = self.classifier(adversarial_images, training=True)
             cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-            consistency = tf.reduce_mean(tf.square(logits - start_logits))
+            consistency = squared_difference(logits, start_logits)
             return {
                 "loss": cross_entropy + self.consistency_weight() * consistency,
                 "consistency": consistency,

@@ -117,7 +117,7 @@ def test_generator_displacement_is_relative_to_the_initial_weights():
     assert expected > 0
 
 
-def test_a_step_is_compiled_by_xla_where_it_is_asked_for():
+def test_a_step_is_compiled_where_it_is_asked_for():
     """Python inside a step runs in a graph, and nowhere in what XLA compiles."""
     for jit_compile in (False, True):
         method = build("standard", jit_compile=jit_compile)

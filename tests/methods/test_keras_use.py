@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from fsgan_tf import methods
+from fsgan_tf.errors import UserError
 from fsgan_tf.methods import FSGAN, PGDAT, Standard
 from tests.commands import ROOT
 from tests.small_training import one_iteration
@@ -96,7 +97,29 @@ def test_any_classifier_trains_with_fs_gan(make):
         assert np.any(weight.numpy() != value), weight.path
 
 
+def test_replicas_evaluate_every_example_once(mirrored_strategy):
+    """Eleven examples, of which one replica has six."""
+    images, labels = _arrays(11)
+    with mirrored_strategy.scope():
+        classifier = _small()
+        method = Standard(classifier, epsilon=EPSILON)
+    loss, accuracy = method.evaluate(images, labels, batch_size=8, verbose=0)
+    logits = classifier.predict(images, verbose=0)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    assert accuracy == pytest.approx(np.mean(logits.argmax(1) == labels))
+
+
+def test_steps_by_hand_are_refused_with_what_to_call():
+    method = Standard(_small(), epsilon=EPSILON)
+    with pytest.raises(UserError, match="call fit"):
+        method.train_on_batch(*_arrays(6))
+    with pytest.raises(UserError, match="call evaluate"):
+        method.test_on_batch(*_arrays(6))
+
+
 def test_every_method_trains_on_the_same_small_classifier():
+    """Its logits are of half precision, as under a mixed policy whose last layer is left to it."""
     assert [getattr(methods, methods.get(name).__name__) for name in methods.names()] == [
         methods.get(name) for name in methods.names()
     ]
@@ -104,7 +127,8 @@ def test_every_method_trains_on_the_same_small_classifier():
         settings = one_iteration(name)
         if hasattr(methods.declared(name).settings(), "generator_width"):
             settings["generator_width"] = 4
-        method = methods.get(name)(_small(layers.BatchNormalization()), epsilon=EPSILON, **settings)
+        classifier = _small(layers.BatchNormalization(), dtype="mixed_bfloat16")
+        method = methods.get(name)(classifier, epsilon=EPSILON, **settings)
         # Arrays, whose images are numbered for the method that remembers each.
         history = method.fit(*_arrays(6), batch_size=6, verbose=0)
         assert np.isfinite(history.history["loss"]).all(), name

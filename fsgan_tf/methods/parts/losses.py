@@ -46,6 +46,16 @@ def smoothed_cross_entropy(
     return tf.where((labels >= 0) & (labels < num_classes), losses, np.nan)
 
 
+def squared_difference(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Mean squared difference of two batches of logits, scalar float32.
+
+    Args:
+      logits: `[b, K]`, of any floating type.
+      others: `[b, K]`, as the first.
+    """
+    return tf.reduce_mean(tf.square(tf.cast(logits, tf.float32) - tf.cast(others, tf.float32)))
+
+
 def diversity(
     perturbations_1: tf.Tensor,
     perturbations_2: tf.Tensor,
