@@ -58,19 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
-    _set_graph_optimizer(not quick)
+    if quick:
+        # Optimising takes longer than most tests' graphs run.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     # What is imported stays, and tracing makes hundreds of thousands of objects: by default a tenth
     # of the time goes into collections.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
     config.pluginmanager.import_plugin("tests.classifier_fixtures")
-
-
-def _set_graph_optimizer(on: bool) -> None:
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not on})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -109,15 +105,13 @@ def mirrored_strategy() -> "tf.distribute.Strategy":
     return strategy
 
 
-@pytest.fixture(scope="module")
-def graph_optimizer() -> Iterator[None]:
-    """Optimises graphs as a user's TensorFlow does, which takes longer than most tests' graphs run.
+@pytest.fixture(scope="module", autouse=True)
+def _collect_once() -> Iterator[None]:
+    """Collects a file's garbage, then sets aside what is left.
 
-    For whole commands, and where bits are those of another process.
+    Traces are kept as long as the process: without this, a collection late in the suite, such as a
+    LiteRT conversion asks for, walks through all of them and takes up to a minute.
     """
-    import tensorflow as tf
-
-    before = tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
-    _set_graph_optimizer(True)
     yield
-    _set_graph_optimizer(not before)
+    gc.collect()
+    gc.freeze()

@@ -24,6 +24,7 @@ from fsgan_tf.methods.parts.averaging import WeightAverage
 from fsgan_tf.methods.parts.batches import (
     Batch,
     as_batch,
+    cannot_be_judged,
     extremes_of,
     require_images_and_labels,
 )
@@ -144,6 +145,7 @@ class TrainingMethod(keras.Model, abc.ABC):
             self.evaluated_classifier = with_fused_normalization(self.average.network)
         self.means = {name: EpochMean(name=name) for name in self.reports}
         self.clean_means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
+        self.unjudged = keras.metrics.Mean("unjudged")
         self.continues_epoch = False
         self.built = True
         self.compile()
@@ -291,8 +293,19 @@ class TrainingMethod(keras.Model, abc.ABC):
         network.save(filepath, *arguments, **options)
 
     def evaluate(self, *arguments: Any, return_dict: bool = False, **options: Any) -> Any:
-        """Loss and accuracy on clean images, in this order, where Keras would sort their names."""
+        """Loss and accuracy on clean images, in this order, where Keras would sort their names.
+
+        Raises:
+          ValueError: images lie beyond [0, 1], or labels are of no class.
+        """
         super().evaluate(*arguments, return_dict=True, **options)
+        if float(self.unjudged.result()):
+            classes = num_classes_of(self.classifier)
+            raise ValueError(
+                "images to evaluate lie beyond [0, 1], or labels are of no class; give images as "
+                "for training (divide those of 0 to 255 by 255) and labels of 0 to "
+                f"{classes - 1}"
+            )
         # Read outside the replicas: the examples of all of them, each counted once.
         logs = {name: float(mean.result()) for name, mean in self.clean_means.items()}
         return logs if return_dict else [logs[name] for name in self.clean_means]
@@ -310,6 +323,8 @@ class TrainingMethod(keras.Model, abc.ABC):
         batch = as_batch(data)
         logits = self.evaluated_classifier(batch["image"], training=False)
         losses = smoothed_cross_entropy(batch["label"], logits)
+        unjudged = cannot_be_judged(batch, num_classes_of(self.classifier))
+        self.unjudged.update_state(tf.cast(unjudged, tf.float32))
         self.clean_means["loss"].update_state(losses)
         correct = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch["label"])
         self.clean_means["accuracy"].update_state(correct)
@@ -322,7 +337,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     def reset_metrics(self) -> None:
         """Starts the means of an epoch, unless it resumes one that was interrupted."""
-        for mean in self.clean_means.values():
+        for mean in (*self.clean_means.values(), self.unjudged):
             mean.reset_state()
         if not self.continues_epoch:
             self.reset_means()

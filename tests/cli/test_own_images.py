@@ -13,8 +13,6 @@ from tests.commands import ROOT, call
 from tests.images import png
 from tests.small_training import SMALL
 
-# As users run it.
-pytestmark = pytest.mark.usefixtures("graph_optimizer")
 PAGE = ROOT / "docs" / "own_images.md"
 TINY = ["--image_size=16", "--epochs=2", "--batch_size=8", "--precision=float32"]
 TINY += [f"--architecture={SMALL}", "--generator_width=4", "--attack_iterations=1"]

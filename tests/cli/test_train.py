@@ -440,9 +440,7 @@ def test_two_replicas_train_watch_and_finish(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(
-    graph_optimizer, tmp_path
-):
+def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopped(tmp_path):
     """Stops a training after its first epoch, goes on, and compares with one that never stopped.
 
     Bit for bit, so that graphs are optimised here as they are in the other processes.

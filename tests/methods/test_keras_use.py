@@ -97,6 +97,19 @@ def test_any_classifier_trains_with_fs_gan(make):
         assert np.any(weight.numpy() != value), weight.path
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda x, y: (x * 255, y), lambda x, y: (x * np.nan, y), lambda x, y: (x, y - 1)],
+    ids=["0 to 255", "NaN", "a label of no class"],
+)
+def test_data_that_would_be_judged_wrongly_is_refused(change):
+    images, labels = _arrays()
+    method = Standard(_small(), epsilon=EPSILON)
+    with pytest.raises(ValueError, match="beyond"):
+        method.evaluate(*change(images, labels), batch_size=6, verbose=0)
+    method.evaluate(images, labels, batch_size=6, verbose=0)
+
+
 def test_replicas_evaluate_every_example_once(mirrored_strategy):
     """Eleven examples, of which one replica has six."""
     images, labels = _arrays(11)
@@ -363,11 +376,13 @@ def test_weights_of_examples_are_refused_wherever_they_are():
 
 
 def test_labels_of_no_class_make_the_loss_nan():
-    images, _ = _arrays()
-    method = Standard(_small(), epsilon=EPSILON)
-    loss, accuracy = method.evaluate(images, np.full(12, CLASSES), verbose=0)
-    assert np.isnan(loss)
-    assert accuracy == 0
+    """Beyond the first batch, whose labels are looked at."""
+    images, labels = _arrays()
+    labels[-1] = CLASSES
+    history = Standard(_small(), epsilon=EPSILON).fit(
+        images, labels, batch_size=6, shuffle=False, verbose=0
+    )
+    assert np.isnan(history.history["loss"][-1])
 
 
 def test_an_optimizer_that_accumulates_is_refused():

@@ -28,7 +28,7 @@ def determinism():
 
 @pytest.mark.slow
 def test_a_killed_training_is_the_training_and_differences_are_found(
-    graph_optimizer, processes, determinism, tmp_path
+    processes, determinism, tmp_path
 ):
     """What is killed are processes; what is not runs in this one, which is the quicker."""
     reference, killed = tmp_path / "reference", tmp_path / "killed"

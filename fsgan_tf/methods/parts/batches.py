@@ -83,3 +83,17 @@ def require_images_and_labels(extremes: np.ndarray, num_classes: int) -> None:
             f"the first batch's labels lie in [{first_label:.0f}, {last_label:.0f}], and the "
             f"classifier has {num_classes} classes: labels must be 0 to {num_classes - 1}"
         )
+
+
+def cannot_be_judged(batch: Batch, num_classes: int) -> tf.Tensor:
+    """Whether a batch has pixels beyond [0, 1] or labels of no class; bool scalar.
+
+    Args:
+      batch: as `as_batch` makes it.
+      num_classes: K.
+    """
+    images, labels = batch["image"], batch["label"]
+    # NaN lies nowhere.
+    pixels = (images >= -_TOLERANCE) & (images <= 1 + _TOLERANCE)
+    classes = (labels >= 0) & (labels < num_classes)
+    return ~(tf.reduce_all(pixels) & tf.reduce_all(classes))
