@@ -468,6 +468,7 @@ def test_sigterm_in_the_middle_saves_and_the_same_command_ends_as_if_never_stopp
         assert ours == theirs
 
 
+@pytest.mark.slow
 def test_an_averaged_training_that_was_killed_ends_as_one_that_was_not(
     tmp_path, capsys, monkeypatch
 ):

@@ -233,6 +233,7 @@ def test_the_seed_decides_everything(name):
     assert np.any(_weights(other)[kernel] != first[kernel])
 
 
+@pytest.mark.slow
 def test_two_replicas_of_one_batch_are_one_replica(name, mirrored_strategy, monkeypatch):
     """Losses are scaled by the number of replicas, once: equal halves give the whole's step.
 

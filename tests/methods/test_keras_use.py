@@ -142,6 +142,7 @@ def test_every_method_trains_on_the_same_small_classifier():
             settings["generator_width"] = 4
         classifier = _small(layers.BatchNormalization(), dtype="mixed_bfloat16")
         method = methods.get(name)(classifier, epsilon=EPSILON, **settings)
+        method.compile(run_eagerly=True)  # Quicker than a trace.
         # Arrays, whose images are numbered for the method that remembers each.
         history = method.fit(*_arrays(6), batch_size=6, verbose=0)
         assert np.isfinite(history.history["loss"]).all(), name

@@ -88,6 +88,7 @@ def drawn(fs_gan, frozen):
     return fs_gan[0] / "figures"
 
 
+@pytest.mark.slow
 def test_both_pictures_are_drawn_and_readable(drawn):
     assert sorted(file.name for file in drawn.iterdir()) == [
         "figure_3.png",
@@ -134,6 +135,7 @@ def _mean_distance(passes):
     return sum(distances) / len(distances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fs_gan", "feature_scatter"])
 def test_figure_3_numbers_are_those_of_the_trained_networks(drawn, fs_gan, digits, name):
     method = fs_gan[1]
@@ -158,12 +160,14 @@ def test_figure_3_numbers_are_those_of_the_trained_networks(drawn, fs_gan, digit
     assert found["perturbation_distance_between_passes"] > 0
 
 
+@pytest.mark.slow
 def test_z_alone_moves_less_than_z_and_start_and_more_than_nothing(drawn):
     found = _numbers(drawn)["figure_3"]
     key = "perturbation_distance_between_passes"
     assert 0 < found["fs_gan_z_alone"][key] < found["fs_gan"][key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fs_gan", "feature_scatter"])
 def test_figure_4_attacks_the_frozen_classifier_with_its_own_generator(drawn, frozen, digits, name):
     method = frozen[1]

@@ -65,6 +65,7 @@ def test_the_card_has_the_figures_of_the_packaged_weights(run, tmp_path, process
     assert not processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -176,6 +176,7 @@ def test_a_precise_result_comes_back_and_the_training_goes_on(exported, tmp_path
     assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_result_that_lacks_a_variable_is_refused_and_changes_nothing(exported, tmp_path, capsys):
     run, file = RunDirectory(tmp_path / "NAME"), tmp_path / "results" / "NAME.npz"
     _result(file, run, precise=True)
@@ -188,6 +189,7 @@ def test_a_result_that_lacks_a_variable_is_refused_and_changes_nothing(exported,
     assert run.metrics.read() == []
 
 
+@pytest.mark.slow
 def test_a_result_of_another_export_of_the_same_name_is_refused(exported, tmp_path, capsys):
     run = RunDirectory(tmp_path / "NAME")
     _result(tmp_path / "results" / "NAME.npz", run, precise=True)
@@ -198,6 +200,7 @@ def test_a_result_of_another_export_of_the_same_name_is_refused(exported, tmp_pa
     assert run.checkpoints.read_progress().epoch == 0
 
 
+@pytest.mark.slow
 def test_an_imprecise_result_holds_the_networks_alone(exported, tmp_path, capsys):
     run = RunDirectory(tmp_path / "NAME")
     arrays = _result(tmp_path / "results" / "NAME.npz", run, precise=False)
@@ -209,6 +212,7 @@ def test_an_imprecise_result_holds_the_networks_alone(exported, tmp_path, capsys
     assert "does not fit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_exported_training_is_one_program_and_its_first_values(exported):
     described = training.read_description(exported / "NAME")
     assert (exported / "NAME" / "epoch.stablehlo").read_bytes().startswith(b"ML\xefR")
@@ -239,6 +243,7 @@ def test_what_cannot_be_exported_is_one_line(flag, words, tmp_path, capsys):
     assert not (tmp_path / "NAME").exists()
 
 
+@pytest.mark.slow
 def test_trainings_of_one_folder_share_their_images(exported, tmp_path, capsys):
     other = _flag_file(tmp_path, "other", "--method=standard", "--train_examples=128")
     assert _command("export", exported, other) == 2
@@ -262,6 +267,7 @@ def test_folders_without_what_is_asked_for_are_named(tmp_path, capsys):
         assert "not the result of an exported training" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_jax_trains_as_tensorflow_does(exported, tmp_path):
     assert _command("train", exported, tmp_path / "results") == 0
