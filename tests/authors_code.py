@@ -6,6 +6,8 @@ import os
 import pytest
 
 AUTO_ATTACK = os.environ.get("AUTO_ATTACK_REFERENCE")
+A3 = os.environ.get("A3_REFERENCE")
+PMA = os.environ.get("PMA_REFERENCE")
 FEATURE_SCATTER = os.environ.get("FEATURE_SCATTER_REFERENCE")
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -20,6 +22,8 @@ def _missing(variable: str, folder: str | None) -> str:
 
 MISSING = {
     "AutoAttack": _missing("AUTO_ATTACK_REFERENCE", AUTO_ATTACK),
+    "A3": _missing("A3_REFERENCE", A3),
+    "PMA": _missing("PMA_REFERENCE", PMA),
     "Feature-Scatter": _missing("FEATURE_SCATTER_REFERENCE", FEATURE_SCATTER),
 }
 

@@ -363,8 +363,8 @@ def reference_step(
         clean_logits=clean_logits.detach().numpy(),
         start_ot=start_ot.detach().numpy(),
         # By images in [0, 1], half as wide a range as theirs.
-        ot_gradient=2 * _channels_last(calls["sign"].call_args.args[0].numpy()),
-        adversarial_images=_channels_last((adversarial_images.numpy() + 1) / 2),
+        ot_gradient=2 * channels_last(calls["sign"].call_args.args[0].numpy()),
+        adversarial_images=channels_last((adversarial_images.numpy() + 1) / 2),
         targets=targets.numpy(),
         loss=loss.detach().numpy(),
         momentum={name: _outputs_last(buffers[reference_name(name)].numpy()) for name in trainable},
@@ -408,7 +408,7 @@ def channels_first(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2).copy()
 
 
-def _channels_last(images: np.ndarray) -> np.ndarray:
+def channels_last(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 2, 3, 1).copy()
 
 

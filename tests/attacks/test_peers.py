@@ -1,4 +1,4 @@
-"""Ours beside AutoAttack's authors' code and Foolbox in l_2 and l_1, on the same weights (slow).
+"""Ours beside AutoAttack's authors' code and Foolbox, on the same weights (slow).
 
 On 500 digits of 8 x 8 pixels in a frame, and a network of two layers trained on the others with
 noise. With `-s` the accuracies are printed; docs/fidelity.md has them.
@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
+from fsgan_tf.attacks.parts.random_draws import with_own_seeds
 from fsgan_tf.attacks.registry import by_names, suite
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.threat_model import ThreatModel
@@ -78,6 +80,53 @@ def test_the_strong_suite_leaves_what_autoattack_leaves(norm, digits, monkeypatc
         print(f"{norm} {attack.name}: ours {attack.accuracy:.1%}, theirs {standing.mean():.1%}")
     assert 0.1 < standing.mean() < 0.9 * ours.clean_accuracy
     assert abs(ours.worst_case_accuracy - standing.mean()) <= 0.005 + 1e-9
+
+
+@authors_code.needs("AutoAttack")
+def test_the_random_suite_finds_what_autoattacks_does(digits, monkeypatch):
+    """Both sides' images are judged by so many calls that hardly one is on its side by chance."""
+    import torch
+
+    monkeypatch.syspath_prepend(authors_code.AUTO_ATTACK)
+    from autoattack import AutoAttack
+
+    model, images, labels = digits
+    epsilon, spread, calls = 0.1, 0.3, 2001
+    kernel, bias, second, last = map(torch.tensor, model.get_weights())
+
+    def predict(pixels):
+        pixels = pixels.reshape(-1, 100)
+        pixels = pixels + spread * torch.randn(pixels.shape)
+        return torch.relu(pixels @ kernel + bias) @ second + last
+
+    given = torch.tensor(images).reshape(-1, 1, 10, 10), torch.tensor(labels).long()
+
+    def mostly_right(pixels):
+        right = sum(predict(pixels).argmax(dim=1).eq(given[1]).int() for _ in range(calls))
+        return 2 * right.numpy() > calls
+
+    @with_own_seeds
+    def noisy(pixels, seed):
+        return model(pixels + spread * tf.random.stateless_normal(tf.shape(pixels), seed))
+
+    right = mostly_right(given[0])
+    ours, theirs = right.copy(), right.copy()
+    averaged = AttackedClassifier(noisy).averaged(20)
+    seeds = tf.stack([tf.zeros(COUNT, tf.int64), tf.range(COUNT, dtype=tf.int64)], axis=1)
+    for attack in suite("random", epsilon):
+        found = attack.run(
+            averaged, ThreatModel(epsilon), tf.constant(images), tf.constant(labels), seeds, 0
+        ).images
+        ours &= mostly_right(torch.tensor(found.numpy()))
+    adversary = AutoAttack(
+        predict, norm="Linf", eps=epsilon, seed=0, version="rand", device="cpu", verbose=False
+    )
+    for adversary.apgd.loss in ("ce", "dlr"):
+        # Without `best_loss` theirs takes the first image that a single call mistakes.
+        theirs &= mostly_right(adversary.apgd.perturb(*given, best_loss=True))
+    print(f"random: clean {right.mean():.1%}, ours {ours.mean():.1%}, theirs {theirs.mean():.1%}")
+    assert 0.1 < theirs.mean() < 0.9 * right.mean()
+    assert abs(ours.mean() - theirs.mean()) <= 0.01
 
 
 @pytest.mark.parametrize("norm", ["l2"])

@@ -8,6 +8,9 @@ from pathlib import Path
 import experiments
 import numpy as np
 import pytest
+from compare_feature_scatter import channels_first
+from peers import a3, auto_attack, pma, pytorch
+from peers.task import answers, fooled
 
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import training_flags
@@ -173,7 +176,7 @@ def task(run):
     flag_values(["tool", f"--run_dir={run}", "--num_examples=40", "--batch_size=20"])
     task = tool._task(flag_values)
     return dataclasses.replace(
-        task, labels=tool._answers(task, task.images).astype(np.int32), epsilon=8e-3
+        task, labels=answers(task, task.images).astype(np.int32), epsilon=8e-3
     )
 
 
@@ -187,8 +190,8 @@ def test_only_feasible_images_fool(task):
         (images - task.epsilon / 2, False),
         (images * np.nan, False),
     ):
-        assert tool._fooled(task, adversarial.astype(np.float32), images, wrong) == fools
-    assert not tool._fooled(task, images, images, labels)
+        assert fooled(task, adversarial.astype(np.float32), images, wrong) == fools
+    assert not fooled(task, images, images, labels)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_only_feasible_images_fool(task):
     [
         ((), ["--run_dir"]),
         (("--run_dir=x", "--parts=foolbox"), ["foolbox", "pip install -r requirements-peers.txt"]),
-        (("--run_dir=x", "--parts=torch"), ["foolbox, art, auto_attack"]),
+        (("--run_dir=x", "--parts=torch"), ["foolbox, art, auto_attack, pma, a3"]),
         (("--run_dir=x", "--parts=auto_attack"), ["pip install -r requirements-peers.txt"]),
     ],
 )
@@ -208,11 +211,23 @@ def test_what_is_missing_is_told_in_one_line(arguments, words, capsys, monkeypat
     assert all(word in error for word in words), error
 
 
-def test_a_folder_without_the_authors_code_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("part", "repository"),
+    [
+        ("auto_attack", "fra31/auto-attack"),
+        ("pma", "xieyong0/PMA"),
+        ("a3", "liuye6666/adaptive_auto_attack"),
+    ],
+)
+def test_a_folder_without_the_authors_code_is_told_in_one_line(
+    part, repository, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    for folder in ((), (f"--auto_attack={tmp_path}",)):
-        assert _compare("--run_dir=x", "--parts=auto_attack", *folder) == 2
-        assert "git clone https://github.com/fra31/auto-attack" in capsys.readouterr().err
+    for folder in ((), (f"--{part}={tmp_path}",)):
+        assert _compare("--run_dir=x", f"--parts={part}", *folder) == 2
+        error = capsys.readouterr().err
+        assert f"git clone https://github.com/{repository} FOLDER" in error
+        assert error.count("\n") == 1
 
 
 def _accuracies_of_ours(task, names):
@@ -234,20 +249,47 @@ def test_peers_are_as_strong_as_ours(part, task):
     ours = _accuracies_of_ours(task, ["pgd20", "cw20"])
     assert all(0.1 < accuracy < 0.9 for accuracy in ours.values())
     for name, attack in tool._PARTS[part].attacks(task).items():
-        fooled = attack(task.images, task.labels)
-        assert np.mean(~fooled) == pytest.approx(ours[name], abs=0.05)
+        found = attack(task.images, task.labels)
+        assert np.mean(~found) == pytest.approx(ours[name], abs=0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @authors_code.needs("AutoAttack")
 def test_auto_attack_is_as_strong_as_ours(task):
-    few = dataclasses.replace(
-        task, images=task.images[:8], labels=task.labels[:8], auto_attack=authors_code.AUTO_ATTACK
-    )
+    few = _first(8, task, auto_attack=authors_code.AUTO_ATTACK)
     ours = _accuracies_of_ours(few, ["apgd_ce"])["apgd_ce"]
-    fooled = tool._auto_attack(few)["apgd_ce"](few.images, few.labels)
-    assert np.mean(~fooled) == pytest.approx(ours, abs=0.13)
+    found = auto_attack.attacks(few)["apgd_ce"](few.images, few.labels)
+    assert np.mean(~found) == pytest.approx(ours, abs=0.13)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@authors_code.needs("PMA")
+def test_pma_is_as_strong_as_its_authors(task):
+    few = _first(24, task, pma=authors_code.PMA)
+    ours = _accuracies_of_ours(few, ["pma"])["pma"]
+    assert 0.1 < ours < 0.9
+    found = pma.attacks(few)["pma"](few.images, few.labels)
+    assert np.mean(~found) == pytest.approx(ours, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@authors_code.needs("A3")
+def test_a3_is_as_strong_as_its_authors(task):
+    few = _first(8, task, a3=authors_code.A3)
+    ours = _accuracies_of_ours(few, ["a3"])["a3"]
+    assert 0.1 < ours < 0.9
+    found = a3.attacks(few)["a3"](few.images, few.labels)
+    assert np.mean(~found) == pytest.approx(ours, abs=0.13)
+
+
+def _first(count, task, **clones):
+    """The task of the first images, and where the authors' code is."""
+    return dataclasses.replace(
+        task, images=task.images[:count], labels=task.labels[:count], clones=clones
+    )
 
 
 @pytest.mark.slow
@@ -262,5 +304,5 @@ def test_the_network_is_the_same_in_pytorch(depth, width):
         if variable.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
             variable.assign(generator.uniform(0.5, 1.5, variable.shape))
     images = generator.uniform(0, 1, (3, 32, 32, 3)).astype(np.float32)
-    logits = tool.torch_logits_fn(torch, model)(torch.tensor(tool.channels_first(images)))
+    logits = pytorch.logits_fn(torch, model)(torch.tensor(channels_first(images)))
     np.testing.assert_allclose(logits, model(images, training=False), rtol=0, atol=1e-4)

@@ -44,7 +44,7 @@ def test_layouts_go_there_and_back():
     assert theirs[4, 1, 0, 2] == kernel[0, 2, 1, 4]
     np.testing.assert_array_equal(tool._outputs_last(theirs), kernel)
     images = np.arange(2 * 4 * 4 * 3).reshape(2, 4, 4, 3)
-    np.testing.assert_array_equal(tool._channels_last(tool.channels_first(images)), images)
+    np.testing.assert_array_equal(tool.channels_last(tool.channels_first(images)), images)
 
 
 def test_pixels_and_noise_add_exactly_in_either_range():

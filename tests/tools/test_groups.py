@@ -1,5 +1,7 @@
 """Runs made anywhere become rows of one table, if they are of one scale."""
 
+import json
+
 import pytest
 from experiments import groups
 
@@ -43,6 +45,34 @@ def test_seeds_share_a_row_and_settings_make_rows_of_their_own(made):
         "standard": ["d"],
         "l2l_da": ["e", "f"],
     }
+
+
+def test_what_the_machine_chose_and_packaged_starts_make_rows(made):
+    runs = [
+        made("a", "--method=standard"),
+        made("b", "--method=standard", "--seed=1"),
+        made("c", "--method=standard"),
+        made("d", "--method=standard", "--init_from=digits_fs_gan"),
+        made("e", "--method=standard", "--init_from=runs/a"),
+    ]
+    starts = [
+        {"replicas": 1, "precision": "float32"},
+        {"replicas": 1, "precision": "mixed_bfloat16"},
+        {"replicas": 2, "precision": "float32"},
+        *[{"replicas": 1, "precision": "float32"}] * 2,
+    ]
+    for run, start in zip(runs, starts, strict=True):
+        RunDirectory(run.path).starts_file.write_text(f"{json.dumps(start)}\n")
+    runs = [groups.read(run.path) for run in runs]
+    groups.require_one_scale(runs)
+    rows = groups.labelled(runs)
+    assert [run.path.name for (run,) in rows.values()] == list("abcde")
+    names = list(rows)
+    assert names[0] == "standard no --init_from --precision=float32 (replicas: 1)"
+    assert "--precision=mixed_bfloat16" in names[1]
+    assert "(replicas: 2)" in names[2]
+    assert "--init_from=digits_fs_gan" in names[3]
+    assert "--init_from=..." in names[4]
 
 
 @pytest.mark.parametrize(

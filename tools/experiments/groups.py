@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import experiments
+from experiments import provenance
 from fsgan_tf.errors import UserError
+from fsgan_tf.runs import pretrained
 from fsgan_tf.runs.configuration import TrainingConfiguration
 from fsgan_tf.settings import fields_of
 
@@ -19,15 +22,16 @@ _SCALE = (
 # What does not change what is trained, or differs from seed to seed of one method.
 _INCIDENTAL = (
     *("seed", "run_dir", "data_dir", "memory_limit", "dry_run", "eval_examples"),
-    *("on_nan", "deterministic", "init_from"),
+    *("on_nan", "deterministic", "init_from", "strategy", "precision"),
 )
 
 
 class Run(NamedTuple):
-    """A finished training and its recorded settings."""
+    """A finished training, its recorded settings and what --precision and --strategy came to."""
 
     path: Path
     configuration: TrainingConfiguration
+    start: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def method(self) -> str:
@@ -51,7 +55,13 @@ class Run(NamedTuple):
         """What makes it a row of its own, as flags."""
         texts = self.configuration.texts()
         own = {n: text for n, text in texts.items() if n not in {*_INCIDENTAL, *self.scale}}
-        return own | ({"init_from": "..."} if "init_from" in texts else {})
+        # What "auto" came to depends on the machine.
+        own["precision"] = self.start.get("precision", texts["precision"])
+        own["replicas"] = str(self.start.get("replicas", "not recorded"))
+        if source := texts.get("init_from"):
+            # Of another training, every seed has its own.
+            own["init_from"] = source if pretrained.is_named(source) else "..."
+        return own
 
 
 def read(path: Path) -> Run:
@@ -68,7 +78,7 @@ def read(path: Path) -> Run:
             f"the training in {path} has not ended; python -m fsgan_tf.train --run_dir={path} "
             "finishes it"
         )
-    return Run(path, configuration)
+    return Run(path, configuration, next(iter(provenance.starts(path)), {}))
 
 
 def require_one_scale(runs: Iterable[Run]) -> None:
@@ -114,6 +124,9 @@ def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
 
 
 def _as_flags(texts: Mapping[str, str], names: Iterable[str]) -> str:
-    return " ".join(
-        f"--{name}={texts[name]}" if name in texts else f"no --{name}" for name in sorted(names)
-    )
+    def words(name: str) -> str:
+        if name == "replicas":
+            return f"(replicas: {texts[name]})"
+        return f"--{name}={texts[name]}" if name in texts else f"no --{name}"
+
+    return " ".join(map(words, sorted(names)))
