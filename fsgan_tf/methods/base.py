@@ -583,6 +583,17 @@ class LearntAdversary(TrainingMethod):
         super().compile(*arguments, **options)
         self.generator_optimizer = self.optimizers_by_network["generator"]
 
+    def fit(self, *arguments: Any, **options: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does.
+
+        At the end Keras puts the averages that an optimizer with `use_ema` keeps in the place of
+        the classifier's weights; the generator's take theirs likewise.
+        """
+        history = super().fit(*arguments, **options)
+        weights = self.networks["generator"].trainable_variables
+        self.generator_optimizer.finalize_variable_values(weights)
+        return history
+
     def authors_optimizer(self, network: str) -> dict[str, Any]:
         """See the base class."""
         if network != "generator":

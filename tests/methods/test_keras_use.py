@@ -221,6 +221,26 @@ def test_compile_takes_effect(optimizer):
     assert int(method.generator_optimizer.iterations) == 2
 
 
+def test_averages_that_optimizers_keep_become_the_weights():
+    def averaging():
+        return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+
+    method = FSGAN(_small(), epsilon=EPSILON, generator_width=4, attack_iterations=1)
+    method.compile(averaging(), generator_optimizer=averaging(), run_eagerly=True)
+    ends = []
+    at_the_end = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: ends.append(method.generator_displacement())
+    )
+    method.fit(_batches(), verbose=0, callbacks=[at_the_end])
+    for network, optimizer in method.optimizers_by_network.items():
+        weights = method.networks[network].trainable_variables
+        averages = optimizer._model_variables_moving_average
+        for weight, average in zip(weights, averages, strict=True):
+            np.testing.assert_array_equal(weight, average)
+    # The average of two steps is behind the second.
+    assert 0 < method.generator_displacement() < ends[0]
+
+
 def test_a_compile_that_cannot_take_effect_is_refused():
     method = PGDAT(_small(), epsilon=EPSILON)
     with pytest.raises(TypeError, match="no loss"):

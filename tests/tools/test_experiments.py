@@ -41,6 +41,11 @@ def _write_results(run_dir, *attacks):
     (run_dir / "evaluation" / "results.json").write_text(json.dumps(results))
 
 
+def _evaluated(run_dir, attacks, *arguments, suite=None):
+    folder = run_dir / "evaluation"
+    return experiments.evaluate(run_dir, attacks, arguments, output_dir=folder, suite=suite)
+
+
 def test_a_finished_training_is_not_run_again(finished, calls):
     experiments.train(finished, FLAGS)
     assert not calls
@@ -59,17 +64,17 @@ def test_a_finished_training_of_other_flags_is_refused(finished, calls):
 
 def test_results_of_an_earlier_classifier_are_measured_again(finished, calls):
     _write_results(finished, "fgsm")
-    experiments.evaluate(finished, ["fgsm"], [])
+    _evaluated(finished, ["fgsm"])
     assert not calls
     results = finished / "evaluation" / "results.json"
     os.utime(results, (0, 0))
-    experiments.evaluate(finished, ["fgsm"], [])
+    _evaluated(finished, ["fgsm"])
     assert [module for module, _ in calls] == ["fsgan_tf.evaluate"]
 
 
 def test_an_evaluation_that_lacks_an_attack_is_run(finished, calls, monkeypatch):
     _write_results(finished, "fgsm")
-    assert experiments.accuracies(experiments.evaluate(finished, ["fgsm"], [])) == {"fgsm": 0.5}
+    assert experiments.accuracies(_evaluated(finished, ["fgsm"])) == {"fgsm": 0.5}
     assert not calls
     monkeypatch.setattr(
         experiments,
@@ -77,7 +82,7 @@ def test_an_evaluation_that_lacks_an_attack_is_run(finished, calls, monkeypatch)
         lambda module, arguments: (calls.append(arguments), _write_results(finished, "pgd20")),
     )
     (finished / "evaluation" / "results.json").write_text("[1]")
-    results = experiments.evaluate(finished, ["pgd20"], ["--num_examples=7"])
+    results = _evaluated(finished, ["pgd20"], "--num_examples=7")
     assert experiments.accuracies(results) == {"pgd20": 0.5}
     assert {"--attacks=pgd20", "--standalone", "--num_examples=7"} <= set(calls[0])
 
@@ -101,8 +106,9 @@ def test_a_suite_runs_as_it_is(finished, calls, monkeypatch):
         lambda module, arguments: (calls.append(arguments), _write_results(finished, *attacks)),
     )
     for _ in range(2):
-        experiments.evaluate(finished, [], ["--num_examples=7"], suite="strong")
-    assert calls == [[f"--run_dir={finished}", "--suite=strong", "--num_examples=7"]]
+        _evaluated(finished, [], "--num_examples=7", suite="strong")
+    where = [f"--run_dir={finished}", f"--output_dir={finished / 'evaluation'}"]
+    assert calls == [[*where, "--suite=strong", "--num_examples=7"]]
 
 
 def test_table_is_markdown():

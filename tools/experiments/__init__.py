@@ -83,8 +83,8 @@ def evaluate(
     attacks: Sequence[str],
     arguments: Sequence[str],
     *,
+    output_dir: Path,
     suite: str | None = None,
-    output_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Attacks the classifier of `run_dir`.
 
@@ -92,10 +92,10 @@ def evaluate(
       run_dir: a finished run.
       attacks: by name, each made on every image.
       arguments: further flags of the evaluation.
+      output_dir: where its results go; see `measurement`. Results that are there, of these attacks
+        and newer than the classifier, are taken as they are.
       suite: name of a suite to run instead, as it is: an attack of it may see only the images that
         those before it left.
-      output_dir: where its results go; `evaluation` in the run where it is not given. Results that
-        are there, of these attacks and newer than the classifier, are taken as they are.
 
     Returns:
       The content of its results.json.
@@ -103,16 +103,14 @@ def evaluate(
     Raises:
       RunError: the evaluation failed.
     """
-    folder = output_dir or run_dir / "evaluation"
-    file = folder / "results.json"
+    file = output_dir / "results.json"
     if not _holds(file, SUITES[suite].attacks if suite else attacks) or _older(
         file, run_dir / "saved_model"
     ):
         chosen = [f"--suite={suite}"] if suite else [f"--attacks={','.join(attacks)}"]
-        where = [f"--run_dir={run_dir}", *chosen, *([] if suite else ["--standalone"])]
-        if output_dir:
-            where.append(f"--output_dir={output_dir}")
-        run_module("fsgan_tf.evaluate", [*where, *arguments])
+        where = [f"--run_dir={run_dir}", f"--output_dir={output_dir}"]
+        alone = [] if suite else ["--standalone"]
+        run_module("fsgan_tf.evaluate", [*where, *chosen, *alone, *arguments])
     return results_file.read(file)
 
 
