@@ -66,6 +66,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     measured: list[_Measured] = []
     for run in runs:
         measured.append(_measure(run, flag_values))
+        experiments.require_same_images(result for one in measured for result in one.results)
         text = _as_text(measured, flag_values)
         if file:
             write_atomically(Path(file), f"{text}\n".encode())
@@ -137,7 +138,7 @@ def _measure(run: groups.Run, flag_values: flags.FlagValues) -> _Measured:
     arguments += series_flags.data(flag_values)
     attacks = [name for name in columns if name not in SUITES]
     evaluate = functools.partial(experiments.evaluate, run.path, attacks, arguments)
-    made_with = (split, f"{count}_images")
+    made_with = (split, f"{count}_images", series_flags.checks_in_name(flag_values))
     by_column, results = {}, []
     if attacks:
         found = evaluate(output_dir=experiments.measurement(run.path, "each", *made_with))

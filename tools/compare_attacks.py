@@ -20,6 +20,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class Part:
     Attributes:
       packages: that must be installed, as importlib and as pip name them.
       attacks: the peer's, by our names, for a task.
-      ours: flags of our evaluation.
+      names: of the attacks, as ours are called and in the order in which they run.
       cumulative: an attack sees only what withstood those before it, on both sides.
       most: largest difference of the accuracies that are judged, in points.
       norms: in which it is compared with.
@@ -66,7 +67,7 @@ class Part:
 
     packages: dict[str, str]
     attacks: Callable[[Task], dict[str, Attack]]
-    ours: tuple[str, ...]
+    names: tuple[str, ...]
     cumulative: bool
     most: float
     norms: tuple[str, ...] = norms.NAMES
@@ -83,28 +84,28 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         raise UserError("--run_dir is missing: name the run whose classifier is attacked")
     for name, part in parts.items():
         _require_installed(name, part, _folder_of(flag_values, name))
-        if flag_values.norm not in part.norms:
+    norm, epsilon = _ball(flag_values)
+    for name, part in parts.items():
+        if norm not in part.norms:
             raise UserError(f"--parts={name} is compared in {', '.join(part.norms)} alone")
-    if flag_values.norm != "linf" and not flag_values.epsilon:
-        raise UserError(f"--norm={flag_values.norm} needs --epsilon in its own unit")
     quiet.start_tensorflow()
     from fsgan_tf.files import make_folder, write_atomically
 
     output_dir = Path(flag_values.output_dir or Path(flag_values.run_dir) / "compare_attacks")
-    task = _task(flag_values)
+    task = _task(flag_values, norm, epsilon)
     make_folder(output_dir, "output_dir")
     rows: list[list[str]] = []
     failed = []
     for name, part in parts.items():
-        theirs = _measure(task, part, output_dir / f"{name}{_suffix(task.norm)}.json")
-        ours = _ours(flag_values, part, output_dir, task.restored.weights_sha256)
+        theirs = _measure(task, name, part, output_dir / f"{name}{_suffix(norm)}.json")
+        ours = _ours(flag_values, task, part, output_dir)
         part_rows, difference = _compare(name, part, ours, theirs)
         rows += part_rows
         # Rounding aside: 0.5 points of 1,000 images are 5 images.
         if difference > part.most + 1e-9:
             failed.append(f"{name} by {difference:.1f} points, at most {part.most}")
         text = experiments.table(_COLUMNS, rows)
-        write_atomically(output_dir / f"table{_suffix(task.norm)}.md", f"{text}\n".encode())
+        write_atomically(output_dir / f"table{_suffix(norm)}.md", f"{text}\n".encode())
         print(f"\n{text}\n", flush=True)
     if failed:
         raise RunError(f"robust accuracies differ: {'; '.join(failed)}")
@@ -138,7 +139,18 @@ def _compare(
     return rows, differences[-1] if part.cumulative else max(differences)
 
 
-def _task(flag_values: flags.FlagValues) -> Task:
+def _ball(flag_values: flags.FlagValues) -> tuple[str, float]:
+    """The norm and the radius: those of the training, unless flags say otherwise."""
+    from fsgan_tf.runs.directory import RunDirectory
+
+    trained = RunDirectory(flag_values.run_dir).read_configuration().training
+    norm = flag_values.norm or trained.norm
+    if norm != trained.norm and not flag_values.epsilon:
+        raise UserError(f"--norm={norm} needs --epsilon in its own unit")
+    return norm, flag_values.epsilon or trained.epsilon
+
+
+def _task(flag_values: flags.FlagValues, norm: str, epsilon: float) -> Task:
     from fsgan_tf.data import loading
     from fsgan_tf.runs.restored import restore_classifier
 
@@ -159,40 +171,39 @@ def _task(flag_values: flags.FlagValues) -> Task:
         saved_model,
         split.images.astype(np.float32) / np.float32(255),
         split.labels,
-        flag_values.epsilon or values.training.epsilon,
+        split.sha256(),
+        epsilon,
         flag_values.batch_size,
         flag_values.seed,
         {name: _folder_of(flag_values, name) for name in flag_values.parts},
-        flag_values.norm,
+        norm,
     )
 
 
-def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
+def _measure(task: Task, name: str, part: Part, file: Path) -> dict[str, dict[str, Any]]:
     """Runs the peer's attacks that are not in `file` yet; the content by attack."""
     from fsgan_tf.files import write_atomically
 
+    commit = _commit(task.clones[name])
     inputs = {
-        "classifier_sha256": task.restored.weights_sha256,
-        "num_examples": len(task.labels),
-        "epsilon": task.epsilon,
-        **({} if task.norm == "linf" else {"norm": task.norm}),
-        "seed": task.seed,
+        **_asked(task),
         "versions": {pip: _version(pip) for pip in part.packages.values()},
+        **({"clone_commit": commit} if commit else {}),
     }
     kept = json.loads(file.read_text()) if file.is_file() else {}
     done = kept["attacks"] if kept.get("inputs") == inputs else {}
     standing = answers(task, task.images) == task.labels
     # Made when first needed: making them may compile or compare networks.
     attacks: dict[str, Attack] = {}
-    for name in part.ours[0].removeprefix("--attacks=").split(","):
-        if name not in done:
+    for attack in part.names:
+        if attack not in done:
             attacks = attacks or part.attacks(task)
-            print(f"{file.stem}: {name} on {standing.sum()} images", file=sys.stderr, flush=True)
+            print(f"{file.stem}: {attack} on {standing.sum()} images", file=sys.stderr, flush=True)
             candidates = np.flatnonzero(standing)
             start = time.monotonic()
-            fooled = attacks[name](task.images[candidates], task.labels[candidates])
+            fooled = attacks[attack](task.images[candidates], task.labels[candidates])
             withstood = candidates[~fooled]
-            done[name] = {
+            done[attack] = {
                 "accuracy": len(withstood) / len(task.labels),
                 "seconds": time.monotonic() - start,
                 "withstood": withstood.tolist(),
@@ -200,38 +211,60 @@ def _measure(task: Task, part: Part, file: Path) -> dict[str, dict[str, Any]]:
             content = json.dumps({"inputs": inputs, "attacks": done}, indent=1)
             write_atomically(file, f"{content}\n".encode())
         if part.cumulative:
-            standing = np.isin(np.arange(len(task.labels)), done[name]["withstood"])
+            standing = np.isin(np.arange(len(task.labels)), done[attack]["withstood"])
     return done
 
 
 def _ours(
-    flag_values: flags.FlagValues, part: Part, output_dir: Path, classifier_sha256: str
+    flag_values: flags.FlagValues, task: Task, part: Part, output_dir: Path
 ) -> dict[str, Any]:
-    """The content of our results.json; the evaluation resumes where it stopped, or is there."""
-    norm, epsilon = flag_values.norm, flag_values.epsilon
-    kind = "one_after_the_other" if part.cumulative else "standalone"
-    folder = output_dir / f"ours_{kind}{_suffix(norm)}"
+    """The content of our results.json; the evaluation resumes where it stopped, or is there.
+
+    Parts with the same attacks share it.
+    """
+    from fsgan_tf.reporting import manifest
+
+    alone = "" if part.cumulative else "_standalone"
+    folder = output_dir / f"ours_{'_'.join(part.names)}{alone}{_suffix(task.norm)}"
     file = folder / "results.json"
-    wanted = {"num_examples": flag_values.num_examples, "seed": flag_values.seed}
-    ball = {"threat_model": {"norm": norm, "epsilon": epsilon}} if epsilon else {}
     results = json.loads(file.read_text()) if file.is_file() else {}
-    # A run that was trained on is another classifier.
-    asked = {**wanted, **ball, "classifier_sha256": classifier_sha256}
-    if all(results.get(name) == value for name, value in asked.items()):
+    made_with = {
+        **{name: results.get(name) for name in _asked(task)},
+        **results.get("threat_model", {}),
+        "attacks": tuple(attack["name"] for attack in results.get("attacks", ())),
+        "commit": results.get("versions", {}).get("commit"),
+    }
+    if made_with == {**_asked(task), "attacks": part.names, "commit": manifest.commit()}:
         return results
     experiments.run_module(
         "fsgan_tf.evaluate",
         [
             f"--run_dir={flag_values.run_dir}",
             *([f"--data_dir={flag_values.data_dir}"] if flag_values.data_dir else []),
-            *(f"--{name}={value}" for name, value in wanted.items()),
-            *([f"--norm={norm}", f"--epsilon={epsilon}"] if epsilon else []),
-            f"--batch_size={flag_values.batch_size}",
+            f"--num_examples={flag_values.num_examples}",
+            f"--seed={task.seed}",
+            f"--norm={task.norm}",
+            f"--epsilon={task.epsilon}",
+            f"--batch_size={task.batch_size}",
             f"--output_dir={folder}",
-            *part.ours,
+            f"--attacks={','.join(part.names)}",
+            *([] if part.cumulative else ["--standalone"]),
         ],
     )
     return json.loads(file.read_text())
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """What results must have been made with to be taken as they are, on both sides."""
+    return {
+        # A run that was trained on is another classifier.
+        "classifier_sha256": task.restored.weights_sha256,
+        "dataset_sha256": task.dataset_sha256,
+        "num_examples": len(task.labels),
+        "norm": task.norm,
+        "epsilon": task.epsilon,
+        "seed": task.seed,
+    }
 
 
 def _suffix(norm: str) -> str:
@@ -256,20 +289,29 @@ def _require_installed(name: str, part: Part, folder: str) -> None:
         )
 
 
+def _commit(folder: str) -> str | None:
+    """Of authors' code; None where the folder is no clone."""
+    if not folder or not (Path(folder) / ".git").exists():
+        return None
+    command = ["git", "-C", folder, "rev-parse", "HEAD"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or None
+
+
 def _version(pip_name: str) -> str:
     return importlib.metadata.version(pip_name)
 
 
-_STANDALONE = ("--attacks=pgd20,cw20", "--standalone")
+_PGD_AND_CW = ("pgd20", "cw20")
 _PARTS = {
-    "foolbox": Part({"foolbox": "foolbox"}, libraries.foolbox, _STANDALONE, False, 1.0),
+    "foolbox": Part({"foolbox": "foolbox"}, libraries.foolbox, _PGD_AND_CW, False, 1.0),
     "art": Part(
-        {"art": "adversarial-robustness-toolbox"}, libraries.art, _STANDALONE, False, 1.0, ("linf",)
+        {"art": "adversarial-robustness-toolbox"}, libraries.art, _PGD_AND_CW, False, 1.0, ("linf",)
     ),
     "auto_attack": Part(
         {"torch": "torch"},
         auto_attack.attacks,
-        ("--attacks=apgd_ce,apgd_t,fab_t,square",),
+        ("apgd_ce", "apgd_t", "fab_t", "square"),
         True,
         0.5,
         clone=Clone("fra31/auto-attack", "autoattack/autoattack.py"),
@@ -277,7 +319,7 @@ _PARTS = {
     "pma": Part(
         {"torch": "torch", "tqdm": "tqdm"},
         pma.attacks,
-        ("--attacks=pma", "--standalone"),
+        ("pma",),
         False,
         0.5,
         ("linf",),
@@ -286,7 +328,7 @@ _PARTS = {
     "a3": Part(
         {"torch": "torch", "pandas": "pandas", "tqdm": "tqdm"},
         a3.attacks,
-        ("--attacks=a3", "--standalone"),
+        ("a3",),
         False,
         0.5,
         ("linf",),
@@ -310,10 +352,17 @@ def _flags() -> flags.FlagValues:
         "num_examples", 1000, "Attack the first N test images.", 1, flag_values=values
     )
     flags.DEFINE_enum(
-        "norm", "linf", list(norms.NAMES), "That measures perturbations.", flag_values=values
+        "norm",
+        None,
+        list(norms.NAMES),
+        "That measures perturbations; that of the training by default.",
+        flag_values=values,
     )
     flags.DEFINE_float(
-        "epsilon", None, "Radius; that of the training by default.", flag_values=values
+        "epsilon",
+        None,
+        "Radius; that of the training by default, where the norm is its norm.",
+        flag_values=values,
     )
     flags.DEFINE_integer("batch_size", 50, "Images attacked together.", 1, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the random starts.", 0, flag_values=values)

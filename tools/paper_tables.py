@@ -19,7 +19,7 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +30,7 @@ from absl import flags
 from experiments import provenance, series_flags, statistics
 from experiments.paper import TABLES, TITLES, Table
 
+from fsgan_tf.attacks import registry
 from fsgan_tf.cli import runner
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import write_atomically
@@ -89,8 +90,9 @@ class _Runs:
     def measured(self, method: str, seed: str, attacks: list[str]) -> _Measured:
         """Clean accuracy and that under each attack."""
         run_dir = self.trained(method, seed)
-        box, arguments = "white_box", [f"--restarts={self._flags.restarts}", *self._data()]
-        arguments.append(f"--checks={self._flags.checks}")
+        box, arguments = "white_box", [f"--checks={self._flags.checks}", *self._data()]
+        if _reads_restarts(attacks):
+            arguments.append(f"--restarts={self._flags.restarts}")
         if self._table.transferred:
             copy = self.trained(method, _other(seed, self._flags.seeds))
             box = f"black_box_from_{copy.name}"
@@ -98,8 +100,13 @@ class _Runs:
         count = self._flags.num_examples
         if count:
             arguments.append(f"--num_examples={count}")
-        made_with = (box, f"{count or 'all'}_images", f"{self._flags.restarts}_restarts")
-        folder = experiments.measurement(run_dir, *made_with)
+        folder = experiments.measurement(
+            run_dir,
+            box,
+            f"{count or 'all'}_images",
+            f"{self._flags.restarts}_restarts",
+            series_flags.checks_in_name(self._flags),
+        )
         results = experiments.evaluate(run_dir, attacks, arguments, output_dir=folder)
         # Those transferred are called transfer_pgd20@COPY.
         accuracies = {
@@ -134,6 +141,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     tasks = [(method, seed) for seed in flag_values.seeds for method in methods]
     for task, figures in _worked_off(runs, tasks, attacks, flag_values.jobs):
         measured[task] = figures
+        experiments.require_same_images(one.results for one in measured.values())
         text = _as_text(table, methods, columns, measured, flag_values)
         name = f"table_{flag_values.table}.md"
         write_atomically(Path(flag_values.runs) / name, f"{text}\n".encode())
@@ -162,6 +170,11 @@ def _chosen(flag: str, named: list[str] | None, there: list[str]) -> list[str]:
             f"--{flag} names {', '.join(sorted(unknown))}; this table has {', '.join(there)}"
         )
     return named or there
+
+
+def _reads_restarts(attacks: Iterable[str]) -> bool:
+    """Whether `--restarts` means something to an attack; an evaluation refuses it otherwise."""
+    return any(field.name == "restarts" for name in attacks for field in registry.read_by(name))
 
 
 def _other(seed: str, seeds: list[str]) -> str:
@@ -198,12 +211,13 @@ def _as_text(
             name = f"{TITLES[method]}, seed {seed}"
             made += provenance.lines(name, one.run_dir, [one.results])
     images = f"{flag_values.num_examples or 'all'} test images"
+    repeated = _reads_restarts(table.attacks[column] for column in columns)
+    restarts = f", {flag_values.restarts} restarts" if repeated else ""
     spsa = f", {flag_values.spsa_iterations} iterations of SPSA" if "SPSA" in columns else ""
     return "\n\n".join(
         [
             f"Table {table.number} of the paper, accuracies in %; ours (number of seeds). "
-            f"{statistics.MEANING}. {images}, {flag_values.restarts} restarts{spsa}; FS-GAN "
-            "by "
+            f"{statistics.MEANING}. {images}{restarts}{spsa}; FS-GAN by "
             f"{experiments.configuration(table.data, 'fs_gan', letter=flag_values.letter)}; "
             + (f"scaled by {flag_values.scale}" if flag_values.scale else "the paper's scale"),
             experiments.table(["method", "", "clean", *columns], rows),

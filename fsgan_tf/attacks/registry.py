@@ -76,6 +76,20 @@ def options() -> dict[str, tuple[Field, list[str]]]:
     return found
 
 
+def read_by(name: str) -> tuple[Field, ...]:
+    """The settings that an attack reads; of a transferred one also those of what is transferred.
+
+    Args:
+      name: such as `pgd20` or `transfer_cw20`.
+
+    Raises:
+      UserError: the name is unknown.
+    """
+    kind, end = _kind(name)
+    inner = read_by(end) if end and kind.name.endswith("ATTACK") else ()
+    return (*kind.fields, *inner)
+
+
 def described() -> str:
     """A phrase on each kind of attack, for `--help`."""
     return "; ".join(f"{kind.name}: {kind.help}" for kind in kinds())
@@ -143,7 +157,7 @@ def by_names(
     unique = dict.fromkeys(name.strip() for name in names)
     wanted = functools.partial(_made, epsilon=epsilon, norm=norm, sources=sources, given=given)
     attacks = [attack for name in unique for attack in wanted(name)]
-    read = {field.name for name in unique for field in _fields(name)}
+    read = {field.name for name in unique for field in read_by(name)}
     for name in given.keys() - read:
         having = options()[name][1] if name in options() else []
         raise UserError(
@@ -163,12 +177,6 @@ def _kind(name: str) -> tuple[Kind, str | None]:
         if match := kind.match(name):
             return kind, match.group(1) if match.groups() else None
     raise UserError(f"unknown attack {name!r}; there are {_known()}")
-
-
-def _fields(name: str) -> tuple[Field, ...]:
-    kind, end = _kind(name)
-    inner = _fields(end) if end and kind.name.endswith("ATTACK") else ()
-    return (*kind.fields, *inner)
 
 
 def _made(

@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import experiments
 import pytest
+from experiments import groups
 
 from fsgan_tf import methods
 from fsgan_tf.results.intervals import wilson_interval
@@ -77,6 +79,21 @@ def test_the_table_holds_what_the_runs_measured_and_nothing_runs_twice(tmp_path,
     assert again.strip() in capsys.readouterr().out
     for row in ("method", "standard", "feature_scatter"):
         assert _cells(again, row) == _cells(table, row)
+
+
+def test_results_of_other_checks_are_not_taken_for_these(tmp_path, monkeypatch):
+    folders = []
+
+    def evaluate(run_dir, attacks, arguments, *, output_dir, suite=None):
+        folders.append(output_dir.name)
+        return {"clean_accuracy": 0.5, "attacks": [{"name": "fgsm", "accuracy": 0.25}]}
+
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
+    flag_values = compare._flags()
+    for checks in ([], ["--checks=full"]):
+        flag_values(["compare", "--columns=fgsm", *checks])
+        compare._measure(groups.Run(tmp_path, None), flag_values)
+    assert folders == ["each_test_1000_images", "each_test_1000_images_full_checks"]
 
 
 @pytest.mark.parametrize(

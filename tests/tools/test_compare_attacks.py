@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import experiments
@@ -14,7 +15,9 @@ from peers.task import answers, fooled
 
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import training_flags
+from fsgan_tf.data import loading
 from fsgan_tf.models import saving
+from fsgan_tf.reporting import manifest
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import restore_classifier
@@ -30,8 +33,11 @@ SHAPE = (32, 32, 3)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that was never trained, of an epsilon that fools nothing."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    values = training_flags.parse(["--method=standard", "--precision=float32", "--epsilon=1e-7"])
+    return _untrained(tmp_path_factory.mktemp("run") / "run", "--epsilon=1e-7")
+
+
+def _untrained(folder, *flags):
+    values = training_flags.parse(["--method=standard", "--precision=float32", *flags])
     method = build_method(values, len(NAMES), SHAPE)
     directory = RunDirectory(folder)
     directory.prepare(values)
@@ -45,7 +51,7 @@ def peer(monkeypatch):
     """Makes up a peer of two attacks and returns which attack saw how many images."""
     seen = []
 
-    def make_up(fooled_share, *, cumulative=False, most=100.0):
+    def make_up(fooled_share, *, part="numpy", names=("fgsm", "pgd2"), **settings):
         def attack(name):
             def fooled(images, labels):
                 assert images.shape == (len(labels), *SHAPE)
@@ -54,14 +60,13 @@ def peer(monkeypatch):
 
             return fooled
 
-        part = tool.Part(
+        made_up = tool.Part(
             packages={"numpy": "numpy"},
-            attacks=lambda task: {name: attack(name) for name in ("fgsm", "pgd2")},
-            ours=("--attacks=fgsm,pgd2", *([] if cumulative else ["--standalone"])),
-            cumulative=cumulative,
-            most=most,
+            attacks=lambda task: {name: attack(name) for name in names},
+            names=names,
+            **{"cumulative": False, "most": 100.0, **settings},
         )
-        monkeypatch.setitem(tool._PARTS, "numpy", part)
+        monkeypatch.setitem(tool._PARTS, part, made_up)
         return seen
 
     return make_up
@@ -81,10 +86,15 @@ def ours(monkeypatch):
         attacks = [
             {"name": name, "accuracy": 0.25, "seconds": 1} for name in asked.evaluation.attacks
         ]
+        restored = restore_classifier(asked.model.run_dir)
+        images, _ = loading.load_test("digits", **restored.settings.data_options())
         results = {
             "num_examples": asked.data.num_examples,
             "seed": asked.evaluation.seed,
-            "classifier_sha256": restore_classifier(asked.model.run_dir).weights_sha256,
+            "threat_model": {"norm": asked.evaluation.norm, "epsilon": asked.evaluation.epsilon},
+            "classifier_sha256": restored.weights_sha256,
+            "dataset_sha256": images.first(asked.data.num_examples).sha256(),
+            "versions": {"commit": manifest.commit()},
             "attacks": attacks,
         }
         Path(asked.report.output_dir).mkdir(exist_ok=True)
@@ -136,10 +146,77 @@ def test_what_is_done_is_not_done_again(run, tmp_path, peer, ours):
     assert _compare(*arguments, "--seed=1") == 0
     assert len(seen) == len(ours) == 2
 
-    file = tmp_path / "ours_standalone" / "results.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "classifier_sha256": "other"}))
-    assert _compare(*arguments, "--seed=1") == 0
-    assert len(ours) == 3
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"classifier_sha256": "other"},
+        {"dataset_sha256": "other"},
+        {"threat_model": {"norm": "linf", "epsilon": 0.5}},
+        {"threat_model": {"norm": "l2", "epsilon": 1e-7}},
+        {"versions": {"commit": "other"}},
+        {"attacks": [{"name": "fgsm", "accuracy": 0.25, "seconds": 1}]},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_results_of_ours_that_were_made_with_something_else_are_made_again(
+    run, tmp_path, peer, ours, other
+):
+    peer(0)
+    arguments = _arguments(run, tmp_path)
+    assert _compare(*arguments) == 0
+    (file,) = tmp_path.glob("ours_*/results.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **other}))
+    assert _compare(*arguments) == 0
+    assert len(ours) == 2
+
+
+def test_parts_of_other_attacks_have_results_of_their_own(run, tmp_path, peer, ours):
+    peer(0, part="one", names=("fgsm",))
+    peer(0, part="other", names=("pgd2",))
+    arguments = (*_arguments(run, tmp_path), "--parts=one,other")
+    for _ in range(2):
+        assert _compare(*arguments) == 0
+        assert [one.evaluation.attacks for one in ours] == [("fgsm",), ("pgd2",)]
+    table = (tmp_path / "table.md").read_text()
+    assert "| fgsm | 25.0% |" in table
+    assert "| pgd2 | 25.0% |" in table
+
+
+def test_the_ball_is_that_of_the_training(tmp_path, peer, ours, capsys):
+    run = _untrained(tmp_path / "run", "--method=pgd_at", "--norm=l2", "--epsilon=0.5")
+    seen = peer(0)
+    arguments = _arguments(run, tmp_path / "out")
+    assert _compare(*arguments) == 0
+    assert (ours[0].evaluation.norm, ours[0].evaluation.epsilon) == ("l2", 0.5)
+    kept = json.loads((tmp_path / "out" / "numpy_l2.json").read_text())["inputs"]
+    assert (kept["norm"], kept["epsilon"]) == ("l2", 0.5)
+
+    seen.clear()
+    assert _compare(*arguments, "--norm=linf") == 2
+    assert "--norm=linf needs --epsilon in its own unit" in capsys.readouterr().err
+    assert not seen
+
+
+def test_the_commit_of_the_authors_code_is_kept_and_compared(run, tmp_path, peer, ours):
+    clone = tmp_path / "clone"
+    git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q", str(clone)], check=True)
+    commit = [*git, "commit", "-q", "--allow-empty", "-m", "one"]
+    (clone / "code.py").touch()
+    subprocess.run(commit, check=True)
+    seen = peer(0, part="pma", names=("fgsm",), clone=tool.Clone("owner/code", "code.py"))
+    arguments = (*_arguments(run, tmp_path), "--parts=pma", f"--pma={clone}")
+    for _ in range(2):
+        assert _compare(*arguments) == 0
+    assert len(seen) == 1
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    inputs = json.loads((tmp_path / "pma.json").read_text())["inputs"]
+    assert inputs["clone_commit"] == head.stdout.strip()
+
+    subprocess.run(commit, check=True)
+    assert _compare(*arguments) == 0
+    assert len(seen) == 2
 
 
 def test_a_difference_is_told_and_fails(run, tmp_path, peer, ours, capsys):
@@ -174,7 +251,7 @@ def task(run):
     """The classifier attacked where it answers right, by an epsilon that fools some."""
     flag_values = tool._flags()
     flag_values(["tool", f"--run_dir={run}", "--num_examples=40", "--batch_size=20"])
-    task = tool._task(flag_values)
+    task = tool._task(flag_values, *tool._ball(flag_values))
     return dataclasses.replace(
         task, labels=answers(task, task.images).astype(np.int32), epsilon=8e-3
     )

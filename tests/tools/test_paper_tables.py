@@ -152,10 +152,25 @@ def test_with_several_seeds_each_is_the_copy_of_another(tmp_path, measured):
 
 def test_a_measurement_with_other_settings_is_not_taken_for_this_one(tmp_path, measured):
     arguments = ("--table=2", f"--runs={tmp_path}", "--methods=l2l")
-    for more in ([], ["--num_examples=9"], ["--restarts=1"]):
+    for more in ([], ["--num_examples=9"], ["--restarts=1"], ["--checks=full"]):
         assert _tables(*arguments, *more) == 0
     folders = [flags[-1] for _, flags in measured if "pgd10" in flags]
-    assert len(set(folders)) == len(folders) == 3
+    assert len(set(folders)) == len(folders) == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "read"),
+    [(1, "FGSM,SPSA", False), (2, "FGSM", False), (1, "FGSM,PGD10", True), (2, "CW20", True)],
+)
+def test_restarts_are_asked_of_attacks_that_have_them_alone(
+    tmp_path, measured, table, columns, read
+):
+    arguments = (f"--table={table}", f"--runs={tmp_path}", "--methods=fs_gan")
+    assert _tables(*arguments, f"--columns={columns}") == 0
+    (flags,) = [flags for _, flags in measured if str(tmp_path) in flags[-1]]
+    assert ("--restarts=10" in flags) == read
+    text = (tmp_path / f"table_{table}.md").read_text()
+    assert ("10 restarts" in text) == read
 
 
 def test_l2l_da_starts_from_the_standard_run_of_its_seed_and_rows_run_side_by_side(
@@ -169,6 +184,22 @@ def test_l2l_da_starts_from_the_standard_run_of_its_seed_and_rows_run_side_by_si
     assert f"--init_from={tmp_path / 'cifar10_standard_seed3'}" in flags
     names = [name for name, _ in measured]
     assert names.index("cifar10_standard_seed3") < names.index("cifar10_l2l_da_seed3")
+
+
+def test_figures_of_different_images_make_no_table(tmp_path, measured, monkeypatch, capsys):
+    quarter = experiments.evaluate
+
+    def evaluate(run_dir, *arguments, **options):
+        found = quarter(run_dir, *arguments, **options)
+        return {**found, "model": str(run_dir), "dataset_sha256": run_dir.name[:9]}
+
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
+    arguments = ("--table=2", f"--runs={tmp_path}")
+    assert _tables(*arguments, "--methods=l2l_da,l2l") == 0
+    assert _tables(*arguments, "--methods=l2l,pgd_at") == 2
+    message = capsys.readouterr().err
+    assert "cifar10_l2l_seed0 and" in message
+    assert "cifar10_pgd_at_seed0 were attacked on different images" in message
 
 
 def test_rows_that_are_not_there_yet_are_empty(tmp_path, measured, monkeypatch):

@@ -93,7 +93,7 @@ def evaluate(
       attacks: by name, each made on every image.
       arguments: further flags of the evaluation.
       output_dir: where its results go; see `measurement`. Results that are there, of these attacks
-        and newer than the classifier, are taken as they are.
+        and newer than the classifier, are taken as they are; the data are not looked at.
       suite: name of a suite to run instead, as it is: an attack of it may see only the images that
         those before it left.
 
@@ -136,6 +136,25 @@ def run_module(module: str, arguments: Sequence[str]) -> None:
     if code:
         error = UserError if code == 2 else RunError
         raise error(f"python -m {module} {' '.join(arguments)} ended with exit code {code}")
+
+
+def require_same_images(results: Iterable[dict[str, Any]]) -> None:
+    """Refuses figures of one table that are of different images, as after the data changed.
+
+    Args:
+      results: contents of results.json files.
+
+    Raises:
+      UserError: they are.
+    """
+    by_hash = {one["dataset_sha256"]: one for one in results if one.get("dataset_sha256")}
+    if len(by_hash) > 1:
+        first, second, *_ = by_hash.values()
+        raise UserError(
+            f"the classifiers {first['model']} and {second['model']} were attacked on different "
+            "images; remove the folder `evaluations` of the run that saw the wrong ones and start "
+            "again"
+        )
 
 
 def accuracies(results: dict[str, Any]) -> dict[str, float]:

@@ -49,6 +49,11 @@ def define_checks(values: flags.FlagValues, default: str = "fast") -> None:
     )
 
 
+def checks_in_name(values: flags.FlagValues) -> str:
+    """What `--checks` adds to the name of a measurement's folder: nothing by default."""
+    return "" if values.checks == values["checks"].default else f"{values.checks}_checks"
+
+
 def data(values: flags.FlagValues) -> list[str]:
     """`--data_dir` for a command of the package, where it was given."""
     return [f"--data_dir={values.data_dir}"] if values.data_dir else []

@@ -26,6 +26,7 @@ class Task:
       saved_model: folder of its SavedModel.
       images: float32 `[n, h, w, c]` in [0, 1].
       labels: int32 `[n]`.
+      dataset_sha256: hash of the images and labels.
       epsilon: radius of the ball, in the norm's unit.
       batch_size: images attacked together.
       seed: of the random starts.
@@ -37,6 +38,7 @@ class Task:
     saved_model: Path
     images: np.ndarray
     labels: np.ndarray
+    dataset_sha256: str
     epsilon: float
     batch_size: int
     seed: int
