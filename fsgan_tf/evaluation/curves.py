@@ -1,6 +1,7 @@
 """What a report draws: accuracy against epsilon, and an attack's loss against its steps."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -106,6 +107,15 @@ def sweep(
     accuracies = tuple(len(rows) / count for rows in standing)
     name = f"{_SWEEP_STEPS} steps on the margin, each epsilon/{_SWEEP_STEPS / _SWEEP_LENGTH:g}"
     return EpsilonCurve(name, epsilons, accuracies, count)
+
+
+def joined(curves: Iterable[EpsilonCurve]) -> EpsilonCurve:
+    """One curve of what several show, each of other examples and of the same radii."""
+    parts = list(curves)
+    total = sum(part.num_examples for part in parts)
+    standing = [[round(share * part.num_examples) for share in part.accuracies] for part in parts]
+    accuracies = tuple(sum(counts) / total for counts in zip(*standing, strict=True))
+    return dataclasses.replace(parts[0], accuracies=accuracies, num_examples=total)
 
 
 def trace(

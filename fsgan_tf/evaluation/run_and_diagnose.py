@@ -187,8 +187,8 @@ def measure(
             result, evaluator, images, labels, request, state=state, progress=progress
         )
     gradients = sum(attack.cost for attack in request.attacks) * int(result.robust.sum())
-    largest = min(all_checks.LARGEST_SAMPLE, evaluator.batch_size)
-    checker = Evaluator(evaluator.copies, request.threat_model, largest)
+    together = min(all_checks.LARGEST_SAMPLE, evaluator.batch_size)
+    checker = Evaluator(evaluator.copies, request.threat_model, together)
     diagnosis = all_checks.diagnose(
         checker,
         images,

@@ -27,7 +27,8 @@ _FGSM_NOTE = (
 )
 LOSS_HEADER = ("attack", "steps", "loss at the start", "half-way", "at the end")
 LOSS_NOTE = (
-    "Each attack's own loss: the best so far, averaged over a sample of the images. A loss that "
+    "The loss of an attack that ran, followed from the unchanged image: the best so far, averaged "
+    "over a sample of the images. A loss that "
     "still rises at the end has not converged: more steps may lower the accuracy. The loss of C&W "
     "is the lead of the strongest wrong class less a confidence of 50: at -51 the true class leads "
     "by 1, above -50 the image is misclassified, and 0 is the largest value."

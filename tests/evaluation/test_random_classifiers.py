@@ -202,9 +202,12 @@ def test_the_check_names_the_flag_and_passes_with_it(rippled, images, labels):
     assert check(None).verdict == "fail"
     assert "--eot=20" in check(None).advice
     assert check(1).verdict == "warn"
-    passed = check(4)
+    few = check(9)
+    assert few.verdict == "warn"
+    assert "--eot=20" in few.advice
+    passed = check(10)
     assert passed.verdict == "pass"
-    assert "averaged over 4 calls" in passed.detail
+    assert "averaged over 10 calls" in passed.detail
 
 
 def test_an_evaluation_says_how_it_was_measured(honest, images, labels):

@@ -55,6 +55,20 @@ def for_any_batch_size(
     return call
 
 
+def in_batches(function: Callable[..., _Result], size: int, *arrays: Any) -> _Result:
+    """Calls a function of examples on some after another, and joins what it returns.
+
+    Args:
+      function: of arrays or tensors, to tensors or nested ones; an example's own do not depend on
+        the other examples.
+      size: of a batch, at most.
+      *arrays: of n examples each, n at least 1.
+    """
+    starts = range(0, len(arrays[0]), size)
+    found = [function(*(array[first : first + size] for array in arrays)) for first in starts]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *found)
+
+
 def _with_open_batch(argument: Any) -> Any:
     """A tensor's type with an open first dimension; other arguments as they are."""
     if isinstance(argument, np.ndarray):

@@ -4,11 +4,13 @@ The 23 checks come from Carlini et al., On Evaluating Adversarial Robustness (ar
 AutoAttack's flags (`flags_doc.md` of fra31/auto-attack) and Pintor et al., Indicators of Attack
 Failure (arXiv:2106.09947); each says where it is from.
 
-Most look at 10 to 64 images, the more the longer the attacks took; one that objects to these looks
-at 64 before it says so. Those that ask whether an attack more would lower the figure attack up to
-64 images that were left standing: a block of them after another, the nearest to an error first,
-until at most one of a block falls. What several checks need is computed once: gradients, the curve
-of radii, the path of an attack, and the run with more steps, which is a restart too.
+Most look at 10 to 64 images drawn by chance, the more the longer the attacks took; one that objects
+to these looks at 64 before it says so. Those that ask whether an attack more would lower the figure
+attack up to 64 of the images that were left standing, drawn likewise: a block of at least 8 after
+another, the nearest to an error first, until at most one of a block falls. The batch size decides
+none of this, only how many images are computed at once. What several checks need is computed once:
+gradients, the curve of radii, the path of an attack, and the run with more steps, which is a
+restart too.
 """
 
 import dataclasses
@@ -31,7 +33,7 @@ from fsgan_tf.evaluation.checks import (
     sampled,
     soundness,
 )
-from fsgan_tf.evaluation.checks.evidence import Evidence, skipped
+from fsgan_tf.evaluation.checks.evidence import LARGEST_SAMPLE, Evidence, block, skipped
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.progress_bar import progress_bar
 from fsgan_tf.evaluation.result import Result
@@ -40,7 +42,7 @@ from fsgan_tf.results.findings import Check, Diagnosis, EpsilonCurve, LossCurve
 
 # Images that most checks look at: enough to see what would mislead anybody, and at first one for
 # each so many gradients that the attacks took, so that checks cost a part of what they check.
-_FEWEST, LARGEST_SAMPLE, _GRADIENTS_AN_IMAGE = 10, 64, 300
+_FEWEST, _GRADIENTS_AN_IMAGE = 10, 300
 
 # From what makes every figure void to what makes one doubtful.
 _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
@@ -141,7 +143,7 @@ def cost(attacks: Sequence[Attack], gradients: int, mode: str = "full") -> int:
     steps = [attack.num_steps for attack in attacks if isinstance(attack, Climbing)]
     longest = min(100, max(steps, default=20))
     # Of a block or two, beside radii, path and answers.
-    return (80 + longest) * looked_at + looked_at // 2 * (2 * longest + 45)
+    return (80 + longest) * looked_at + 2 * block(looked_at) * (2 * longest + 45)
 
 
 def diagnose(
@@ -163,14 +165,14 @@ def diagnose(
     drawn.
 
     Args:
-      evaluator: the classifier and the threat model; no check looks at more images than a batch.
+      evaluator: the classifier and the threat model.
       images: those evaluated, `[n, h, w, c]`, float32 in [0, 1] or uint8.
       labels: integer `[n]`.
       attacks: those that ran.
       result: what they found.
       sources: other classifiers; one whose method is `standard` is the undefended twin.
       first: images that a check looks at first. Only what objects to these is judged anew, and
-        finally, by a batch. A batch at once by default.
+        finally, by 64. By default 64 at once.
       mode: `full`; `fast` leaves out the checks that attack anew, and the curves; `none` all.
       state: of this evaluation; checks that it holds are not made again, and new ones join them.
       progress: show a progress bar on a terminal, one line elsewhere.
@@ -183,8 +185,9 @@ def diagnose(
     kept = state.kept if state else _computed
     evaluated = (images, labels, attacks, result, sources)
     wide = Evidence(evaluator, *evaluated)
-    size = min(first or evaluator.batch_size, evaluator.batch_size)
-    narrow = Evidence(Evaluator(evaluator.copies, evaluator.threat_model, size), *evaluated)
+    size = min(first or LARGEST_SAMPLE, LARGEST_SAMPLE)
+    few = Evaluator(evaluator.copies, evaluator.threat_model, min(size, evaluator.batch_size))
+    narrow = Evidence(few, *evaluated, size)
     with evaluator.classifier.on_its_device():
         bar = progress_bar(_CHECKS, desc="checks", unit="check", shown=progress)
         made = {check: _made(check, narrow, wide, mode, kept) for check in bar}
@@ -262,7 +265,7 @@ def _computed(name: str, compute: Callable[[], Any]) -> Any:
 
 
 def _drawn(evidence: Evidence) -> list[LossCurve]:
-    curve = curves.loss_curve(*evidence.traced)
+    curve = curves.loss_curve(*evidence.traced) if evidence.traced else None
     return [] if curve is None else [curve]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fsgan_tf.attacks.parts.attack import Climbing
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.evaluation import curves
@@ -36,7 +37,7 @@ def iterative_beats_single_step(evidence: Evidence) -> Check:
             "No iterative attack on the cross-entropy ran.",
             advice="Add pgd20 or apgd_ce to the attacks.",
         )
-    fooled = np.flatnonzero(evidence.fooled_by_one_step & evidence.sample.correct)
+    fooled = evidence.sample.indices[evidence.fooled_by_one_step & evidence.sample.correct]
     withstood = int(np.sum(~evidence.fooled_by(fooled, attack)))
     return judged(
         name,
@@ -57,14 +58,15 @@ def more_steps_gain_nothing(evidence: Evidence) -> Check:
         return skipped(
             name,
             f"{attack.name} already takes {attack.num_steps} steps; twice as many cost too much.",
-            advice="Judge by its loss curve and by loss_converged.",
+            advice="Give it more steps once and see whether the figure moves.",
         )
+    where = _where_once(attack)
     return judged_gain(
         name,
         evidence,
         found,
-        f"{attack.name} with {2 * attack.num_steps} steps",
-        holds="More steps would hardly lower the figure.",
+        f"{attack.name} with {2 * attack.num_steps} steps{where}",
+        holds=f"More steps{where} would hardly lower the figure.",
         doubt="The figure still falls with more steps: attack with more (cw100, apgd_t) until it "
         "does not.",
     )
@@ -83,21 +85,23 @@ def more_restarts_gain_nothing(evidence: Evidence) -> Check:
             advice="Raise --restarts once and see whether the figure moves.",
         )
     # Twice the steps were taken from another start; where they hardly find more, so do fewer.
-    steps = f" with {2 * attack.num_steps} steps"
+    steps, where = f" with {2 * attack.num_steps} steps", _where_once(attack)
     if is_notable(found, evidence):
         found, steps = evidence.further(attack.once(attack.num_steps)), ""
     return judged_gain(
         name,
         evidence,
         found,
-        f"{attack.name}{steps} from another random start",
-        holds="More restarts would hardly lower the figure.",
+        f"{attack.name}{steps} from another random start{where}",
+        holds=f"More restarts{where} would hardly lower the figure.",
         doubt="The figure still falls with more restarts: raise --restarts until it does not.",
     )
 
 
 def loss_converged(evidence: Evidence) -> Check:
     """Pintor et al.'s incomplete optimization, on the images that withstand the attack."""
+    if evidence.traced is None:
+        return _no_path("loss_converged")
     attack, traced = evidence.traced
     movement, standing = _movement(attack, traced)
     return judged(
@@ -112,6 +116,8 @@ def loss_converged(evidence: Evidence) -> Check:
 
 def best_iterate_returned(evidence: Evidence) -> Check:
     """Pintor et al.'s silent success: an iterate fools, and the image returned does not."""
+    if evidence.traced is None:
+        return _no_path("best_iterate_returned")
     attack, traced = evidence.traced
     if evidence.evaluator.classifier.draws:
         return skipped(
@@ -129,7 +135,8 @@ def best_iterate_returned(evidence: Evidence) -> Check:
         )
     path = evidence.climb(correct, attack.loss, num_steps=num_steps, step_size=attack.step_size)
     _, labels = evidence.evaluator.take(evidence.images, evidence.labels, correct)
-    wrong = is_misclassified(evidence.evaluator.classifier.logits(path.best), labels).numpy()
+    logits = evidence.batched(evidence.evaluator.classifier.logits, path.best)
+    wrong = is_misclassified(logits, labels).numpy()
     on_path = traced.fooled[: num_steps + 1].any(axis=0)
     silent = int(np.sum(on_path & ~wrong))
     lost = int(np.sum(on_path & ~traced.fooled[num_steps]))
@@ -141,6 +148,19 @@ def best_iterate_returned(evidence: Evidence) -> Check:
         f"one would lose {lost}.",
         holds="No adversarial image on an attack's path goes unnoticed.",
         doubt="The attack found adversarial images and dropped them: return the best iterate.",
+    )
+
+
+def _where_once(attack: Climbing) -> str:
+    """Where `once` leaves out targets of an attack, the one that it keeps."""
+    return " at the likeliest wrong class alone" if attack.loss == "targeted_dlr" else ""
+
+
+def _no_path(name: str) -> Check:
+    return skipped(
+        name,
+        "No iterative PGD or C&W ran, whose path this check follows.",
+        advice="Judge by more_steps_gain_nothing, or add cw20 to the attacks.",
     )
 
 

@@ -1,10 +1,10 @@
-"""What the checks look at: a finished evaluation, one batch of it, and what it left standing."""
+"""What the checks look at: a finished evaluation, a sample of it, and what it left standing."""
 
 import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Attack, Climbing
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
+from fsgan_tf.attacks.parts.batches import in_batches, padded
 from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, climb
 from fsgan_tf.attacks.parts.settings import default_step
 from fsgan_tf.attacks.parts.source import Source
@@ -20,9 +21,10 @@ from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.results.findings import Check, EpsilonCurve
 
-# Images that no attack fooled; as many of them are attacked anew as it takes to be certain, a
-# block after another.
-_MOST_STANDING, _BLOCKS_OF_A_SAMPLE = 64, 4
+# Images of a sample, and of those that no attack fooled; as many of the latter are attacked anew as
+# it takes to be certain, a block after another.
+LARGEST_SAMPLE = 64
+_BLOCKS_OF_A_SAMPLE, _SMALLEST_BLOCK = 4, 8
 # Steps of an attack that is run again with twice as many. Longer ones have had their chance, and
 # twice their steps would outlast the evaluation of a few.
 _MOST_STEPS = 100
@@ -48,21 +50,28 @@ def level(number: int, share: float, notable: float, large: float) -> str:
 
 
 class Sample:
-    """The first batch of examples; `count` of them are there, the rest repeats them.
+    """Some of the examples; `count` of them are there, the rest repeats them.
 
     Attributes:
+      indices: int `[count]`, their positions among all.
       count: number of examples.
       images: float32 `[b, h, w, c]`.
       labels: int32 `[b]`.
       logits: float32 `[b, k]`, without attack.
     """
 
-    def __init__(self, evaluator: Evaluator, images: np.ndarray, labels: np.ndarray):
-        """Takes the batch and classifies it."""
-        self.count = min(len(labels), evaluator.batch_size)
-        batch = next(evaluator.batches(np.arange(self.count)))
-        self.images, self.labels = evaluator.take(images, labels, batch)
-        self.logits = evaluator.classifier.logits(self.images)
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        images: np.ndarray,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        size: int,
+    ):
+        """Takes the examples, at most `size`, and classifies them."""
+        self.indices, self.count = indices, len(indices)
+        self.images, self.labels = evaluator.take(images, labels, padded(indices, size))
+        self.logits = in_batches(evaluator.classifier.logits, evaluator.batch_size, self.images)
 
     def rows(self, batch: tf.Tensor) -> np.ndarray:
         """Those of the examples, `[count, ...]`, without the padding's, of `[b, ...]`."""
@@ -79,12 +88,13 @@ class Evidence:
     """A finished evaluation and what several checks read off it; each is computed once.
 
     Attributes:
-      evaluator: the classifier and the threat model.
+      evaluator: the classifier and the threat model; no batch is larger than its.
       images: those evaluated, `[n, h, w, c]`, float32 in [0, 1] or uint8.
       labels: integer `[n]`.
       attacks: those that ran.
       result: what they found.
       sources: other classifiers.
+      size: of the sample, at most.
     """
 
     evaluator: Evaluator
@@ -93,6 +103,7 @@ class Evidence:
     attacks: Sequence[Attack]
     result: Result
     sources: Sequence[Source]
+    size: int = LARGEST_SAMPLE
 
     def restart_draws(self, name: str) -> None:
         """Of a random classifier, lets the draws of a check follow from its name and the seed."""
@@ -103,19 +114,31 @@ class Evidence:
 
     @functools.cached_property
     def sample(self) -> Sample:
-        """The batch on which most checks run."""
-        return Sample(self.evaluator, self.images, self.labels)
+        """The examples on which most checks run, drawn by chance where there are more."""
+        indices = self.drawn(np.arange(len(self.labels)), self.size)
+        return Sample(self.evaluator, self.images, self.labels, indices, self.size)
+
+    def drawn(self, indices: np.ndarray, most: int) -> np.ndarray:
+        """Some of the indices, by chance that follows from the seed; a few are among more."""
+        return np.sort(np.random.default_rng(self.result.seed).permutation(indices)[:most])
+
+    def batched(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """What a function makes of examples, a batch after another; see `in_batches`."""
+        return in_batches(function, self.evaluator.batch_size, *arrays)
 
     @functools.cached_property
     def epsilon_curve(self) -> EpsilonCurve:
         """Of the sample."""
-        sample = self.sample
-        return curves.sweep(
-            self.evaluator.classifier,
-            self.evaluator.threat_model,
-            sample.images,
-            sample.labels,
-            sample.count,
+        sample, size = self.sample, self.evaluator.batch_size
+        return curves.joined(
+            curves.sweep(
+                self.evaluator.classifier,
+                self.evaluator.threat_model,
+                sample.images[first : first + size],
+                sample.labels[first : first + size],
+                min(size, sample.count - first),
+            )
+            for first in range(0, sample.count, size)
         )
 
     @functools.cached_property
@@ -125,11 +148,13 @@ class Evidence:
 
     def gradient(self, loss: Callable[..., tf.Tensor]) -> tf.Tensor:
         """The gradient of a loss at every image of the sample, `[b, h, w, c]`."""
-        sample = self.sample
-        _, _, gradient = self.evaluator.classifier.loss_and_gradient(
-            sample.images, sample.labels, lambda logits: loss(labels=sample.labels, logits=logits)
-        )
-        return gradient
+
+        def slope(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            return self.evaluator.classifier.loss_and_gradient(
+                images, labels, lambda logits: loss(labels=labels, logits=logits)
+            )[2]
+
+        return self.batched(slope, self.sample.images, self.sample.labels)
 
     @functools.cached_property
     def fooled_by_one_step(self) -> np.ndarray:
@@ -137,31 +162,42 @@ class Evidence:
         sample, threat_model = self.sample, self.evaluator.threat_model
         step = threat_model.steepest_step(self.slope, threat_model.epsilon)
         last = threat_model.project(sample.images + step, sample.images)
-        wrong = is_misclassified(self.evaluator.classifier.logits(last), sample.labels)
+        logits = self.batched(self.evaluator.classifier.logits, last)
+        wrong = is_misclassified(logits, sample.labels)
         return sample.rows(wrong & threat_model.is_feasible(last, sample.images))
 
     @functools.cached_property
     def correct(self) -> np.ndarray:
         """Indices of those of the sample that are classified correctly without attack."""
-        return np.flatnonzero(self.sample.correct)
+        return self.sample.indices[self.sample.correct]
 
     @functools.cached_property
-    def traced(self) -> tuple[ProjectedGradient, curves.Trace]:
-        """An attack, followed over the sample's correctly classified images.
+    def traced(self) -> tuple[ProjectedGradient, curves.Trace] | None:
+        """An attack that ran, followed over the sample's correctly classified images.
 
-        It is the margin attack of most steps, else that on the cross-entropy; C&W-20 stands in
-        where neither ran.
+        It is the margin attack of most steps, else that on the cross-entropy; None where neither
+        ran, since the path of another attack says nothing of those that did.
         """
-        attack = self.longest("margin") or self.longest("cross_entropy") or self.stand_in
+        attack = self.longest("margin") or self.longest("cross_entropy")
+        if attack is None:
+            return None
         if not len(self.correct):
             shape = (curves.traced_steps(attack) + 1, 0)
             return attack, curves.Trace(np.zeros(shape, np.float32), np.zeros(shape, bool))
-        evaluator = self.evaluator
-        images, labels = evaluator.take(self.images, self.labels, self.correct)
-        count = len(self.correct)
-        return attack, curves.trace(
-            evaluator.classifier, evaluator.threat_model, images, labels, count, attack
-        )
+        evaluator, followed = self.evaluator, []
+        for first in range(0, len(self.correct), evaluator.batch_size):
+            batch = self.correct[first : first + evaluator.batch_size]
+            followed.append(
+                curves.trace(
+                    evaluator.classifier,
+                    evaluator.threat_model,
+                    *evaluator.take(self.images, self.labels, batch),
+                    len(batch),
+                    attack,
+                )
+            )
+        parts = zip(*followed, strict=True)
+        return attack, curves.Trace(*(np.concatenate(part, axis=1) for part in parts))
 
     @functools.cached_property
     def twice_the_steps(self) -> "Further | None":
@@ -189,8 +225,11 @@ class Evidence:
 
     @functools.cached_property
     def standing(self) -> np.ndarray:
-        """Indices of examples that no attack fooled, at most 64, the nearest to an error first."""
-        standing = np.flatnonzero(self.result.robust)[:_MOST_STANDING]
+        """Indices of at most 64 examples that no attack fooled, the nearest to an error first.
+
+        They are drawn by chance where there are more, and so speak for all that stand.
+        """
+        standing = self.drawn(np.flatnonzero(self.result.robust), LARGEST_SAMPLE)
         if not len(standing):
             return standing
         leads = self.evaluator.leads(self.images, self.labels, standing)
@@ -209,27 +248,30 @@ class Evidence:
             tried, fooled = tried + len(block), fooled + found
             if found <= _CHANCE:
                 break
-        return Further(fooled, tried, len(self.standing))
+        return Further(fooled, tried, len(self.standing), int(self.result.robust.sum()))
 
     @property
     def block(self) -> int:
         """How many images that stand are attacked anew at once."""
-        return -(-self.sample.count // _BLOCKS_OF_A_SAMPLE)
+        return block(self.sample.count)
 
     def climb(self, indices: np.ndarray, loss: str, *, num_steps: int, step_size: float) -> Path:
         """Climbs a loss from the images at indices to the end."""
-        images, labels = self.evaluator.take(self.images, self.labels, indices)
-        return climb(
-            self.evaluator.classifier,
-            self.evaluator.threat_model,
-            images,
-            images,
-            labels,
-            loss=loss,
-            num_steps=num_steps,
-            step_size=step_size,
-            stop_when_fooled=False,
-        )
+
+        def climbed(images: tf.Tensor, labels: tf.Tensor) -> Path:
+            return climb(
+                self.evaluator.classifier,
+                self.evaluator.threat_model,
+                images,
+                images,
+                labels,
+                loss=loss,
+                num_steps=num_steps,
+                step_size=step_size,
+                stop_when_fooled=False,
+            )
+
+        return self.batched(climbed, *self.evaluator.take(self.images, self.labels, indices))
 
     def fooled_by(self, indices: np.ndarray, *attacks: Attack) -> np.ndarray:
         """Bool `[m]`, which of m examples attacks fool, from starts the evaluation did not try."""
@@ -272,11 +314,13 @@ class Further(NamedTuple):
       fooled: of those tried.
       tried: the nearest to an error.
       standing: how many there were to try.
+      withstood: of how many these were drawn.
     """
 
     fooled: int
     tried: int
     standing: int
+    withstood: int
 
     def points(self, evidence: Evidence) -> float:
         """What it stands for of the worst-case accuracy, as a share of all images.
@@ -287,12 +331,16 @@ class Further(NamedTuple):
 
     def __str__(self) -> str:
         """A phrase on whom was tried."""
-        if self.tried == self.standing:
-            return f"{self.standing} images that withstood every attack"
-        return (
-            f"the {self.tried} nearest to an error of {self.standing} images that withstood "
-            "every attack"
-        )
+        of = f"{self.standing} images"
+        if self.standing < self.withstood:
+            of = f"{self.standing} images drawn from the {self.withstood}"
+        nearest = f"the {self.tried} nearest to an error of " if self.tried < self.standing else ""
+        return f"{nearest}{of} that withstood every attack"
+
+
+def block(sample_size: int) -> int:
+    """How many images that stand are attacked anew at once, beside a sample of so many."""
+    return max(-(-sample_size // _BLOCKS_OF_A_SAMPLE), _SMALLEST_BLOCK)
 
 
 def climbs(attack: Attack) -> TypeGuard[Climbing]:

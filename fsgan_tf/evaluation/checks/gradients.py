@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts import losses
+from fsgan_tf.attacks.parts.batches import in_batches
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged
 from fsgan_tf.results.findings import Check
 
@@ -62,7 +63,8 @@ def loss_is_smooth(evidence: Evidence) -> Check:
         ]
         together = [len(draws), 1, 1, 1]
         noisy = tf.tile(sample.images, together) + _NOISE_WIDTH * tf.concat(noise, 0)
-        logits = classifier.logits(threat_model.clip(noisy))
+        together_at_most = _DRAWS_TOGETHER * evidence.evaluator.batch_size
+        logits = in_batches(classifier.logits, together_at_most, threat_model.clip(noisy))
         moved = losses.true_class_lead(tf.tile(sample.labels, together[:1]), logits)
         changes += [
             sample.rows(tf.abs(one - lead) / tf.abs(lead)) for one in tf.split(moved, len(draws))

@@ -13,7 +13,7 @@ _BAD_LUCK, _BROKEN = 0.02, 0.10
 def epsilon_zero_equals_clean(evidence: Evidence) -> Check:
     """The attack's own loop, with no room to move, finds the errors made without attack."""
     count = evidence.sample.count
-    expected = int(evidence.result.clean_correct[:count].sum())
+    expected = int(evidence.result.clean_correct[evidence.sample.indices].sum())
     found = round(evidence.epsilon_curve.accuracies[0] * count)
     differing = abs(found - expected)
     return judged(

@@ -187,8 +187,8 @@ def _missed_by_white_box(
         for attack in white_box
         if order.index(attack.name) > first and not results[attack.name].standalone
     ]
-    batch = np.flatnonzero(missed)[: evidence.evaluator.batch_size]
-    withstood = float(np.mean(~evidence.fooled_by(batch, *late))) if len(batch) else 0.0
+    some = evidence.drawn(np.flatnonzero(missed), evidence.size)
+    withstood = float(np.mean(~evidence.fooled_by(some, *late))) if len(some) else 0.0
     share = withstood * float(np.mean(missed))
     number = round(share * len(missed))
     return judged(

@@ -25,20 +25,20 @@ def successes_verified(evidence: Evidence) -> Check:
     refused = sum(attack.refused for attack in evidence.result.attacks)
     examples = evidence.result.examples
     infeasible = _infeasible(evidence)
-    batch = np.arange(len(examples.labels))[: evidence.evaluator.batch_size]
-    harmless, calls = 0, evidence.evaluator.calls
-    for padded in evidence.evaluator.batches(batch):
-        pixels, labels = evidence.evaluator.take(examples.images, examples.labels, padded)
-        again = votes(evidence.evaluator.classifier, pixels, labels, calls).wrong[: len(batch)]
-        # Of many calls so few that it is not by chance; of one call none.
-        harmless = int(np.sum(again <= calls // 4))
+    some = evidence.drawn(np.arange(len(examples.labels)), evidence.size)
+    again, calls = np.zeros(len(examples.labels), np.int64), evidence.evaluator.calls
+    for batch in evidence.evaluator.batches(some):
+        pixels, labels = evidence.evaluator.take(examples.images, examples.labels, batch)
+        again[batch] = votes(evidence.evaluator.classifier, pixels, labels, calls).wrong
+    # Of many calls so few that it is not by chance; of one call none.
+    harmless = int(np.sum(again[some] <= calls // 4))
     many = infeasible or harmless or refused > _MANY_REFUSED * evidence.result.num_examples
     return judged(
         "successes_verified",
         "fail" if many else "warn" if refused else "pass",
         f"{refused} claimed successes were refused and count as robust; of the "
         f"{len(examples.labels)} images kept, {infeasible} leave the ball or the pixel range, and "
-        f"of {len(batch)} classified again, {harmless} no longer fool.",
+        f"of {len(some)} classified again, {harmless} no longer fool the classifier.",
         holds="Every image that counts against the classifier is what the threat model allows.",
         doubt="An attack claims successes that it did not have: mend it (its projection, its own "
         "judgement, or a classifier that is random), for the figure may be too high.",
@@ -96,12 +96,15 @@ def undefended_twin_falls(evidence: Evidence) -> Check:
     seeds = tf.stack(
         [tf.fill(indices.shape, tf.constant(evidence.result.seed, tf.int64)), indices], axis=1
     )
-    found = attack.run(twin, threat_model, sample.images, sample.labels, seeds, 0).images
-    wrong = is_misclassified(twin.logits(found), sample.labels)
+
+    def attacked(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        return attack.run(twin, threat_model, images, labels, seeds, 0).images
+
+    found = evidence.batched(attacked, sample.images, sample.labels, seeds)
+    wrong = is_misclassified(evidence.batched(twin.logits, found), sample.labels)
     fooled = sample.rows(wrong & threat_model.is_feasible(found, sample.images))
-    clean = float(
-        np.mean(~sample.rows(is_misclassified(twin.logits(sample.images), sample.labels)))
-    )
+    unchanged = evidence.batched(twin.logits, sample.images)
+    clean = float(np.mean(~sample.rows(is_misclassified(unchanged, sample.labels))))
     left = 1 - float(np.mean(fooled))
     return judged(
         name,
