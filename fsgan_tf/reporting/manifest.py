@@ -65,10 +65,15 @@ class Manifest:
         """The command line that evaluates the same classifier with another suite."""
         if not self.command.startswith(shlex.join(_COMMAND)):
             return shlex.join([*_COMMAND, f"--run_dir={self.model}", f"--suite={suite}"])
-        words = shlex.split(self.command)
         # A suite refuses the options of attacks that it does not have.
         left_out = "|".join(("suite", "attacks", *registry.options()))
-        kept = [word for word in words if not re.match(rf"--?({left_out})=", word)]
+        words, kept = iter(shlex.split(self.command)), []
+        for word in words:
+            flag = re.match(rf"--?({left_out})(=|$)", word)
+            if not flag:
+                kept.append(word)
+            elif not flag[2]:  # Its value is the next word.
+                next(words, None)
         return shlex.join([*kept, f"--suite={suite}"])
 
 

@@ -43,11 +43,12 @@ CLASS_HEADER = ("class", "images", "without attack", "under every attack")
 
 _NAMED_CLASSES = 20
 _MOST_CLASSES = 20
-_QUICK = (
-    "It did not try targeted attacks, attacks that adapt their steps, or attacks without "
-    "gradients; they often lower the figure by several points."
-)
-_RANDOM = "It did not try targeted attacks, or attacks without gradients."
+# Kinds of attacks that find what others miss, and how the names of those in each begin.
+_KINDS = {
+    "targeted attacks": ("apgd_t", "fab_t", "a3"),
+    "attacks that adapt their steps": ("apgd_", "pma", "a3"),
+    "attacks without gradients": ("square", "spsa"),
+}
 _STRONG = (
     "These are general attacks. One made for this very defence may still find more, and an attack "
     "that fails proves nothing."
@@ -83,13 +84,21 @@ def tried(result: Findings, manifest: Manifest) -> tuple[str, str]:
     name = f"The suite {manifest.suite}" if manifest.suite else "The attacks chosen"
     names = ", ".join(attack.name for attack in result.attacks) or "no attack"
     sentence = f"{name} ran {names}."
-    if manifest.suite.startswith("strong"):
+    untried = _untried(result)
+    if not untried:
         return f"{sentence} {_STRONG}", ""
-    untried = _RANDOM if manifest.suite == "random" else _QUICK
     command = manifest.command_with_suite("strong") if manifest.command else ""
     if command and result.randomness and "--eot" not in command:
         command += f" --eot={result.randomness.draws}"
-    return f"{sentence} {untried}", command
+    *others, last = untried
+    listed = f"{', '.join(others)}, or {last}" if others else last
+    return f"{sentence} It did not try {listed}, which often lower the figure.", command
+
+
+def _untried(result: Findings) -> list[str]:
+    """The kinds of which no attack ran."""
+    names = [attack.name for attack in result.attacks]
+    return [kind for kind, of_it in _KINDS.items() if not any(n.startswith(of_it) for n in names)]
 
 
 def model_card(result: Findings, manifest: Manifest) -> str:

@@ -24,10 +24,19 @@ def _git(folder, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_command_of_another_suite_leaves_out_what_it_does_not_read():
-    given = "python -m fsgan_tf.evaluate --run_dir=runs/a --attacks=pgd20 --restarts=5 --seed=2"
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        "--attacks=pgd20 --restarts=5",
+        "--attacks fgsm,pgd20 --restarts 5",
+        "-attacks pgd20 -restarts=5",
+        "--suite quick",
+    ],
+)
+def test_the_command_of_another_suite_leaves_out_what_it_does_not_read(left_out):
+    given = f"python -m fsgan_tf.evaluate --run_dir runs/a {left_out} --seed 2"
     found = manifest.Manifest("runs/a", "digits", command=given).command_with_suite("strong")
-    assert found == "python -m fsgan_tf.evaluate --run_dir=runs/a --seed=2 --suite=strong"
+    assert found == "python -m fsgan_tf.evaluate --run_dir runs/a --seed 2 --suite=strong"
 
 
 def test_an_installed_package_knows_no_commit(package):
