@@ -1,12 +1,14 @@
 """Finished batches on disk, so that a killed evaluation resumes where it stopped.
 
 One small file a batch, written whole or not at all. What an attack does to a batch follows from the
-fingerprint and the batch's examples alone, so that a batch read back is the batch run again.
+fingerprint and the batch's examples alone, so that a batch read back is the batch run again. Each
+evaluation has a folder of its own, named by its fingerprint, so that none disturbs another's.
 """
 
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import inspect
 import io
 import json
@@ -28,6 +30,7 @@ from fsgan_tf.evaluation.request import Request
 from fsgan_tf.files import files_sha256, sole_writer, write_atomically
 
 _FOLDER = ".state"
+_FINGERPRINT = "fingerprint.json"
 
 
 def fingerprint(
@@ -95,13 +98,12 @@ def resumable(output_dir: Path, fingerprint: Mapping[str, Any]) -> Iterator["Eva
       UserError: the folder cannot be made, or another evaluation writes to it.
       RunError: it cannot be written.
     """
-    folder = output_dir / _FOLDER
     with sole_writer(output_dir, activity="evaluation", flag="output_dir"):
+        state = EvaluationState(output_dir / _FOLDER, fingerprint)
         try:
-            state = EvaluationState(folder, fingerprint)
             yield state
         except KeyboardInterrupt:
-            print(f"stopped; the same command resumes from {folder}", file=sys.stderr)
+            print(f"stopped; the same command resumes from {state.folder}", file=sys.stderr)
             raise
         state.remove()
 
@@ -113,28 +115,24 @@ class EvaluationState:
       folder: where they are.
     """
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, Any]):
-        """Opens the folder; what another evaluation left there is dropped, and a line says so.
+    def __init__(self, root: Path, fingerprint: Mapping[str, Any]):
+        """Opens the evaluation's folder; where it begins anew, lines name the others there are.
 
         Args:
-          folder: made if it is not there.
+          root: folder of the states of all evaluations, made if it is not there.
           fingerprint: of the evaluation, from the function of that name.
 
         Raises:
           RunError: the folder cannot be written.
         """
-        self.folder = folder
-        self._fingerprint = folder / "fingerprint.json"
-        # As it will be read back: JSON knows no tuples.
-        asked = json.loads(json.dumps(fingerprint))
-        differing = self._differing(asked)
-        if differing:
-            print(f"dropped the state of another evaluation in {folder}: {', '.join(differing)}")
-            self.remove()
-        done = len(list(folder.rglob("*.npz")))
+        content = json.dumps(fingerprint, indent=1, sort_keys=True).encode()
+        self.folder = root / hashlib.sha256(content).hexdigest()[:12]
+        done = len(list(self.folder.rglob("*.npz")))
         if done:
-            print(f"resuming from {folder}, batches done: {done}")
-        self._write(self._fingerprint, json.dumps(asked, indent=1).encode())
+            print(f"resuming from {self.folder}, batches done: {done}")
+        else:
+            _name_others(self.folder, json.loads(content))
+        self._write(self.folder / _FINGERPRINT, content)
 
     def read(self, task: Task, image_shape: tuple[int, ...]) -> Outcome | None:
         """The outcome of a finished task; None where its file is missing or damaged.
@@ -183,18 +181,10 @@ class EvaluationState:
             return found
 
     def remove(self) -> None:
-        """Removes the folder, once the results are written or cannot be used."""
+        """Removes the folder, once the results are written; those of other evaluations stay."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _differing(self, asked: dict[str, Any]) -> list[str]:
-        """Names of what differs from the fingerprint in the folder; none where there is none."""
-        if not self.folder.exists():
-            return []
-        try:
-            found = json.loads(self._fingerprint.read_text())
-            return [name for name in asked if asked[name] != found.get(name)]
-        except (OSError, ValueError, AttributeError):
-            return ["its fingerprint cannot be read"]
+        with contextlib.suppress(OSError):  # Others are there.
+            self.folder.parent.rmdir()
 
     def _file(self, task: Task) -> Path:
         attack = quote(task.attack.name, safe="@")
@@ -209,6 +199,25 @@ class EvaluationState:
                 f"cannot write {file} ({error.strerror}); the same command resumes from "
                 f"{self.folder} once there is room"
             ) from error
+
+
+def _name_others(folder: Path, asked: dict[str, Any]) -> None:
+    """Prints in what the unfinished evaluations beside a folder differ from the one asked for."""
+    for other in sorted(folder.parent.glob("*")):
+        if other.is_dir() and other != folder:
+            print(
+                f"another unfinished evaluation is kept in {other}; it differs in: "
+                f"{', '.join(_differing(other, asked))}"
+            )
+
+
+def _differing(folder: Path, asked: dict[str, Any]) -> list[str]:
+    """Names of what differs from the fingerprint in a folder."""
+    try:
+        found = json.loads((folder / _FINGERPRINT).read_text())
+        return [name for name in asked if asked[name] != found.get(name)]
+    except (OSError, ValueError, AttributeError):
+        return ["its fingerprint cannot be read"]
 
 
 def _fits(outcome: Outcome, examples: np.ndarray, shape: tuple[int, ...]) -> bool:

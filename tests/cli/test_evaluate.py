@@ -432,7 +432,7 @@ def test_an_interrupted_evaluation_goes_on(run, test_set, tmp_path, unchecked, m
     assert signal.getsignal(signal.SIGTERM) is handler
     state = run / "evaluation" / ".state"
     assert f"the same command resumes from {state}" in capsys.readouterr().err
-    assert len(list(state.glob("*.npz"))) == 4
+    assert len(list(state.glob("*/*.npz"))) == 4
     assert set((run / "evaluation").iterdir()) == {state, run / "evaluation" / ".lock"}
 
     assert _evaluate(*argv) == 0
@@ -458,7 +458,7 @@ def test_an_evaluation_killed_at_any_moment_goes_on(tmp_path):
     state = killed / ".state"
     for number in (3, 12, 20):
         process = subprocess.Popen([*command, f"--output_dir={killed}"], stdout=subprocess.DEVNULL)
-        while len(list(state.glob("*.npz"))) < number:
+        while len(list(state.glob("*/*.npz"))) < number:
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()

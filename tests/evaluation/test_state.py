@@ -65,7 +65,7 @@ def test_an_outcome_is_read_as_it_was_written(folder, task, outcome, capsys):
     state.write(task, outcome)
     assert capsys.readouterr().out == ""
     found = EvaluationState(folder, _fingerprint()).read(task, (2, 2, 1))
-    assert capsys.readouterr().out == f"resuming from {folder}, batches done: 1\n"
+    assert capsys.readouterr().out == f"resuming from {state.folder}, batches done: 1\n"
     for name, value in outcome._asdict().items():
         np.testing.assert_array_equal(getattr(found, name), value)
     assert state.read(task._replace(number=8), (2, 2, 1)) is None
@@ -96,7 +96,7 @@ def test_an_outcome_of_something_else_is_not_read(change, folder, task, outcome)
 def test_damaged_files_are_not_read(folder, task, outcome):
     state = EvaluationState(folder, _fingerprint())
     state.write(task, outcome)
-    (file,) = folder.glob("*.npz")
+    (file,) = folder.glob("*/*.npz")
     content = file.read_bytes()
     generator = np.random.default_rng(0)
     for length in generator.integers(0, len(content), 20):
@@ -125,15 +125,26 @@ def test_damaged_files_are_not_read(folder, task, outcome):
         ({"standalone": True}, "standalone"),
     ],
 )
-def test_the_state_of_another_evaluation_is_dropped(change, name, folder, task, outcome, capsys):
-    EvaluationState(folder, _fingerprint()).write(task, outcome)
+def test_another_evaluation_leaves_the_state_of_a_killed_one(
+    change, name, folder, task, outcome, capsys
+):
+    killed = EvaluationState(folder, _fingerprint())
+    killed.write(task, outcome)
     state = EvaluationState(folder, _fingerprint(**change))
-    printed = capsys.readouterr().out
-    assert printed == f"dropped the state of another evaluation in {folder}: {name}\n"
+    assert capsys.readouterr().out == (
+        f"another unfinished evaluation is kept in {killed.folder}; it differs in: {name}\n"
+    )
     assert state.read(task, (2, 2, 1)) is None
+    state.write(task, outcome)
+    state.remove()
+    assert list(folder.iterdir()) == [killed.folder]
+    again = EvaluationState(folder, _fingerprint())
+    assert again.read(task, (2, 2, 1)) is not None
+    again.remove()
+    assert not folder.exists()
 
 
-def test_the_state_of_other_code_is_dropped(tmp_path, folder, task, outcome, capsys):
+def test_the_state_of_other_code_is_not_read(tmp_path, folder, task, outcome, capsys):
     """An attack of one's own that was mended, and this package after an update."""
     file = tmp_path / "own_attack.py"
     file.write_text("class Own:\n    name, parameters = 'own', {}\n")
@@ -153,17 +164,16 @@ def test_the_state_of_other_code_is_dropped(tmp_path, folder, task, outcome, cap
         assert state().read(task, (2, 2, 1)) is None
     finally:
         del sys.modules["own_attack"]
-    assert capsys.readouterr().out.endswith(f"in {folder}: code\n")
+    assert capsys.readouterr().out.endswith("it differs in: code\n")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"\xff", b"{}"])
-def test_a_state_of_unknown_origin_is_dropped(content, folder, task, outcome, capsys):
-    EvaluationState(folder, _fingerprint()).write(task, outcome)
-    file = folder / "fingerprint.json"
+def test_a_state_of_unknown_origin_is_named(content, folder, capsys):
+    unknown = EvaluationState(folder, _fingerprint()).folder
+    file = unknown / "fingerprint.json"
     file.unlink() if content is None else file.write_bytes(content)
-    state = EvaluationState(folder, _fingerprint())
-    assert capsys.readouterr().out.startswith("dropped the state of another evaluation")
-    assert state.read(task, (2, 2, 1)) is None
+    EvaluationState(folder, _fingerprint(seed=1))
+    assert f"kept in {unknown}; it differs in: " in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
@@ -206,7 +216,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_result(network, network_label
     assert runs[1] > 4
     with pytest.raises(Killed):
         evaluate([Mortal(pgd), Mortal(cw, killed_in=2)], EvaluationState(folder, _fingerprint()))
-    files = sorted(folder.glob("*.npz"))
+    files = sorted(folder.glob("*/*.npz"))
     assert len(files) == runs[0] + 2
     files[0].write_bytes(files[0].read_bytes()[:-9])
     files[-1].unlink()
@@ -231,7 +241,7 @@ def test_a_killed_evaluation_of_a_random_classifier_draws_on(honest, images, lab
             [Mortal(pgd), Mortal(cw, killed_in=1)],
             state=EvaluationState(folder, _fingerprint()),
         )
-    assert list(folder.glob("*.npz"))
+    assert list(folder.glob("*/*.npz"))
     found = evaluator.attack(
         images, labels, [pgd, cw], state=EvaluationState(folder, _fingerprint())
     )
@@ -262,5 +272,5 @@ def test_a_state_works_on_several_devices(network, network_labels, images, ball,
             evaluator = Evaluator(copies, ball, 5)
             results.append(evaluator.attack(images, network_labels, [attack], state=state))
         except Killed:
-            assert len(list(folder.glob("*.npz"))) == 2
+            assert len(list(folder.glob("*/*.npz"))) == 2
     assert_same(results[0], alone)
