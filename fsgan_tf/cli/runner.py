@@ -15,6 +15,7 @@ from fsgan_tf.errors import RunError, UserError, VerdictError
 Main = Callable[[flags.FlagValues, list[str]], None]
 
 _INTERRUPTED = 130
+_READER_LEFT = 141  # As shells tell of a program that writing to a closed pipe ended.
 # Flags as other programs call them.
 _OFTEN_MEANT = {
     "lr": ("classifier_learning_rate",),
@@ -55,26 +56,30 @@ def run(
 
     Returns:
       0 on success, 2 for bad input, 1 for a failure at run time, 3 for a verdict that `--fail_on`
-      refuses, 130 after Ctrl-C or SIGTERM.
+      refuses, 130 after Ctrl-C or SIGTERM, 141 where the reader of the output left before its end.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with reader_may_leave():
-            if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+        if any(word in ("--help", "-h", "-help", "--helpfull") for word in argv):
+            with reader_may_leave():
                 told = help_text(argv) if help_text else flag_values.get_help()
                 print(f"{description}\n\nFlags:\n{told}")
-                return 0
-            words = _parse(flag_values, argv)
-            if not takes_words:
-                refuse_words(words)
-            with _stoppable():
-                main(flag_values, words)
+            return 0
+        words = _parse(flag_values, argv)
+        if not takes_words:
+            refuse_words(words)
+        with _stoppable():
+            main(flag_values, words)
+        sys.stdout.flush()
     except UserError as error:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, 1)
     except VerdictError as error:
         return _fail(error, 3)
+    except BrokenPipeError:
+        _close_stdout()
+        return _READER_LEFT
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -104,8 +109,12 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # At its end Python would flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
+
+
+def _close_stdout() -> None:
+    """Leads what is still written nowhere: at its end Python would flush into the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

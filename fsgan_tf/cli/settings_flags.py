@@ -6,6 +6,7 @@ share a flag. Imports no TensorFlow.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 
 from absl import flags
@@ -33,10 +34,13 @@ def made_from(groups: Groups) -> flag_files.FlagValues:
 
 
 def given_texts(values: flags.FlagValues, names: Iterable[str]) -> dict[str, str]:
-    """Those of the flags that were given, on the command line or in a file, as texts."""
+    """Those of the flags that were given, on the command line or in a file, as texts.
+
+    A leading `~` becomes the home directory: shells leave it as it is after `--name=`.
+    """
     given = {name: values[name].value for name in names if values[name].present}
     return {
-        name: str(value).lower() if isinstance(value, bool) else value
+        name: str(value).lower() if isinstance(value, bool) else os.path.expanduser(value)
         for name, value in given.items()
         if value is not None
     }

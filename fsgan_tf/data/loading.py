@@ -102,14 +102,7 @@ def load(
     else:
         validation = _hold_out(train, validation_examples)
         held_out = len(validation)
-    available = len(train) - held_out
-    if available < (train_examples or 1):
-        raise UserError(
-            f"{name} has {available} training examples beside the {held_out} held out for "
-            f"validation; give --train_examples={available} or fewer"
-            if available > 0
-            else f"{name} has {len(train)} training examples; at least 2 are needed"
-        )
+    available = _available(name, len(train), held_out, train_examples)
     return ImageDataset(opened, train.part(0, train_examples or available), validation)
 
 
@@ -126,12 +119,13 @@ def load_split(
 
     Args:
       name: as for `load`.
-      split: `test`, `validation` (as `load` has it), `train`, `all`, or what the source knows, such
-        as `train[80%:]`. By default all labelled images there are to evaluate on: the test split,
-        or every image of a data set without one.
+      split: `test`, `validation` (the whole of one that is stored, or else the images that `load`
+        holds out), `train`, `all`, or what the source knows, such as `train[80%:]`. By default all
+        labelled images there are to evaluate on: the test split, or every image of a data set
+        without one.
       trained_on: whether the classifier was trained on this data set, so that by default only the
         part that trainings set aside is left to evaluate on.
-      validation_examples: as for `load`.
+      validation_examples: how many `load` held out, where no validation split is stored.
       class_names: as for `load`.
       **options: as for `load`.
 
@@ -202,8 +196,22 @@ def training_size(
             **options,
         )
         return KnownSize(len(dataset.train), dataset.num_classes, dataset.image_shape)
-    available = known.train_images - _held_out(known.train_images, validation_examples)
-    return known._replace(train_images=min(train_examples or available, available))
+    held_out = _held_out(known.train_images, validation_examples)
+    available = _available(name, known.train_images, held_out, train_examples)
+    return known._replace(train_images=train_examples or available)
+
+
+def _available(name: str, images: int, held_out: int, wanted: int | None) -> int:
+    """Training images beside those held out; raises UserError where more are wanted."""
+    available = images - held_out
+    if available < (wanted or 1):
+        raise UserError(
+            f"{name} has {available} training examples beside the {held_out} held out for "
+            f"validation; give --train_examples={available} or fewer"
+            if available > 0
+            else f"{name} has {images} training examples; at least 2 are needed"
+        )
+    return available
 
 
 def _hold_out(train: Split, validation_examples: int) -> Split:

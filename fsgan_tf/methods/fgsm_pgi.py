@@ -39,6 +39,7 @@ from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.classifier import image_shape_of
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel
@@ -224,12 +225,10 @@ class FGSMPGI(TrainingMethod):
     def loss_gradient(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits `[b, K]`, and the constant gradient of their summed loss by the images."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.classifier(images, training=training)
-            losses = self.cross_entropy(labels, logits)
-        return logits, tf.stop_gradient(tape.gradient(losses, images))
+        """Logits `[b, K]`, and the gradient of their smoothed loss; see `input_gradient`."""
+        return input_gradient(
+            self.classifier, images, labels, training=training, loss_fn=self.cross_entropy
+        )
 
     def cross_entropy(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Smoothed, of each image; `[b]`, in nats."""

@@ -57,6 +57,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
@@ -412,15 +413,13 @@ class FSGAN(LearntAdversary):
             [2 * tf.shape(images)[0], self.settings.latent_dim], latent_seed
         )
         if self.frozen:
-            output = _twice(epsilon * tf.sign(gradients))
+            output = twice(epsilon * tf.sign(gradients))
         else:
             features = self.generator_features(perturbations, adversarial_images, gradients)
             residual = self.settings.generator_gradient_skip * tf.sign(gradients)
-            output = epsilon * generator(
-                [_twice(features), latents, _twice(residual)], training=True
-            )
+            output = epsilon * generator([twice(features), latents, twice(residual)], training=True)
         if self.settings.generator_update == "accumulate":
-            output = tf.clip_by_value(_twice(perturbations) + output, -epsilon, epsilon)
+            output = tf.clip_by_value(twice(perturbations) + output, -epsilon, epsilon)
         first, second = tf.split(output, 2)
         unit = epsilon if self.settings.diversity_scale == "epsilon" else 1.0
         latent_pair = tf.split(latents, 2)
@@ -515,10 +514,6 @@ class FSGAN(LearntAdversary):
             self.settings.sinkhorn_solver,
             self.settings.ot_on,
         )
-
-
-def _twice(x: tf.Tensor) -> tf.Tensor:
-    return tf.concat([x, x], axis=0)
 
 
 def _distance(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:

@@ -45,6 +45,7 @@ from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_rms
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
 from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
@@ -145,7 +146,7 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
 
         def objective() -> dict[str, tf.Tensor]:
             nonlocal tape
-            start_logits, gradients = self.loss_gradient(start, labels, self.classifier)
+            start_logits, gradients = input_gradient(self.classifier, start, labels, training=True)
             tape = tf.GradientTape()
             with tape:
                 step = self.step(self.generator, images, start, gradients, latent_seed)
@@ -239,19 +240,6 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
             output += tf.stop_gradient(tf.sign(output) - output)
         return length * output
 
-    def loss_gradient(
-        self, images: tf.Tensor, labels: tf.Tensor, classifier: keras.Model
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits `[b, K]`, and the constant gradient of their summed loss by the images.
-
-        The classifier normalises by the batch.
-        """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = classifier(images, training=True)
-            losses = smoothed_cross_entropy(labels, logits)
-        return logits, tf.stop_gradient(tape.gradient(losses, images))
-
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The images that the classifier would train on; both networks normalise by the batch."""
         start, step, _ = self._attack(images, labels, seed)
@@ -276,7 +264,7 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
         """The start, the step from it and the gradient there; nothing is changed."""
         noise_seed, latent_seed = stateless_random.split(seed, 2)
         start = self.start(images, noise_seed)
-        _, gradients = self.loss_gradient(start, labels, self.classifier_by_batch)
+        _, gradients = input_gradient(self.classifier_by_batch, start, labels, training=True)
         step = self.step(self.generator_by_batch, images, start, gradients, latent_seed)
         return start, step, gradients
 

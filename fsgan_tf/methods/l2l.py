@@ -33,6 +33,7 @@ import tensorflow as tf
 from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_batch_max
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.networks.generators.wide_attacker import wide_attacker
 
@@ -132,23 +133,14 @@ class L2L(LearntAdversary):
         """
         adversarial_images, perturbations = images, tf.zeros_like(images)
         for _ in range(self.settings.attack_iterations):
-            gradients = self.loss_gradient(adversarial_images, labels, classifier_training)
+            _, gradients = input_gradient(
+                self.classifier, adversarial_images, labels, training=classifier_training
+            )
             features = tf.concat([adversarial_images, unit_batch_max(gradients)], axis=-1)
             outputs = self.generator(features, training=attacker_training)
             perturbations += self.threat_model.epsilon * outputs
             adversarial_images = self.threat_model.project(images + perturbations, images)
         return adversarial_images
-
-    def loss_gradient(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
-        """Gradient of the summed cross-entropy by the images, `[b, h, w, c]`, a constant.
-
-        The mean's factor 1/b would cancel in the normalisation, but costs float16 its range.
-        """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.classifier(images, training=training)
-            losses = smoothed_cross_entropy(labels, logits)
-        return tf.stop_gradient(tape.gradient(losses, images))
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The attacker's images, both networks in inference mode; nothing is drawn."""
@@ -158,7 +150,8 @@ class L2L(LearntAdversary):
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """The cross-entropy that the attacker reaches, beside a sign step's (FGSM)."""
         attacked_images = self.perturb(images, labels, seed)
-        step = self.threat_model.epsilon * tf.sign(self.loss_gradient(images, labels, False))
+        _, gradients = input_gradient(self.classifier, images, labels, training=False)
+        step = self.threat_model.epsilon * tf.sign(gradients)
         sign_step_images = self.threat_model.project(images + step, images)
         return {
             "validation_generator_cross_entropy": self.cross_entropy(attacked_images, labels),

@@ -35,7 +35,9 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import unit_channel_l2
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.networks.generators.unet import unet
 
@@ -125,7 +127,7 @@ class L2LDA(LearntAdversary):
             **self.train_classifier(images, reached.adversarial_images, labels),
             generator_cross_entropy=reached.cross_entropy,
             diversity=reached.diversity,
-            perturbation_size=self.relative_size(reached.adversarial_images - _twice(images)),
+            perturbation_size=self.relative_size(reached.adversarial_images - twice(images)),
         )
 
     def train_classifier(
@@ -163,7 +165,7 @@ class L2LDA(LearntAdversary):
         """
         start = tf.zeros_like(images)
         gradients, cross_entropy = self.loss_gradient(images, labels)
-        images, labels = _twice(images), _twice(labels)
+        images, labels = twice(images), twice(labels)
         latents = stateless_random.normal(
             [tf.shape(images)[0], self.settings.latent_dim], latent_seed
         )
@@ -178,7 +180,7 @@ class L2LDA(LearntAdversary):
             advance,
             (
                 tf.constant(0),
-                Recursion(_twice(start), images, _twice(gradients), cross_entropy, zero, zero),
+                Recursion(twice(start), images, twice(gradients), cross_entropy, zero, zero),
             ),
             maximum_iterations=self.settings.attack_iterations,
         )
@@ -226,14 +228,10 @@ class L2LDA(LearntAdversary):
         Returns:
           float32 `[n, h, w, c]` and a scalar, constants, of the classifier in inference mode.
         """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.classifier(images, training=False)
-            cross_entropy = smoothed_cross_entropy(labels, logits)
-        # The sum's gradient, divided: the mean's would lose small entries in float16.
+        logits, gradients = input_gradient(self.classifier, images, labels, training=False)
+        cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
         count = tf.cast(tf.shape(images)[0], tf.float32)
-        gradients = tape.gradient(cross_entropy, images) / count
-        return tf.stop_gradient(gradients), tf.stop_gradient(tf.reduce_mean(cross_entropy))
+        return gradients / count, tf.stop_gradient(cross_entropy)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The last iterate from z_1, in inference mode; the generator is given the labels."""
@@ -253,13 +251,9 @@ class L2LDA(LearntAdversary):
             "validation_sign_step_cross_entropy": sign_cross_entropy,
             "validation_diversity": reached.diversity,
             "validation_perturbation_size": self.relative_size(
-                reached.adversarial_images - _twice(images)
+                reached.adversarial_images - twice(images)
             ),
         }
-
-
-def _twice(x: tf.Tensor) -> tf.Tensor:
-    return tf.concat([x, x], axis=0)
 
 
 METHOD = L2LDA

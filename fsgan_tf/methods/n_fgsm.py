@@ -21,6 +21,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.threat_model import ThreatModel
 
@@ -83,13 +84,9 @@ class NFGSM(TrainingMethod):
         """
         noise = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         start = self.threat_model.clip(images + self.settings.start_noise * noise)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(start)
-            logits = self.classifier(start, training=training)
-            losses = smoothed_cross_entropy(labels, logits)
-        # Of the sum: the mean's factor 1/b changes no sign, but costs float16 its range.
+        _, gradients = input_gradient(self.classifier, start, labels, training=training)
         step = self.settings.attack_step_size * self.threat_model.epsilon
-        return self.threat_model.clip(start + step * tf.sign(tape.gradient(losses, start)))
+        return self.threat_model.clip(start + step * tf.sign(gradients))
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The attacked images, from the classifier in inference mode."""

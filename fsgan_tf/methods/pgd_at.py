@@ -26,6 +26,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.settings import setting
 
@@ -95,7 +96,7 @@ class PGDAT(TrainingMethod):
         step_size = self.settings.attack_step_size * self.threat_model.epsilon
 
         def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            gradients = self.loss_gradient(current, labels, training)
+            _, gradients = input_gradient(self.classifier, current, labels, training=training)
             if self.threat_model.norm == "linf":
                 moved = current + step_size * tf.sign(gradients)
             else:
@@ -110,14 +111,6 @@ class PGDAT(TrainingMethod):
             maximum_iterations=num_steps,
         )
         return adversarial_images
-
-    def loss_gradient(self, images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
-        """Gradient of the mean cross-entropy by the images, `[b, h, w, c]`."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.classifier(images, training=training)
-            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-        return tape.gradient(loss, images)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The adversary's images, from the classifier in inference mode."""

@@ -26,6 +26,7 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 
@@ -61,12 +62,8 @@ class SingleStepConsistency(RampedConsistency):
         start = self.start(images, start_seed)
 
         def objective() -> dict[str, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(start)
-                start_logits = self.classifier(start, training=True)
-                start_losses = smoothed_cross_entropy(labels, start_logits)
-            gradients = tape.gradient(start_losses, start)
-            adversarial_images = tf.stop_gradient(self.step(images, start, gradients))
+            start_logits, gradients = input_gradient(self.classifier, start, labels, training=True)
+            adversarial_images = self.step(images, start, gradients)
             logits = self.classifier(adversarial_images, training=True)
             cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
             consistency = squared_difference(logits, start_logits)
@@ -101,10 +98,8 @@ class SingleStepConsistency(RampedConsistency):
         """The step's images, from the classifier in inference mode."""
         (start_seed,) = stateless_random.split(seed, 1)
         start = self.start(images, start_seed)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(start)
-            losses = smoothed_cross_entropy(labels, self.classifier(start, training=False))
-        return self.step(images, start, tape.gradient(losses, start))
+        _, gradients = input_gradient(self.classifier, start, labels, training=False)
+        return self.step(images, start, gradients)
 
 
 METHOD = SingleStepConsistency

@@ -12,13 +12,13 @@ _FOREIGN = ("output", "output_name", *_PREPROCESSING)
 # Which settings go with which kind of classifier.
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "run_dir": (),
-    "saved_model": ("signature", "input_name", *_FOREIGN),
+    "saved_model": ("signature", *_FOREIGN),
     "keras_model": _FOREIGN,
     "litert_model": _FOREIGN,
     "pretrained": (),
 }
 # All that decides a classifier's answers beside its files.
-OPTIONS = ("signature", "input_name", *_FOREIGN)
+OPTIONS = ("signature", *_FOREIGN)
 
 
 @dataclasses.dataclass(frozen=True)

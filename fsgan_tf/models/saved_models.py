@@ -26,7 +26,6 @@ def load_saved_model(
     path: str,
     *,
     signature: str = "serving_default",
-    input_name: str | None = None,
     preprocessing: Preprocessing | None = None,
     output: str | None = None,
     output_name: str | None = None,
@@ -36,7 +35,6 @@ def load_saved_model(
     Args:
       path: the folder.
       signature: the signature's name.
-      input_name: name of its input; by default its only one.
       preprocessing: from pixels in [0, 1] to what the model takes; by default pixels in [0, 1], or
         0 to 255 where it takes integers.
       output: what it returns: `logits` (by default) or `probabilities`.
@@ -62,7 +60,7 @@ def load_saved_model(
             f"{scores.listed(list(loaded.signatures))} (--signature)"
         )
     taken, returned = function.structured_input_signature[1], function.structured_outputs
-    input_name = _input_name(path, list(taken), input_name)
+    input_name = _only_input(path, list(taken))
     images = taken[input_name]
     output_name = scores.chosen_output(path, list(returned), output, output_name)
     answer = returned[output_name]
@@ -117,9 +115,7 @@ def _computes_in_float16(graph: tf.Graph) -> bool:
     return any(node.attr["T"].type == half or node.attr["DstT"].type == half for node in nodes)
 
 
-def _input_name(path: str, names: list[str], asked: str | None) -> str:
-    if asked is not None and asked not in names:
-        raise UserError(f"{path} has no input {asked}; its inputs are {scores.listed(names)}")
+def _only_input(path: str, names: list[str]) -> str:
     if len(names) != 1:
         raise UserError(f"{path} must take images alone; its inputs are {scores.listed(names)}")
     return names[0]

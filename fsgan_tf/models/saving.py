@@ -46,6 +46,22 @@ def save_classifier(model: keras.Model, class_names: tuple[str, ...], export_dir
         _require_same_answers(model, folder)
 
 
+def is_export_of(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> bool:
+    """Whether a folder holds an export of this very classifier: one that answers as it does.
+
+    Args:
+      model: as for `save_classifier`.
+      class_names: as for `save_classifier`.
+      folder: an export, something else or nothing.
+    """
+    try:
+        _require_same_answers(model, folder)
+        names = (folder / export_folder.CLASS_NAMES_FILE).read_text("utf-8").splitlines()
+    except (RunError, OSError, ValueError, LookupError, AttributeError, tf.errors.OpError):
+        return False
+    return tuple(names) == class_names
+
+
 def _write(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> None:
     image_shape = model.input_shape[1:]
 

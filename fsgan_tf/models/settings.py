@@ -79,9 +79,6 @@ class ModelSettings(settings.Settings):
     signature: str | None = setting(
         None, "Signature of the SavedModel; serving_default by default."
     )
-    input_name: str | None = setting(
-        None, "Input of the SavedModel that takes the images; by default its only one."
-    )
     output_name: str | None = setting(
         None,
         "Output of the model to take; by default the one with the name that --output says, "

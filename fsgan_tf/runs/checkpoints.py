@@ -13,7 +13,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,10 +142,16 @@ class Checkpoints:
         """Of the newest readable checkpoint; raises as `restore` does."""
         return self.read_newest(with_optimizers=False)[1]
 
-    def restore(self, method: HasVariables) -> Progress | None:
+    def restore(
+        self, method: HasVariables, require_fit: Callable[[Progress], None] | None = None
+    ) -> Progress | None:
         """Loads the newest readable checkpoint into the method; None where there is none yet.
 
         A newer one that is damaged or missing is named in a warning.
+
+        Args:
+          method: whose variables are set.
+          require_fit: called before any is set; raises where the training cannot go on.
 
         Raises:
           UserError: where there are checkpoints and none is readable.
@@ -153,6 +159,8 @@ class Checkpoints:
         arrays, progress = self.read_newest(with_optimizers=True)
         if progress is None:
             return None
+        if require_fit:
+            require_fit(progress)
         assign(variables_of(method), arrays, self.folder)
         return progress
 

@@ -91,8 +91,8 @@ class RunDirectory:
           UserError: where one differs that changes the training.
         """
         recorded, asked = self.read_configuration().values(), configuration.values()
-        # What goes over the whole length would be bent by another: other schedules than steps, and
-        # a weight on consistency that rises unless it is told for how many steps.
+        # Whatever is spread over the whole training would change shape if its length did: every
+        # schedule but steps, and a consistency weight that rises to the last step.
         rises = "consistency_ramp_steps" in recorded and not recorded["consistency_ramp_steps"]
         fixed = ("epochs",) if rises or recorded["schedule"] != "steps" else ()
         changeable = set(CHANGEABLE) - set(fixed)

@@ -26,8 +26,7 @@ class TrainingSettings(settings.Settings):
                 f"in {self.norm} --method={' or '.join(able)} does" if able else "no method does"
             )
             raise ValueError(
-                f"--norm={self.norm}: --method={self.method} has no source that trains in it; "
-                f"{others}"
+                f"--norm={self.norm}: --method={self.method} trains in linf alone; {others}"
             )
 
     run_dir: str | None = setting(None, "Folder of this run; runs/DATASET_METHOD by default.")
@@ -90,7 +89,7 @@ class TrainingSettings(settings.Settings):
     keep: str = setting(
         "last",
         "The classifier that is exported and evaluated: of the last epoch, or of the best by "
-        "multi-step accuracy (PGD-10) on the held-out images.",
+        "multi-step accuracy (PGD-10) on the first 256 held-out images.",
         choices=("last", "best"),
     )
     seed: int = setting(

@@ -37,10 +37,10 @@ def told_in_one_line(run: RunDirectory) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stops_with_a_line(run: RunDirectory) -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends what runs within, a line says how to resume."""
+    """Where Ctrl-C, SIGTERM or a closed output ends what runs within, a line says how to resume."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         print(f"stopped; {_goes_on(run)}", file=sys.stderr)
         raise
 

@@ -7,12 +7,13 @@ import sys
 from typing import Any
 
 from fsgan_tf.attacks.registry import suite
+from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.run_and_diagnose import measure
 from fsgan_tf.evaluation.state import fingerprint, resumable
-from fsgan_tf.models.saving import save_classifier
+from fsgan_tf.models import saving
 from fsgan_tf.reporting import report, results_file
 from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
@@ -36,7 +37,8 @@ def _kept_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not rows:
         return None
     kept = rows[-1].get("best_epoch", rows[-1]["epoch"])
-    return next(row for row in rows if row["epoch"] == kept)
+    # None where a damaged row was taken out by hand.
+    return next((row for row in rows if row["epoch"] == kept), None)
 
 
 def _export_and_attack(training: Training) -> None:
@@ -44,15 +46,19 @@ def _export_and_attack(training: Training) -> None:
     restored = restore_classifier(run.path)
     if training.settings.keep == "best":
         print(f"kept: the classifier of epoch {restored.progress.epoch}, the best under PGD-10")
-    # Read only now: no step of the training saw it.
-    test = training.dataset.test.first(eval_examples) if eval_examples else None
-    if is_finished(run, restored.weights_sha256, test):
-        print(f"already exported and evaluated: {run.saved_model} {run.evaluation}")
-        write_test_figures(run)
+    if saving.is_export_of(restored.model, restored.class_names, run.saved_model):
+        print(f"already exported: {run.saved_model}")
+    else:
+        saving.save_classifier(restored.model, restored.class_names, run.saved_model)
+        print(f"exported: {run.saved_model}", flush=True)
+    if not eval_examples:
         return
-    save_classifier(restored.model, restored.class_names, run.saved_model)
-    print(f"exported: {run.saved_model}", flush=True)
-    if test is not None:
+    # Read only now: no step of the training saw it.
+    test = training.dataset.test.first(eval_examples)
+    if is_evaluated(run, restored, test):
+        print(f"already evaluated: {run.evaluation}")
+        write_test_figures(run)
+    else:
         _attack(training, restored, test)
 
 
@@ -95,18 +101,31 @@ def watch_command(run: RunDirectory) -> str:
     return shlex.join(["tensorboard", f"--logdir={run.path.parent}"])
 
 
-def is_finished(run: RunDirectory, weights_sha256: str, test: Split | None) -> bool:
-    """Whether the export and the evaluation there are of this very classifier and these images."""
-    results = run.evaluation / "results.json"
-    if not (run.saved_model.is_dir() and results.is_file()):
-        return False
+def is_evaluated(run: RunDirectory, restored: RestoredClassifier, test: Split) -> bool:
+    """Whether results.json is of this classifier, radius and data set, by attacks no weaker.
+
+    Args:
+      run: whose `evaluation` folder is looked at.
+      restored: its classifier.
+      test: images that are to be attacked; results of more of them will do.
+    """
     try:
-        found = results_file.read(results)
-    except UserError:
+        found = results_file.read(run.evaluation / "results.json")
+    except UserError:  # Or there is none.
         return False
-    if found["classifier_sha256"] != weights_sha256:
-        return False
-    return test is None or (found["split"] == test.name and found["num_examples"] >= len(test))
+    settings = restored.settings
+    wanted = {
+        "classifier_sha256": restored.weights_sha256,
+        "dataset": settings.data.dataset,
+        "split": test.name,
+        "threat_model": {"norm": settings.training.norm, "epsilon": settings.training.epsilon},
+    }
+    names = {attack["name"] for attack in found["attacks"]}
+    return (
+        all(found.get(name) == value for name, value in wanted.items())
+        and found["num_examples"] >= len(test)
+        and any(names >= set(SUITES[name].attacks) for name in ("quick", "strong", "strongest"))
+    )
 
 
 def write_test_figures(run: RunDirectory) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.configuration import TrainingConfiguration
+from fsgan_tf.training.callbacks.robust_accuracy import ATTACKED_EXAMPLES
 
 # Withstanding less than this share of what is classified correctly is no robustness.
 _NEAR_ZERO = 0.1
@@ -17,7 +18,7 @@ def warning(
     row: dict[str, Any],
     held_out: int,
 ) -> str | None:
-    """What to say about the last epoch's figures.
+    """What to say about the figures of the epoch whose classifier is kept.
 
     Args:
       method: what was trained, or its class.
@@ -40,6 +41,7 @@ def warning(
         f"{settings.epsilon:.4g}, or --method=pgd_at"
     )
     return (
-        f"the classifier is not robust: of {held_out} held-out images it classifies {clean:.1%}, "
-        f"and {robust:.1%} under attack (PGD-10, epsilon {settings.epsilon:.4g}); try {advice}"
+        f"the classifier is not robust: it classifies {clean:.1%} of {held_out} held-out images, "
+        f"and {robust:.1%} of {min(held_out, ATTACKED_EXAMPLES)} under attack (PGD-10, epsilon "
+        f"{settings.epsilon:.4g}); try {advice}"
     )

@@ -117,9 +117,9 @@ def data_options(configuration: TrainingConfiguration) -> dict[str, Any]:
 
 
 def require_a_batch(settings: TrainingSettings, train_examples: int, replicas: int) -> None:
-    """Refuses fewer training images than one step takes, and to share a smaller step.
+    """Refuses a training set smaller than one batch and, on several replicas, a smaller last batch.
 
-    Each replica counts the same in a step; of a smaller batch, each would hold other numbers.
+    Replicas weigh the same in a step, but would hold different numbers of a smaller batch's images.
 
     Raises:
       UserError: there are fewer, or what an epoch leaves over is kept on several replicas.
@@ -132,8 +132,9 @@ def require_a_batch(settings: TrainingSettings, train_examples: int, replicas: i
     rest = train_examples % (settings.batch_size * replicas)
     if settings.last_batch == "keep" and replicas > 1 and rest:
         raise UserError(
-            f"--last_batch=keep would leave {rest} images to share among {replicas} replicas, "
-            "which are to take as many each; give --last_batch=drop or --strategy=one_device"
+            f"--last_batch=keep would leave {rest} images to split between {replicas} replicas, "
+            "each of which must get the same number; give --last_batch=drop or "
+            "--strategy=one_device"
         )
 
 
@@ -151,6 +152,6 @@ def require_held_out(settings: TrainingSettings, validation_examples: int) -> No
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Says what would train something weaker unseen, as another method's flag file does."""
+    """Prints settings that would silently weaken a training, as another method's flag file has."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -28,13 +28,12 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
         run.prepare(training.configuration)
     # First: to write a variable, workers may wait for each other.
     require_agreement(training)
-    progress = run.checkpoints.restore(training.method)
+    progress = run.checkpoints.restore(training.method, lambda found: _require_fit(training, found))
     if progress is None:
         progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
         if initial:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
-    _require_same_classes(training, progress)
     print_notes([*training.notes, *_short_average(training)])
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
@@ -116,11 +115,18 @@ def _named(source: str) -> RestoredClassifier:
     )
 
 
-def _require_same_classes(training: Training, progress: Progress) -> None:
+def _require_fit(training: Training, progress: Progress) -> None:
+    """Raises UserError where a training that got so far cannot go on with this data and device."""
     dataset = training.dataset
     if (progress.class_names, progress.image_shape) != (dataset.class_names, dataset.image_shape):
         raise UserError(
             f"{training.run.path} was trained on images {progress.image_shape} of the classes "
             f"{', '.join(progress.class_names)}; {dataset.name} has {dataset.image_shape} and "
             f"{', '.join(dataset.class_names)}; give another --run_dir"
+        )
+    # An epoch that several devices share has fewer steps than one that a single device takes.
+    if progress.step_in_epoch >= training.steps_per_epoch:
+        raise UserError(
+            f"{training.run.path} stopped after step {progress.step_in_epoch} of an epoch that has "
+            f"{training.steps_per_epoch} steps here; continue on as many devices as before"
         )

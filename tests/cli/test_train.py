@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 
 import keras
@@ -22,7 +23,7 @@ from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
-from fsgan_tf.training.callbacks import RobustAccuracy, StepLearningRates
+from fsgan_tf.training.callbacks import Checkpointing, RobustAccuracy, StepLearningRates
 from tests.commands import ROOT, call, training
 from tests.small_training import SMALL
 
@@ -111,9 +112,33 @@ def test_tensorboard_has_scalars_pictures_flags_and_hparams(run):
 def test_finished_runs_do_nothing_again(run, capsys):
     before = sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
     assert _train(*FS_GAN, f"--run_dir={run.path}") == 0
-    assert "already exported and evaluated" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "already exported: " in told
+    assert "already evaluated: " in told
     assert before == sorted(path.stat().st_mtime_ns for path in run.checkpoints.folder.iterdir())
     assert len(run.metrics.read()) == 2
+
+
+def test_what_is_of_another_classifier_or_of_weaker_attacks_is_made_again(run, tmp_path, capsys):
+    """The export is one epoch behind, as after a kill, and FGSM alone was evaluated since."""
+    copied = RunDirectory(tmp_path / "run")
+    shutil.copytree(run.path, copied.path)
+    restored = restore_classifier(copied.path)
+    earlier = restored.model
+    earlier.set_weights([weight + 0.1 for weight in earlier.get_weights()])
+    saving.save_classifier(earlier, restored.class_names, copied.saved_model)
+    results = copied.evaluation / "results.json"
+    content = json.loads(results.read_text())
+    weaker = [attack for attack in content["attacks"] if attack["name"] == "fgsm"]
+    results.write_text(json.dumps({**content, "attacks": weaker}))
+    capsys.readouterr()
+    assert _train(*FS_GAN, f"--run_dir={copied.path}") == 0
+    told = capsys.readouterr().out
+    assert "already" not in told
+    assert saving.is_export_of(
+        restore_classifier(copied.path).model, restored.class_names, copied.saved_model
+    )
+    assert len(json.loads(results.read_text())["attacks"]) == 3
 
 
 def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
@@ -568,6 +593,28 @@ def test_a_schedule_by_step_goes_on_within_an_epoch_as_if_never_stopped(tmp_path
     assert ours == theirs
     rates = [row["learning_rate_classifier"] for row in whole.metrics.read()]
     assert rates == pytest.approx([0.1 * 3 / 4, 0.1 / 4])
+
+
+def test_a_stop_in_an_epochs_last_step_ends_the_epoch_and_the_training_goes_on(
+    tmp_path, monkeypatch
+):
+    run = RunDirectory(tmp_path / "run")
+    # Three steps an epoch.
+    flags = [*STANDARD, "--epochs=2", "--train_examples=48", f"--run_dir={run.path}"]
+    begin = Checkpointing.on_train_batch_end
+
+    def interrupted(callback, batch, logs=None):
+        if batch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        begin(callback, batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_batch_end", interrupted)
+        assert _train(*flags) == 130
+    assert run.checkpoints.newest_file().name == "epoch_0001_step_000000.npz"
+    assert [row["epoch"] for row in run.metrics.read()] == [0]
+    assert _train(*flags) == 0
+    assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
 
 
 def _own_network() -> keras.Model:

@@ -55,14 +55,14 @@ def test_the_output_that_holds_the_scores_is_found(options, outputs, chosen, tmp
     np.testing.assert_allclose(classifier.logits_fn(pixels), expected, rtol=1e-5)
 
 
-def test_a_signature_and_an_input_by_name(tmp_path, pixels):
+def test_a_signature_by_name_and_an_input_of_any_name(tmp_path, pixels):
     path = save_function(
         tmp_path / "m",
         name="pixels",
         serving_default=lambda x, scale: {"label": tf.argmax(_first_scores(x, scale), axis=1)},
         score=lambda x, scale: {"logits": 3 * _first_scores(x, scale)},
     )
-    classifier = load_saved_model(path, signature="score", input_name="pixels")
+    classifier = load_saved_model(path, signature="score")
     np.testing.assert_allclose(classifier.logits_fn(pixels), 3 * pixels[:, 0, 0], rtol=1e-6)
 
 
@@ -77,7 +77,6 @@ def _wrong(**options):
     ("options", "words"),
     [
         (_wrong(signature="score"), ["no signature score", "serving_default", "--signature"]),
-        (_wrong(input_name="pixels"), ["no input pixels", "image"]),
         (_wrong(output_name="scores"), ["no output scores", "a, b"]),
         (_wrong(), ["which output holds its logits", "a, b", "--output_name"]),
         (
@@ -127,7 +126,7 @@ def test_saved_models_of_several_inputs(tmp_path):
     )
     tf.saved_model.save(tf.Module(), str(tmp_path), signatures=function)
     with pytest.raises(UserError, match="images alone; its inputs are image, temperature"):
-        load_saved_model(str(tmp_path), input_name="image")
+        load_saved_model(str(tmp_path))
 
 
 def test_hash_sees_every_file(tmp_path, native):

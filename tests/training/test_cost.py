@@ -55,6 +55,20 @@ def test_padding_and_strides_count_by_the_output():
     assert cost.multiply_adds(model) == 4 * 3 * (3 * 3 * 2 * 5) + 60 * 6
 
 
+def test_nested_models_and_depthwise_convolutions_count():
+    inner = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.DepthwiseConv2D(3, padding="same"),
+            keras.layers.SeparableConv2D(5, 3, strides=2, padding="same"),
+        ]
+    )
+    model = keras.Sequential([keras.Input((8, 8, 3)), inner, keras.layers.Flatten()])
+    model.add(keras.layers.Dense(2))
+    separable = 4 * 4 * (3 * 3 * 3 + 3 * 5)
+    assert cost.multiply_adds(model) == 8 * 8 * 3 * 3 * 3 + separable + 4 * 4 * 5 * 2
+
+
 def test_parameters_are_the_trainable_ones():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
     model.add(keras.layers.BatchNormalization())

@@ -15,6 +15,6 @@ def test_a_smaller_last_batch_of_one_replica_or_none_at_all_is_taken(examples, r
 def test_a_smaller_batch_is_not_shared_among_replicas():
     keeps = TrainingSettings(batch_size=16, last_batch="keep")
     for examples in (40, 36):
-        with pytest.raises(UserError, match="images to share among 2 replicas.*--last_batch=drop"):
+        with pytest.raises(UserError, match="to split between 2 replicas.*--last_batch=drop"):
             setup.require_a_batch(keeps, examples, replicas=2)
         setup.require_a_batch(TrainingSettings(batch_size=16), examples, replicas=2)

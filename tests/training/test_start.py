@@ -1,9 +1,14 @@
 """What a training says when it starts."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from fsgan_tf.errors import UserError
+from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.settings import TrainingSettings
-from fsgan_tf.training.start import without_drops
+from fsgan_tf.training.start import _require_fit, without_drops
 
 
 @pytest.mark.parametrize(
@@ -19,3 +24,22 @@ from fsgan_tf.training.start import without_drops
 def test_drops_that_a_training_never_reaches_are_named(epochs, drops, factor, words):
     settings = TrainingSettings(epochs=epochs, lr_decay_epochs=drops, lr_decay_factor=factor)
     assert without_drops(settings) == words
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (Progress(0, 2, ("a", "b"), (8, 8, 1)), None),
+        (Progress(0, 3, ("a", "b"), (8, 8, 1)), "an epoch that has 3 steps here; continue on as"),
+        (Progress(0, 0, ("a", "b", "c"), (8, 8, 1)), "of the classes a, b, c; x has"),
+        (Progress(0, 0, ("a", "b"), (8, 8, 3)), "give another --run_dir"),
+    ],
+)
+def test_a_training_goes_on_where_its_data_and_its_steps_are_those_it_began_with(progress, words):
+    data = SimpleNamespace(name="x", class_names=("a", "b"), image_shape=(8, 8, 1))
+    training = SimpleNamespace(run=RunDirectory("runs/a"), dataset=data, steps_per_epoch=3)
+    if words is None:
+        _require_fit(training, progress)
+        return
+    with pytest.raises(UserError, match=words):
+        _require_fit(training, progress)

@@ -97,3 +97,8 @@ def cannot_be_judged(batch: Batch, num_classes: int) -> tf.Tensor:
     pixels = (images >= -_TOLERANCE) & (images <= 1 + _TOLERANCE)
     classes = (labels >= 0) & (labels < num_classes)
     return ~(tf.reduce_all(pixels) & tf.reduce_all(classes))
+
+
+def twice(x: tf.Tensor) -> tf.Tensor:
+    """A batch and the same once more, `[2b, ...]`."""
+    return tf.concat([x, x], axis=0)

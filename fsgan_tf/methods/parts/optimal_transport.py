@@ -130,7 +130,10 @@ def scatter_gradient(
         tape.watch(images)
         logits = classifier(images)
         cost = transport_cost(clean_logits, logits, entropic_regularization, solver, of)
-    return tape.gradient(cost, images), cost
+    # L_ot is a mean over the batch, whose factor 1/b costs float16 its range. A power of two can be
+    # divided out again exactly.
+    scale = 2.0 ** tf.math.ceil(tf.math.log(tf.cast(tf.shape(images)[0], tf.float32)) / math.log(2))
+    return tape.gradient(cost, images, scale) / scale, cost
 
 
 def _unit(vectors: tf.Tensor) -> tf.Tensor:

@@ -12,12 +12,11 @@ default, U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n, as in pytorch-cifar; the last
 at 0.
 """
 
-from collections.abc import Callable
-
 from keras import layers
 
 from fsgan_tf import settings
 from fsgan_tf.networks.keras_settings import keras
+from fsgan_tf.networks.pre_activation import PreActivation, fan_in_uniform
 
 _GROUPS = ((64, 1), (128, 2), (256, 2), (512, 2))
 _BLOCKS = 2
@@ -45,58 +44,14 @@ def build(
     del chosen
     images = keras.Input(image_shape, dtype="float32", name="image")
     x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
-    x = _convolution(64, 3, 1, "stem", dtype)(x)
+    layer = PreActivation(fan_in_uniform, dtype)
+    x = layer.convolution(64, 3, 1, "stem")(x)
     for group, (channels, stride) in enumerate(_GROUPS, start=1):
         for block in range(1, _BLOCKS + 1):
             name = f"group{group}_block{block}"
-            x = _residual_block(x, channels, stride if block == 1 else 1, name, dtype)
+            x = layer.block(x, channels, stride if block == 1 else 1, name)
     x = layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
     logits = layers.Dense(
-        num_classes, kernel_initializer=_fan_in_uniform(), dtype="float32", name="logits"
+        num_classes, kernel_initializer=fan_in_uniform(), dtype="float32", name="logits"
     )(x)
     return keras.Model(images, logits, name="preact_resnet18")
-
-
-def _residual_block(
-    x: keras.KerasTensor, channels: int, stride: int, name: str, dtype: str
-) -> keras.KerasTensor:
-    activated = _activated(x, f"{name}_pre", dtype)
-    y = _convolution(channels, 3, stride, f"{name}_conv1", dtype)(activated)
-    y = _activated(y, f"{name}_mid", dtype)
-    y = _convolution(channels, 3, 1, f"{name}_conv2", dtype)(y)
-    shortcut = x
-    if stride != 1 or x.shape[-1] != channels:
-        shortcut = _convolution(channels, 1, stride, f"{name}_shortcut", dtype)(activated)
-    return layers.Add(dtype=dtype, name=f"{name}_add")([shortcut, y])
-
-
-def _activated(x: keras.KerasTensor, name: str, dtype: str) -> keras.KerasTensor:
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn")(x)
-    return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
-
-
-def _convolution(
-    channels: int, size: int, stride: int, name: str, dtype: str
-) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """A bias-free convolution padded symmetrically."""
-    # "same" pads a strided 3x3 convolution on the far side only; the reference pads both.
-    explicit_padding = size == 3 and stride == 2
-    convolution = layers.Conv2D(
-        channels,
-        size,
-        stride,
-        padding="valid" if explicit_padding else "same",
-        use_bias=False,
-        kernel_initializer=_fan_in_uniform(),
-        dtype=dtype,
-        name=name,
-    )
-    if not explicit_padding:
-        return convolution
-    padding = layers.ZeroPadding2D(1, dtype=dtype, name=f"{name}_pad")
-    return lambda x: convolution(padding(x))
-
-
-def _fan_in_uniform() -> keras.initializers.Initializer:
-    """U(-1/sqrt(n), 1/sqrt(n)), PyTorch's default."""
-    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")

@@ -9,12 +9,12 @@ units; global average pooling instead of 8x8 pooling (the same at 32x32).
 """
 
 import dataclasses
-from collections.abc import Callable
 
 from keras import layers
 
 from fsgan_tf import settings
 from fsgan_tf.networks.keras_settings import keras
+from fsgan_tf.networks.pre_activation import PreActivation, fan_in_uniform
 from fsgan_tf.settings import setting
 
 
@@ -81,62 +81,20 @@ def wide_resnet(
     blocks_per_group = (depth - 4) // 6
     images = keras.Input(image_shape, dtype="float32", name="image")
     x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
-    x = _convolution(16, 3, 1, "stem", dtype)(x)
+    layer = PreActivation(_he_fan_out, dtype)
+    x = layer.convolution(16, 3, 1, "stem")(x)
     for group, (channels, stride) in enumerate(((16, 1), (32, 2), (64, 2)), start=1):
         for block in range(1, blocks_per_group + 1):
-            x = _residual_block(
-                x,
-                channels * width,
-                stride if block == 1 else 1,
-                f"group{group}_block{block}",
-                dtype,
-            )
-    x = _activated(x, "final", dtype)
+            name = f"group{group}_block{block}"
+            x = layer.block(x, channels * width, stride if block == 1 else 1, name)
+    x = layer.activated(x, "final")
     x = layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
-    # U(-1/sqrt(n), 1/sqrt(n)), PyTorch's default for linear layers.
-    fan_in_uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     logits = layers.Dense(
-        num_classes, kernel_initializer=fan_in_uniform, dtype="float32", name="logits"
+        num_classes, kernel_initializer=fan_in_uniform(), dtype="float32", name="logits"
     )(x)
     return keras.Model(images, logits, name=f"wide_resnet_{depth}_{width}")
 
 
-def _residual_block(
-    x: keras.KerasTensor, channels: int, stride: int, name: str, dtype: str
-) -> keras.KerasTensor:
-    activated = _activated(x, f"{name}_pre", dtype)
-    y = _convolution(channels, 3, stride, f"{name}_conv1", dtype)(activated)
-    y = _activated(y, f"{name}_mid", dtype)
-    y = _convolution(channels, 3, 1, f"{name}_conv2", dtype)(y)
-    shortcut = x
-    if x.shape[-1] != channels:
-        shortcut = _convolution(channels, 1, stride, f"{name}_shortcut", dtype)(activated)
-    return layers.Add(dtype=dtype, name=f"{name}_add")([shortcut, y])
-
-
-def _activated(x: keras.KerasTensor, name: str, dtype: str) -> keras.KerasTensor:
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn")(x)
-    return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
-
-
-def _convolution(
-    channels: int, size: int, stride: int, name: str, dtype: str
-) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """A bias-free convolution padded symmetrically, of standard deviation sqrt(2/(size^2 out))."""
-    he_fan_out = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    # "same" pads a strided 3x3 convolution on the far side only; the reference pads both.
-    explicit_padding = size == 3 and stride == 2
-    convolution = layers.Conv2D(
-        channels,
-        size,
-        stride,
-        padding="valid" if explicit_padding else "same",
-        use_bias=False,
-        kernel_initializer=he_fan_out,
-        dtype=dtype,
-        name=name,
-    )
-    if not explicit_padding:
-        return convolution
-    padding = layers.ZeroPadding2D(1, dtype=dtype, name=f"{name}_pad")
-    return lambda x: convolution(padding(x))
+def _he_fan_out() -> keras.initializers.Initializer:
+    """Normal, of standard deviation sqrt(2/(size^2 channels out))."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

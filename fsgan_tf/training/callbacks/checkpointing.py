@@ -59,13 +59,14 @@ class Checkpointing(keras.callbacks.Callback):
         self._first_step = self._progress.step_in_epoch if epoch == self._progress.epoch else 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves and stops if asked to.
+        """Saves and stops if asked to; after an epoch's last step `on_epoch_end` does.
 
         Raises:
           KeyboardInterrupt: a stop was requested.
         """
         del logs
-        if self._must_stop():
+        is_last = batch + 1 == self.params["steps"]
+        if not is_last and self._must_stop():
             self._save(self._epoch, self._first_step + batch + 1)
             raise KeyboardInterrupt
 

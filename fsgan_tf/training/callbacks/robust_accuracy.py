@@ -12,7 +12,7 @@ from fsgan_tf.evaluation.engine import Evaluator
 
 ONE_STEP, MULTI_STEP = "fgsm", "pgd10"
 # Enough to see robustness come or go (standard error 3 points at worst), cheap beside an epoch.
-_ATTACKED_EXAMPLES = 256
+ATTACKED_EXAMPLES = 256
 
 
 class RobustAccuracy(keras.callbacks.Callback):
@@ -28,7 +28,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         labels: np.ndarray,
         *,
         batch_size: int = 128,
-        attacked_examples: int = _ATTACKED_EXAMPLES,
+        attacked_examples: int = ATTACKED_EXAMPLES,
     ):
         """Takes the held-out images.
 
