@@ -22,17 +22,18 @@ from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.attacks.parts.sample import Sampling
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
-from fsgan_tf.evaluation.outcome import Outcome, Task
+from fsgan_tf.evaluation.outcome import MostFooling, Outcome, Task
 from fsgan_tf.evaluation.progress import Progress
 from fsgan_tf.evaluation.repeated_calls import CALLS, votes
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import Score
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results.findings import AdversarialExamples
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
-# What is drawn for: two traces, of which one must not repeat the other's draws.
-_SEARCH, _VERIFICATION = 0, 1
+# What is drawn for: three traces, of which none must repeat another's draws.
+_SEARCH, _VERIFICATION, _JUDGEMENT = 0, 1, 2
 
 
 class Evaluator:
@@ -58,6 +59,8 @@ class Evaluator:
         self.copies = tuple(copy.averaged(eot) if eot else copy for copy in copies)
         self.classifier = self.copies[0]
         self.calls = CALLS if self.classifier.draws else 1
+        # A trace of its own: what it draws chose no image.
+        self._judge = self.classifier.averaged(self.classifier.draws)
         self.threat_model = threat_model
         self.batch_size = batch_size
 
@@ -77,7 +80,8 @@ class Evaluator:
 
         What happens to an example depends on the seed, the attack's name and the example's index,
         never on the batch size, on which other examples still stand, or on the number of devices;
-        where answers differ from call to call, on its batch too, which shares the draws.
+        where answers differ from call to call, on its batch too, which shares the draws, and
+        whether it is fooled, on the attack whose image of it fooled most.
         For the arguments see `run_and_diagnose.measure` and `Request`; `among`, by the name of an
         attack, says on which examples it is to run, bool `[n]`: the others count as withstanding.
 
@@ -95,7 +99,7 @@ class Evaluator:
             standalone=standalone,
             num_devices=len(self.copies),
             among=among,
-            clean_wrong=clean_wrong if self.classifier.draws else None,
+            random=self.classifier.draws > 0,
         )
         outcome_of = functools.partial(self._outcome, images, labels, seed, state)
         for attack in sorted(attacks, key=lambda attack: attack.cost):
@@ -113,11 +117,10 @@ class Evaluator:
                         score.add(outcome)
                         bar.advance(len(outcome.indices), int(score.standing.sum()))
             score.end()
-        found = score.examples(images, labels)
-        randomness = None
+        found, randomness = score.examples(images, labels), None
         if score.most_fooling:
-            attacked_wrong = score.most_fooling.wrong_calls[:, 1]
-            randomness = Randomness(self.classifier.draws, self.calls, clean_wrong, attacked_wrong)
+            chosen = score.most_fooling
+            found, randomness = self._settled(images, labels, score, chosen, clean_wrong, seed)
         return Result(
             self.threat_model,
             seed,
@@ -127,6 +130,30 @@ class Evaluator:
             labels=labels,
             randomness=randomness,
         )
+
+    def _settled(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        score: Score,
+        chosen: MostFooling,
+        clean_wrong: np.ndarray,
+        seed: int,
+    ) -> tuple[AdversarialExamples, Randomness]:
+        """Judges each example's most fooling image by calls that chose nothing, for the figures."""
+        wrong, wrong_8bit = clean_wrong.copy(), clean_wrong.copy()
+        predictions = np.zeros(len(labels), np.int32)
+        for number, batch in enumerate(self.batches(chosen.indices)):
+            pixels, targets = self.take(images, labels, batch)
+            found = tf.constant(chosen.images(batch))
+            self.restart_draws(self._judge, pixels, seed, _JUDGEMENT, number)
+            wrong[batch], predictions[batch] = self._verify(self._judge, found, pixels, targets)
+            rounded = self.threat_model.round_to_8_bits(found, pixels)
+            wrong_8bit[batch], _ = self._verify(self._judge, rounded, pixels, targets)
+        fooled = (2 * clean_wrong < self.calls) & (2 * wrong > self.calls)
+        score.settle(chosen, fooled, fooled & (2 * wrong_8bit > self.calls))
+        examples = chosen.collected(fooled, images, labels, predictions)
+        return examples, Randomness(self.classifier.draws, self.calls, clean_wrong, wrong)
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
@@ -258,24 +285,24 @@ class Evaluator:
     ) -> Outcome:
         """What of an attempt counts. The images that pad the batch are left out."""
         wrong_calls, predictions = self._verify(classifier, attempt.images, images, labels)
-        again = wrong_calls
+        fooled = 2 * wrong_calls > self.calls
         if self.calls > 1:
-            again, predictions = self._verify(classifier, attempt.images, images, labels)
-        fooled = (2 * wrong_calls > self.calls) & (2 * again > self.calls)
+            again, _ = self._verify(classifier, attempt.images, images, labels)
+            fooled &= 2 * again > self.calls
         rounded = self.threat_model.round_to_8_bits(attempt.images, images)
         wrong_8bit, _ = self._verify(classifier, rounded, images, labels)
         fooled_8bit = fooled & (2 * wrong_8bit > self.calls)
         count = len(task.examples)
-        verified = np.flatnonzero(fooled[:count])
+        kept = np.arange(count) if self.calls > 1 else np.flatnonzero(fooled[:count])
         return Outcome(
             indices=task.examples,
             claimed=attempt.success.numpy()[:count],
             fooled=fooled[:count],
             fooled_8bit=fooled_8bit[:count],
-            images=attempt.images.numpy()[verified],
-            predictions=predictions[verified],
+            images=attempt.images.numpy()[kept],
+            predictions=predictions[kept],
             seconds=0.0,
-            wrong_calls=np.stack([wrong_calls, again], axis=1)[: count if self.calls > 1 else 0],
+            wrong_calls=wrong_calls[: count if self.calls > 1 else 0],
         )
 
     def _verify(

@@ -22,8 +22,10 @@ from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.result import Result
+from fsgan_tf.evaluation.score import recounted
 from fsgan_tf.evaluation.state import EvaluationState
-from fsgan_tf.results.findings import AdversarialExamples, AttackResult, Check, SmallerRadius
+from fsgan_tf.results.findings import AdversarialExamples, Check, SmallerRadius
+from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
 # Of the images taken to withstand a radius, how many are attacked all the same.
@@ -166,16 +168,20 @@ def _merged(first: Result, second: Result) -> Result:
         )
         for one, other in zip(first.attacks, second.attacks, strict=True)
     ]
-    randomness = first.randomness
-    if randomness and second.randomness:
-        wrong = np.maximum(randomness.attacked_wrong, second.randomness.attacked_wrong)
-        randomness = dataclasses.replace(randomness, attacked_wrong=wrong)
     return dataclasses.replace(
         first,
-        attacks=_recounted(first.clean_correct, attacks),
+        attacks=recounted(first.clean_correct, attacks),
         examples=_joined(first.examples, second.examples),
-        randomness=randomness,
+        randomness=_most_wrong(first, second),
     )
+
+
+def _most_wrong(first: Result, second: Result) -> Randomness | None:
+    """Of a classifier whose answers differ: what fools it more, of two runs."""
+    if not first.randomness or not second.randomness:
+        return first.randomness
+    wrong = np.maximum(first.randomness.attacked_wrong, second.randomness.attacked_wrong)
+    return dataclasses.replace(first.randomness, attacked_wrong=wrong)
 
 
 def _both(one: Sample, other: Sample) -> Sample:
@@ -213,28 +219,12 @@ def _counted_upwards(results: Sequence[Result]) -> list[Result]:
             0,
             dataclasses.replace(
                 larger,
-                attacks=_recounted(larger.clean_correct, attacks),
+                attacks=recounted(larger.clean_correct, attacks),
                 examples=_joined(larger.examples, smaller.examples),
+                randomness=_most_wrong(larger, smaller),
             ),
         )
     return counted
-
-
-def _recounted(correct: np.ndarray, attacks: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
-    """The attacks with accuracies of what they fool."""
-    robust, robust_8bit = correct.copy(), correct.copy()
-    recounted = []
-    for attack in attacks:
-        robust, robust_8bit = robust & ~attack.fooled, robust_8bit & ~attack.fooled_8bit
-        alone, alone_8bit = correct & ~attack.fooled, correct & ~attack.fooled_8bit
-        recounted.append(
-            dataclasses.replace(
-                attack,
-                accuracy=float(np.mean(alone if attack.standalone else robust)),
-                accuracy_8bit=float(np.mean(alone_8bit if attack.standalone else robust_8bit)),
-            )
-        )
-    return tuple(recounted)
 
 
 def _joined(first: AdversarialExamples, second: AdversarialExamples) -> AdversarialExamples:

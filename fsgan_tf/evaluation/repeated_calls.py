@@ -1,8 +1,10 @@
 """The majority of several calls, for classifiers whose answers differ from call to call.
 
 An attack chose the images that it ends with by the answers that they got, so those answers prove
-nothing. Each is classified again by `CALLS` calls, of which it has to fool most,
-and then by as many others, so that neither a lucky draw nor a lucky majority counts.
+nothing. Each is classified again by `CALLS` calls, of which it has to fool most, and then by as
+many others; until then attacks go on with its example, so that neither a lucky draw nor a lucky
+majority ends them. Both rounds choose among the images of an example. The figures are therefore
+those of a third round, which chooses nothing, on the image of each example that fooled most.
 """
 
 from typing import NamedTuple

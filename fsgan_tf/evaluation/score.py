@@ -1,6 +1,7 @@
 """Counts what attacks achieve, one attack after another."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +18,8 @@ class Score:
       standing: bool `[n]`, examples that the attack under way is to run on: classified correctly
         and not fooled by it yet, nor, unless stand-alone, by those before it.
       results: of the attacks that have ended.
-      most_fooling: of a classifier whose answers differ.
+      most_fooling: of a classifier whose answers differ, what the attacks found, of which
+        `settle` decides what counts; None of another.
     """
 
     def __init__(
@@ -27,7 +29,7 @@ class Score:
         standalone: bool,
         num_devices: int,
         among: Mapping[str, np.ndarray] | None = None,
-        clean_wrong: np.ndarray | None = None,
+        random: bool = False,
     ):
         """Starts from what is classified correctly before any attack.
 
@@ -36,7 +38,7 @@ class Score:
           standalone: see `Request`.
           num_devices: that share the batches.
           among: by the name of an attack, the only examples that it is to run on, bool `[n]`.
-          clean_wrong: int `[n]`, of a classifier whose answers differ: calls that misclassify.
+          random: whether the classifier's answers differ from call to call.
         """
         self._correct = correct
         self._standalone = standalone
@@ -44,7 +46,7 @@ class Score:
         self._among = among or {}
         self._robust, self._robust_8bit = correct.copy(), correct.copy()
         self._found = FirstFound()
-        self.most_fooling = None if clean_wrong is None else MostFooling(clean_wrong)
+        self.most_fooling = MostFooling(len(correct)) if random else None
         self.results: list[AttackResult] = []
 
     def begin(self, attack: Attack) -> None:
@@ -70,9 +72,7 @@ class Score:
         self._fooled_8bit[outcome.indices] |= outcome.fooled_8bit
         self._refused += int(np.sum(outcome.claimed & ~outcome.fooled))
         self._seconds += outcome.seconds / self._num_devices
-        self._found.add(self._attack.name, outcome)
-        if self.most_fooling:
-            self.most_fooling.add(outcome)
+        (self.most_fooling or self._found).add(self._attack.name, outcome)
         self.standing[outcome.indices[outcome.fooled]] = False
 
     def end(self) -> None:
@@ -95,6 +95,39 @@ class Score:
             )
         )
 
+    def settle(self, chosen: MostFooling, fooled: np.ndarray, fooled_8bit: np.ndarray) -> None:
+        """Lets a last judgement of the most fooling images decide what every attack fooled.
+
+        Args:
+          chosen: these images.
+          fooled: bool `[n]`, examples whose most fooling image fools.
+          fooled_8bit: bool `[n]`, of these, those whose image does once it is rounded.
+        """
+        settled = []
+        for attack in self.results:
+            its_own = fooled & (attack.fooled | chosen.found_by(attack.name))
+            settled.append(
+                dataclasses.replace(attack, fooled=its_own, fooled_8bit=its_own & fooled_8bit)
+            )
+        self.results = list(recounted(self._correct, settled))
+
     def examples(self, images: np.ndarray, labels: np.ndarray) -> AdversarialExamples:
         """The first image found of each example, beside the clean ones that are given."""
         return self._found.collected(images, labels)
+
+
+def recounted(correct: np.ndarray, attacks: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
+    """The attacks with accuracies of what they fool."""
+    robust, robust_8bit = correct.copy(), correct.copy()
+    counted = []
+    for attack in attacks:
+        robust, robust_8bit = robust & ~attack.fooled, robust_8bit & ~attack.fooled_8bit
+        alone, alone_8bit = correct & ~attack.fooled, correct & ~attack.fooled_8bit
+        counted.append(
+            dataclasses.replace(
+                attack,
+                accuracy=float(np.mean(alone if attack.standalone else robust)),
+                accuracy_8bit=float(np.mean(alone_8bit if attack.standalone else robust_8bit)),
+            )
+        )
+    return tuple(counted)

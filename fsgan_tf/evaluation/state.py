@@ -225,11 +225,11 @@ def _fits(outcome: Outcome, examples: np.ndarray, shape: tuple[int, ...]) -> boo
     count, flags = len(examples), (outcome.claimed, outcome.fooled, outcome.fooled_8bit)
     if not all(array.dtype == bool and array.shape == (count,) for array in flags):
         return False
-    found = int(outcome.fooled.sum())
+    found = count if len(outcome.wrong_calls) else int(outcome.fooled.sum())
     return (
         np.array_equal(outcome.indices, examples)
         and outcome.images.dtype == np.float32
         and outcome.images.shape == (found, *shape)
         and outcome.predictions.shape == (found,)
-        and outcome.wrong_calls.shape in ((0, 2), (count, 2))
+        and outcome.wrong_calls.shape in ((0,), (count,))
     )

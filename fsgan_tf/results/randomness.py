@@ -7,6 +7,8 @@ from scipy import stats
 
 # Chances of an image that leave its side beyond doubt, in any number of images.
 _CERTAIN = 1e-9
+# Calls that a beta distribution of frequencies is worth, at least; at most it is worth those made.
+_LEAST_WEIGHT = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +17,10 @@ class Randomness:
 
     Attributes:
       draws: calls over which every gradient and loss was averaged.
-      calls: that judged an image, in each of two rounds.
+      calls: that judged an image.
       clean_wrong: int `[n]`, of so many calls, those that misclassify the unchanged image.
-      attacked_wrong: int `[n]`, the same, in the second round, of the image that fooled the first
-        round most: an adversarial one, or the unchanged one.
+      attacked_wrong: int `[n]`, the same of the attacks' image that had fooled most, in calls made
+        after it was chosen; of an example that was not attacked, `clean_wrong`.
     """
 
     draws: int
@@ -31,8 +33,9 @@ class Randomness:
         return (
             "The classifier's answers may differ from call to call: gradients and losses are means "
             f"over {self.draws} {'calls' if self.draws > 1 else 'call'}, and most of {self.calls} "
-            "calls decide whether an image is classified correctly; an adversarial one has to fool "
-            f"most of {self.calls} others too. The draws alone leave the worst case between "
+            "calls decide whether an image is classified correctly. Of each image's adversarial "
+            f"versions the one that fooled most counts, judged by {self.calls} calls made after it "
+            "was chosen. The draws alone leave the worst case between "
             f"{low:.1%} and {high:.1%} (95%). Of single calls, {self.accuracy_of_one_call:.1%} are "
             f"right under attack and {self.clean_accuracy_of_one_call:.1%} without."
         )
@@ -58,23 +61,46 @@ class Randomness:
         return self._interval(self.attacked_wrong)
 
     def _interval(self, wrong: np.ndarray) -> tuple[float, float]:
-        low, high = likely_counts(chance_of_majority(self.calls - wrong, self.calls))
-        return low / len(wrong), high / len(wrong)
+        right = self.calls - wrong
+        low, high = likely_counts(chance_of_majority(right, self.calls, spread(right, self.calls)))
+        # Of many close calls the likeliest number may lie away from the majorities counted.
+        counted = int(np.sum(2 * right > self.calls))
+        return min(low, counted) / len(wrong), max(high, counted) / len(wrong)
 
 
-def chance_of_majority(times: np.ndarray, calls: int) -> np.ndarray:
+def spread(times: np.ndarray, calls: int) -> tuple[float, float]:
+    """The two parameters of the beta distribution that frequencies seem to come from.
+
+    Its mean and variance are those of the frequencies, less the variance that so many calls add
+    (the method of moments). Where these tell nothing, all frequencies are equally likely.
+
+    Args:
+      times: int `[n]`, how often something happened to each of n images.
+      calls: of how many.
+    """
+    mean, variance = np.mean(times) / calls, np.var(times / calls)
+    if not 0 < mean < 1:
+        return 1.0, 1.0
+    # 0 where all images have one frequency, 1 where each has 0 or 1.
+    alike = (calls * variance / (mean * (1 - mean)) - 1) / (calls - 1)
+    weight = 1 / np.clip(alike, 1 / (1 + calls), 1 / (1 + _LEAST_WEIGHT)) - 1
+    return float(mean * weight), float((1 - mean) * weight)
+
+
+def chance_of_majority(times: np.ndarray, calls: int, prior: tuple[float, float]) -> np.ndarray:
     """How likely something happens at more than half of all calls, where it did `times` of `calls`.
 
-    By Bayes' rule, all frequencies being equally likely before.
+    By Bayes' rule.
 
     Args:
       times: int `[n]`.
       calls: at least as many.
+      prior: parameters of the beta distribution of frequencies.
 
     Returns:
       float64 `[n]`.
     """
-    return stats.beta.sf(0.5, times + 1, calls - times + 1)
+    return stats.beta.sf(0.5, times + prior[0], calls - times + prior[1])
 
 
 def likely_counts(chances: np.ndarray) -> tuple[int, int]:

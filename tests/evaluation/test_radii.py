@@ -14,13 +14,16 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import radii
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
+from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.run_and_diagnose import evaluate
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.evaluation.state import EvaluationState, fingerprint
 from fsgan_tf.reporting import html_page, markdown_page, report
+from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.settings import from_text
 from fsgan_tf.threat_model import ThreatModel
 from tests.reports import MANIFEST
+from tests.results.test_findings import attack_result, no_examples
 
 RADII = (0.1, 0.05, 0.02)
 
@@ -198,3 +201,17 @@ def test_the_flag_takes_radii_and_stands_alone():
     for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b"):
         with pytest.raises(UserError, match="--epsilons="):
             from_text(EvaluationSettings, {"epsilons": text, "norm": "linf"})
+
+
+def test_of_a_random_classifier_calls_count_upwards_too():
+    """Else an interval would leave out what a smaller radius fooled."""
+
+    def at(epsilon, fooled, wrong):
+        drawn = Randomness(4, 51, np.zeros(3, np.int64), np.array(wrong))
+        attacks = (attack_result("pgd3", fooled),)
+        correct = np.ones(3, bool)
+        return Result(ThreatModel(epsilon), 0, correct, attacks, no_examples(), randomness=drawn)
+
+    larger, smaller = at(0.2, [1, 0, 0], [40, 3, 2]), at(0.1, [0, 1, 0], [20, 30, 1])
+    for result in radii._counted_upwards([larger, smaller]):
+        np.testing.assert_array_equal(result.robust, 2 * result.randomness.attacked_wrong < 51)

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.attacks.parts.random_draws import with_own_seeds
@@ -17,7 +18,7 @@ from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.outcome import MostFooling, Outcome
 from fsgan_tf.evaluation.repeated_calls import CALLS
 from fsgan_tf.evaluation.run_and_diagnose import evaluate
-from fsgan_tf.results.randomness import chance_of_majority, likely_counts
+from fsgan_tf.results.randomness import Randomness, chance_of_majority, likely_counts, spread
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -113,10 +114,12 @@ def test_a_seed_repeats_what_is_drawn(kind, honest, images, labels):
         return result.randomness, {attack.name: attack.fooled for attack in result.attacks}
 
     first, fooled = found(["pgd3"], 1)
-    # Neither what was drawn before nor what else runs changes it.
-    again, fooled_again = found(["pgd3", "fgsm"], 1)
+    # What was drawn before does not change it.
+    again, fooled_again = found(["pgd3"], 1)
     np.testing.assert_array_equal(first.clean_wrong, again.clean_wrong)
+    np.testing.assert_array_equal(first.attacked_wrong, again.attacked_wrong)
     np.testing.assert_array_equal(fooled["pgd3"], fooled_again["pgd3"])
+    assert fooled["pgd3"].any()
     other, _ = found(["pgd3"], 2)
     assert not np.array_equal(first.attacked_wrong, other.attacked_wrong)
 
@@ -159,28 +162,132 @@ def test_losses_and_gradients_are_means_and_all_draws_must_fool(images, labels):
     np.testing.assert_allclose(classifier.logits(pixels), np.mean(by_call, axis=0), rtol=1e-5)
 
 
-def test_the_image_that_fools_most_in_the_first_round_is_counted_by_the_second():
-    most = MostFooling(np.array([1, 2, 3]))
+def _outcome(indices, fooled, wrong_calls, values):
+    """Of images of one value."""
+    flags = np.array(fooled)
+    return Outcome(
+        indices=np.array(indices),
+        claimed=flags,
+        fooled=flags,
+        fooled_8bit=flags,
+        images=np.array(values, np.float32).reshape(-1, 1, 1, 1),
+        predictions=np.zeros(len(flags), np.int32),
+        seconds=0.0,
+        wrong_calls=np.array(wrong_calls),
+    )
 
-    def outcome(indices, fooled, wrong_calls):
-        none = np.zeros((0, 1, 1, 1), np.float32)
-        flags = np.array(fooled)
-        return Outcome(
-            np.array(indices), flags, flags, flags, none, none, 0.0, np.array(wrong_calls)
-        )
 
-    most.add(outcome([0, 2], [False, False], [[30, 20], [2, 50]]))
-    assert most.wrong_calls.tolist() == [[30, 20], [2, 2], [3, 3]]
-    most.add(outcome([0, 1], [True, False], [[27, 26], [5, 1]]))
-    assert most.wrong_calls.tolist() == [[27, 26], [5, 1], [3, 3]]
-    most.add(outcome([0], [False], [[50, 0]]))
-    assert most.wrong_calls.tolist() == [[27, 26], [5, 1], [3, 3]]
+def test_the_image_that_fools_most_is_kept():
+    most = MostFooling(4)
+    most.add("a", _outcome([0, 2], [False, False], [30, 0], [0.1, 0.2]))
+    most.add("b", _outcome([0, 1], [True, False], [27, 5], [0.3, 0.4]))
+    most.add("c", _outcome([0, 2], [False, False], [50, 0], [0.5, 0.6]))
+    assert most.indices.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(most.images(most.indices).ravel(), [0.3, 0.4, 0.2])
+    assert most.found_by("b").tolist() == [True, True, False, False]
+    fooled = np.array([False, True, True, False])
+    clean, labels = np.zeros((4, 1, 1, 1), np.float32), np.arange(4)
+    examples = most.collected(fooled, clean, labels, np.array([5, 6, 7, 8]))
+    assert examples.indices.tolist() == [1, 2]
+    assert examples.attacks == ("b", "a")
+    assert examples.predictions.tolist() == [6, 7]
+    np.testing.assert_allclose(examples.images.ravel(), [0.4, 0.2])
+
+
+class _Unchanged:
+    """Attacks by the images as they are."""
+
+    access, cost, parameters = "none", 1, {}
+
+    def __init__(self, name, restarts):
+        self.name, self.restarts = name, restarts
+
+    def run(self, classifier, threat_model, images, labels, seeds, restart):
+        return Attempt(images, tf.zeros_like(labels, tf.bool))
+
+
+@pytest.mark.parametrize("restarts", [1, 4])
+@pytest.mark.parametrize("draw", ["own seed", "TensorFlow"])
+def test_figure_and_interval_are_of_calls_that_chose_nothing(restarts, draw):
+    """A pixel is the share of calls that are wrong, and no attack changes it."""
+
+    def lucky(pixels, seed=None):
+        shape = tf.shape(pixels)[:1]
+        drawn = tf.random.stateless_uniform(shape, seed) if seed is not None else None
+        drawn = tf.random.uniform(shape) if drawn is None else drawn
+        wrong = drawn < pixels[:, 0, 0, 0]
+        return tf.one_hot(tf.cast(wrong, tf.int32), 2)
+
+    number = 600
+    shares = np.linspace(0, 1, number, dtype=np.float32).reshape(-1, 1, 1, 1)
+    classifier = with_own_seeds(lucky) if draw == "own seed" else lambda pixels: lucky(pixels)
+    evaluator = Evaluator(classifier, ThreatModel(0.001), number, eot=1)
+    attacks = [_Unchanged("a", restarts), _Unchanged("b", restarts)]
+    result = evaluator.attack(shares, np.zeros(number, np.int32), attacks)
+    # Of those that the clean calls found right, most are; the attacks make none of them wrong.
+    low, high = result.randomness.worst_case_interval_95
+    assert low <= result.worst_case_accuracy <= high
+    attacked = result.randomness.attacked_wrong
+    robust = result.clean_correct & (2 * attacked < CALLS)
+    np.testing.assert_array_equal(result.robust, robust)
+    # The draws that chose the images would be wrong more often than the images are.
+    correct = result.clean_correct
+    expected = shares.ravel()[correct].mean()
+    spread = np.sqrt(np.mean(shares * (1 - shares)) / CALLS / correct.sum())
+    assert abs(attacked[correct].mean() / CALLS - expected) < 4 * spread
+    fooled = np.flatnonzero(~robust & correct)
+    assert result.examples.indices.tolist() == fooled.tolist()
+    assert set(result.examples.predictions.tolist()) == {1}
+    for attack in result.attacks:
+        assert not attack.fooled[robust].any()
+        assert not (attack.fooled_8bit & ~attack.fooled).any()
+        assert result.worst_case_accuracy <= attack.accuracy
+        assert attack.accuracy_8bit >= attack.accuracy
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_the_interval_covers_the_truth(attempts):
+    """By simulation, of images whose shares of wrong calls at each attempt are spread evenly."""
+    rng = np.random.default_rng(attempts)
+    number, times, covered, inside = 1000, 100, 0, 0
+    indices = np.arange(number)
+    for _ in range(times):
+        most = MostFooling(number)
+        for attempt in range(attempts):
+            shares = rng.uniform(size=number)
+            first, second = rng.binomial(CALLS, [shares, shares])
+            fooled = (2 * first > CALLS) & (2 * second > CALLS)
+            most.add(str(attempt), _outcome(indices, fooled, first, shares))
+        shares = most.images(indices).ravel()
+        wrong = rng.binomial(CALLS, shares)
+        low, high = Randomness(1, CALLS, wrong, wrong).worst_case_interval_95
+        covered += low <= np.mean(shares < 0.5) <= high
+        inside += low <= np.mean(2 * wrong < CALLS) <= high
+    assert covered >= 0.9 * times
+    assert inside == times
+
+
+def test_a_figure_of_close_calls_lies_in_its_interval():
+    wrong = np.full(1000, 23)
+    low, high = Randomness(1, CALLS, wrong, wrong).worst_case_interval_95
+    assert low < 0.9 < high == 1
+
+
+def test_frequencies_are_taken_to_come_from_what_they_look_like():
+    frequencies = np.random.default_rng(0).beta(2, 5, 20_000)
+    times = np.random.default_rng(1).binomial(CALLS, frequencies)
+    np.testing.assert_allclose(spread(times, CALLS), (2, 5), rtol=0.05)
+    assert spread(np.full(9, CALLS), CALLS) == (1, 1)
+    np.testing.assert_allclose(sum(spread(np.full(9, 20), CALLS)), CALLS)
+    np.testing.assert_allclose(spread(np.array([0, CALLS]), CALLS), (0.1, 0.1))
 
 
 def test_the_interval_of_a_count_is_that_of_independent_images():
     # The identity of the beta and the binomial distribution.
     times = np.arange(8)
-    np.testing.assert_allclose(chance_of_majority(times, 7), scipy.stats.binom.cdf(times, 8, 0.5))
+    np.testing.assert_allclose(
+        chance_of_majority(times, 7, (1, 1)), scipy.stats.binom.cdf(times, 8, 0.5)
+    )
     chances = np.array([0.0, 1.0, 0.3, 0.6, 0.9, 0.5, 1.0])
     outcomes = {}
     for happens in itertools.product([0, 1], repeat=7):
