@@ -1,23 +1,29 @@
 """A3: margin steps from starts driven apart by directions of the logits (Liu et al., CVPR 2022).
 
 Source: arXiv:2203.05154 and `Adaptive_Auto_Attack_main.py` of liuye6666/adaptive_auto_attack at
-c3650cd. A restart starts at random in the ball, takes steps of length epsilon up the scalar
-product of the logits with a direction, then steps up the margin, whose length falls along a
-cosine from epsilon to epsilon/1000 (epsilon/10 where there are at most 10). The first restart takes
-no direction, the second a random one; the direction of the others has 0.8 for one wrong class, the
-next likely one in each, a random number of one sign for the true class, and random numbers in
-(-1, 1) for the rest. Steps and draws are theirs (those for classifiers that direction steps alone
-do not fool, and one restart of each kind). In l_2 the steps go along the gradient, as theirs.
+c3650cd. A restart starts at random in the ball, takes steps of length epsilon up the scalar product
+of the logits with a direction, then steps up the margin, whose length falls along a cosine from
+epsilon to epsilon/1000 (epsilon/10 where there are at most 10). The first restart takes no
+direction, the second a random one; the direction of the others has 0.8 for one wrong class, a
+random number of one sign for the true class, and random numbers in (-1, 1) for the rest. The wrong
+class is the second likeliest in the third restart and the next in each after it; the last three
+restarts aim at the likeliest, the second and the third. Steps and draws are theirs (those for
+classifiers that direction steps alone do not fool, and one restart of each kind). In l_2 the steps
+go along the gradient, as theirs.
 
 Deviations, since here an example's outcome depends on itself and its seed alone:
 - Which signs the target's and the true class's weights have, theirs learn from the successes of the
   second restart over all images. Here every other restart takes the usual ones (up for the target,
-  mostly down for the true class), and those between go through the other three pairs. From 100
-  classes on all take the usual ones, as theirs do.
+  mostly down for the true class), and those between go through the other three pairs. The last
+  three restarts, and from 100 classes on all, take the usual ones, as theirs do.
 - Theirs change to many direction steps and few margin steps where direction steps alone fool 5% of
   the images. Here they do not.
 - Theirs order images by the best margin, attack a falling share of them (at least 100), and repeat
-  the last restarts 4, 4 and 50 times on those. Here 13 restarts attack all that still stand.
+  the last restarts 4, 4 and 50 times on those, at the next class each time, of four. Where under a
+  tenth of the images stand, theirs repeat every restart 10 times more, on all that stand. Here 13
+  restarts attack all that still stand, once each.
+- Of ImageNet theirs take 10 steps more and repeat each restart once more, the last 32 times. Here
+  the steps are the same for all images.
 - Classes are ranked at the clean image; theirs at a random corner of the ball, which also counts
   as an attempt.
 - A true class's weight is drawn for each example; theirs once a batch.
@@ -50,7 +56,7 @@ NORMS = ("linf", "l2")
 # Direction and margin steps of each restart: theirs add the 7 to what they call `max_iter`.
 _DIRECTION_STEPS = (0, *[7] * 12)
 _MARGIN_STEPS = (8, 15, 15, 32, 37, 37, 42, 47, 52, 57, 57, 62, 67)
-# From here on the true class's weight may be lower, and fewer classes are aimed at.
+# From here on the true class's weight may be lower, and the likeliest classes are aimed at again.
 _FINAL = 10
 # The target's weight, and the bounds of the true class's, for 10 classes.
 _USUAL, _LAST = (0.8, -0.5, 0.1), (0.8, -0.8, 0.1)
@@ -162,8 +168,8 @@ def directions(logits: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, restart: 
     if restart < 2:
         return weights
     target, lowest, highest = _signed(restart, num_classes)
-    classes = _likeliest(num_classes, final=restart >= _FINAL)
-    aimed_at = likeliest_wrong_class(logits, labels, (restart - 1) % classes)
+    rank = restart - _FINAL if restart >= _FINAL else restart - 1
+    aimed_at = likeliest_wrong_class(logits, labels, rank % _likeliest(num_classes))
     true = lowest + (highest - lowest) * uniform[:, num_classes]
     scale = num_classes / 10
     weights = tf.where(_is(labels, num_classes), scale * true[:, None], weights)
@@ -172,16 +178,16 @@ def directions(logits: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, restart: 
 
 def _signed(restart: int, num_classes: int) -> tuple[float, float, float]:
     """The target's weight and the bounds of the true class's."""
-    usual = _LAST if restart >= _FINAL else _USUAL
+    if restart >= _FINAL:
+        return _LAST
     if num_classes >= 100 or restart % 2 == 0:
-        return usual
+        return _USUAL
     return _OTHERS[restart // 2 % len(_OTHERS)]
 
 
-def _likeliest(num_classes: int, *, final: bool) -> int:
+def _likeliest(num_classes: int) -> int:
     """How many wrong classes are aimed at in turn, the likeliest ones."""
-    few = 4 if final else 9
-    wanted = 20 if num_classes >= 1000 else 14 if num_classes >= 100 else few
+    wanted = 20 if num_classes >= 1000 else 14 if num_classes >= 100 else 9
     return min(wanted, num_classes - 1)
 
 

@@ -30,9 +30,8 @@ def _direction(clean_logits, seed, restart):
         target, low, high = SIGNS[restart]
         wrong = sorted(range(1, num_classes), key=lambda c: -clean_logits[c])
         direction[0] = num_classes / 10 * (low + (high - low) * uniform[-1])
-        direction[wrong[(restart - 1) % min(num_classes - 1, 4 if restart > 9 else 9)]] = (
-            num_classes / 10 * target
-        )
+        rank = restart - 10 if restart > 9 else restart - 1
+        direction[wrong[rank % min(num_classes - 1, 9)]] = num_classes / 10 * target
     return direction
 
 
@@ -77,13 +76,25 @@ def test_the_path_is_that_of_the_authors_loop(restart):
     assert np.isclose(attempt.images, ends, atol=1e-6).mean() > 0.95
 
 
-def test_each_restart_aims_at_another_class():
+def test_each_restart_aims_at_another_class_and_the_last_at_the_likeliest():
     logits = np.arange(10.0, 0, -1, np.float32)[None]
-    aimed_at = []
+    aimed_at, signs = [], []
     for restart in range(2, 13):
         direction = a3.directions(logits, np.zeros(1, np.int32), waves.seeds(1), restart).numpy()
         aimed_at.append(int(np.flatnonzero(np.isclose(np.abs(direction[0]), 0.8))[0]))
-    assert aimed_at == [2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4]
+        signs.append(int(np.sign(direction[0, aimed_at[-1]])))
+    assert aimed_at == [2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3]
+    assert signs[-3:] == [1, 1, 1]
+    assert -1 in signs
+
+
+def test_of_few_classes_the_last_restarts_start_over():
+    weights = [
+        a3.directions(np.float32([[3, 2, 1]]), np.zeros(1, np.int32), waves.seeds(1), restart)
+        for restart in (10, 11, 12)
+    ]
+    aimed_at = [int(np.flatnonzero(np.isclose(one[0], 0.24))[0]) for one in weights]
+    assert aimed_at == [1, 2, 1]
 
 
 def test_of_many_classes_the_target_always_rises():
