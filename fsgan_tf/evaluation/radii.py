@@ -24,6 +24,7 @@ from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import recounted
 from fsgan_tf.evaluation.state import EvaluationState
+from fsgan_tf.results import intervals
 from fsgan_tf.results.findings import AdversarialExamples, Check, SmallerRadius
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
@@ -118,23 +119,36 @@ def _smaller_radii_find_no_more(result: Result) -> Check:
     """Whether what withstood a radius withstood the smaller ones, as it must."""
     drawn = sum(radius.drawn for radius in result.smaller)
     fooled = sum(radius.drawn_fooled for radius in result.smaller)
-    assumed = sum(radius.assumed for radius in result.smaller)
-    bound = ""
-    if assumed and not fooled:
-        share = sampled.most_fooled(0, drawn)
-        bound = (
-            f", so that with 95% confidence at most {share:.1%} of the {assumed} that were not "
-            "attacked again would be"
-        )
     return Check(
         "smaller_radii_find_no_more",
         "warn" if fooled else "pass",
         f"Of {drawn} images that withstood a radius, drawn by chance and attacked at the next "
-        f"smaller one too, {fooled} were fooled there{bound}.",
+        f"smaller one too, {fooled} were fooled there.{_bounds(result)}",
         "The attacks fail in a large ball where they succeed in a small one: give them more steps, "
         "smaller ones, or --suite=strong. At that radius every image was attacked."
         if fooled
         else "Images that withstood a radius were taken to withstand the smaller ones.",
+    )
+
+
+def _bounds(result: Result) -> str:
+    """What the draws say of the images that were taken to withstand a radius.
+
+    A bound a radius, since at each another share was drawn. Each holds with so much confidence that
+    all hold together with 95%.
+    """
+    confidence = 1 - 0.05 / len(result.smaller)
+    bounds = [
+        f"{intervals.most_fooled(0, radius.drawn, confidence):.1%} of the {radius.assumed} at "
+        f"{_text(radius.result.threat_model)}"
+        for radius in result.smaller
+        if radius.assumed
+    ]
+    if not bounds:
+        return ""
+    return (
+        " Of those that were not attacked again at most so many would be, with 95% confidence for "
+        f"all radii together: {', '.join(bounds)}."
     )
 
 

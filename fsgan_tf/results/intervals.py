@@ -81,12 +81,13 @@ def unpaired_difference(
     return difference, difference - below, difference + above
 
 
-def most_fooled(fooled: int, drawn: int) -> float:
-    """The upper end of Clopper and Pearson's one-sided 95% interval (1934).
+def most_fooled(fooled: int, drawn: int, confidence: float = 0.95) -> float:
+    """The upper end of Clopper and Pearson's one-sided interval (1934).
 
     Args:
       fooled: at most `drawn`.
       drawn: from a finite number without repetition, for which the bound holds all the more.
+      confidence: with which the true share is at most this.
 
     Returns:
       A share; 1 where none was drawn.
@@ -94,4 +95,4 @@ def most_fooled(fooled: int, drawn: int) -> float:
     if not drawn:
         return 1.0
     test = stats.binomtest(fooled, drawn, alternative="less")
-    return float(test.proportion_ci(0.95, method="exact").high)
+    return float(test.proportion_ci(confidence, method="exact").high)

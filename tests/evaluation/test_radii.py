@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import jsonschema
@@ -123,9 +124,23 @@ def test_a_smaller_radius_attacks_what_the_larger_fooled_and_a_draw_of_the_rest(
     assert worst[0] > worst[2]
     (check,) = radii.checks(swept)
     assert check.verdict == "pass"
-    drawn = sum(radius.drawn for radius in swept.smaller)
-    # None of so many has this probability where this share would be fooled.
-    assert f"at most {1 - 0.05 ** (1 / drawn):.1%} of the" in check.detail
+    for radius in swept.smaller:
+        # None of so many has this probability where this share would be fooled: half of 5%.
+        share = 1 - 0.025 ** (1 / radius.drawn)
+        epsilon = f"{255 * radius.result.threat_model.epsilon:.5g}/255"
+        assert f"{share:.1%} of the {radius.assumed} at {epsilon}" in check.detail
+
+
+def test_all_bounds_of_the_draws_hold_together(honest, images, labels):
+    """At them, with each of three radii at its own bound, one of the bounds fails with 5%."""
+    swept = _sweep(honest, images, labels, _request(["fgsm"]))
+    one = swept.smaller[0]
+    drawn = (5, 64, 20)
+    smaller = tuple(dataclasses.replace(one, assumed=50, drawn=count) for count in drawn)
+    (check,) = radii.checks(dataclasses.replace(swept, smaller=smaller))
+    shares = [float(found) / 100 for found in re.findall(r"([0-9.]+)% of the 50", check.detail)]
+    passes = [(1 - share) ** count for share, count in zip(shares, drawn, strict=True)]
+    assert sum(passes) == pytest.approx(0.05, rel=0.05)
 
 
 def test_where_a_smaller_radius_fools_more_all_are_attacked_and_it_counts_upwards(
