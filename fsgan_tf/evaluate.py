@@ -42,6 +42,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """
     asked = command_flags.evaluation(flag_values)
     if asked.report.compare is not None:
+        if asked.report.fail_on:
+            raise UserError("--fail_on judges one evaluation; leave it out of a --compare")
         _compare([*asked.report.compare, *words], asked.report.output_dir)
         return
     runner.refuse_words(words)

@@ -100,7 +100,7 @@ def read(paths: Sequence[str]) -> list[Entry]:
         file = _file(path)
         content = results_file.read(file)
         if not content["num_examples"]:
-            raise UserError(f"{file} is of no image; leave it out")
+            raise UserError(f"{file} contains no images; leave it out")
         found.append(Entry(letter, str(content.get("model") or file), file, content))
     return found
 
@@ -229,12 +229,22 @@ def _unlike_attacks(first: Entry, other: Entry) -> list[str]:
         names = [", ".join(attacks[place]) or "no attack" for place in (1, 0)]
         same = " (with other settings)" if names[0] == names[1] else ""
         parts.append(f"attacked by {names[0]}, and by {names[1]}{same}")
+    draws = [_draws(entry) for entry in (first, other)]
+    if draws[0] != draws[1]:
+        texts = ["no --eot" if count is None else f"--eot={count}" for count in draws]
+        parts.append(f"attacked with {texts[1]}, and with {texts[0]}")
     return parts
 
 
 def _attacks(entry: Entry) -> dict[str, Any]:
     """What decides the worst case: every attack with its settings, whatever their order."""
     return {a["name"]: a.get("parameters") for a in entry.content["attacks"]}
+
+
+def _draws(entry: Entry) -> Any:
+    """Calls that every gradient is the mean of; None where answers do not differ."""
+    found = entry.content.get("randomness")
+    return found.get("draws_per_gradient") if isinstance(found, dict) else None
 
 
 def _data(entry: Entry) -> str:

@@ -10,6 +10,7 @@ from fsgan_tf import evaluate
 from fsgan_tf.errors import UserError
 from fsgan_tf.reporting import comparison, comparison_page, report, results_file
 from fsgan_tf.results import intervals
+from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 from tests import commands
 from tests.reports import HOSTILE, MANIFEST, Page, hostile_manifest, hostile_result, result
@@ -74,6 +75,13 @@ def test_differences_are_paired_on_the_same_images(pair):
             {},
             "attacked by pgd20, and by pgd20, square",
         ),
+        (
+            lambda found: dataclasses.replace(
+                found, randomness=Randomness(20, 51, np.zeros(40, int), np.zeros(40, int))
+            ),
+            {},
+            "attacked with --eot=20, and with no --eot",
+        ),
     ],
 )
 def test_what_is_not_alike_is_said_and_not_paired(change, manifest, said, pair, tmp_path):
@@ -98,6 +106,11 @@ def test_results_that_say_nothing_of_their_images_are_not_paired(pair):
     entries = comparison.read(pair)
     assert "B does not say which images stood" in comparison.unlike(entries)[0]
     assert comparison.differences(entries)[0].pvalue is None
+
+
+def test_a_verdict_of_a_comparison_is_refused_in_one_line(pair, capsys):
+    assert commands.call(evaluate, "--compare", *pair, "--fail_on=warn") == 2
+    assert capsys.readouterr().err.startswith("error: --fail_on judges one evaluation")
 
 
 def test_the_command_prints_a_column_a_result_and_writes_a_report(pair, tmp_path, capsys):
