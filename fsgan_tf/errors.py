@@ -1,6 +1,11 @@
 """The ways a command fails, each told in one line."""
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())
+
+
 class UserError(Exception):
     """Bad input: flags, files, data or models. The command ends with exit code 2.
 

@@ -37,7 +37,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     Raises:
       UserError: flags, model or data do not fit.
-      RunError: the batch does not fit in memory.
+      RunError: the batch does not fit in memory, or the results cannot be written.
       VerdictError: `--fail_on` refuses the verdict.
     """
     asked = command_flags.evaluation(flag_values)
@@ -145,13 +145,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             ) from error
         if classifier.upper_bound:
             result = result.with_checks([classifier.upper_bound])
-        report.write(output_dir, result, manifest)
-        if asked.report.save_examples:
-            saved_examples.save(output_dir / saved_examples.FILE_NAME, result, **hashes)
-            names.append(saved_examples.FILE_NAME)
-        if asked.report.format == "robustbench":
-            robustbench.write(output_dir, result, manifest)
-            names.append(robustbench.FILE_NAME)
+        goes_on = f"the same command resumes from {state.folder}"
+        with files.told_in_one_line(output_dir, goes_on):
+            report.write(output_dir, result, manifest)
+            if asked.report.save_examples:
+                saved_examples.save(output_dir / saved_examples.FILE_NAME, result, **hashes)
+                names.append(saved_examples.FILE_NAME)
+            if asked.report.format == "robustbench":
+                robustbench.write(output_dir, result, manifest)
+                names.append(robustbench.FILE_NAME)
     print(report.as_table(result))
     print("written:", *(output_dir / name for name in names))
     if (output_dir / earlier.FOLDER).is_dir():
@@ -166,7 +168,9 @@ def _compare(paths: Sequence[str], output_dir: str | None) -> None:
     entries = comparison.read(paths)
     print(comparison.as_text(entries))
     if output_dir:
-        print("written:", *comparison_page.write(Path(output_dir), entries))
+        folder = Path(output_dir)
+        with files.told_in_one_line(folder, "make room, or give another --output_dir"):
+            print("written:", *comparison_page.write(folder, entries))
 
 
 def _require_verdict(result: "Result", fail_on: str | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import RunError, UserError
 
 LOCK_FILE = ".lock"
 _HASHED_AT_ONCE = 2**20
@@ -86,6 +86,27 @@ def sole_writer(folder: Path, *, activity: str, flag: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def told_in_one_line(path: Path, advice: str) -> Iterator[None]:
+    """Turns what the operating system raises within into `RunError`.
+
+    Args:
+      path: what is read or written, where the operating system does not name the file.
+      advice: what to do, the end of the line.
+
+    Raises:
+      RunError: something could not be read or written.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # Whoever read the output has left.
+        raise
+    except OSError as error:
+        raise RunError(
+            f"cannot read or write {error.filename or path} ({error.strerror or error}); {advice}"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
-from fsgan_tf.errors import RunError, UserError, VerdictError
+from fsgan_tf.errors import RunError, UserError, VerdictError, one_line
 
 Main = Callable[[flags.FlagValues, list[str]], None]
 
@@ -143,7 +143,7 @@ def _parse(flag_values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
             f"there is no flag --{error.flagname}{_meant(error, flag_values)}"
         ) from error
     except (flags.Error, ValueError) as error:  # absl raises the latter for --nodry_run=true
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def _meant(error: flags.UnrecognizedFlagError, flag_values: flags.FlagValues) -> str:
@@ -160,9 +160,5 @@ def _meant(error: flags.UnrecognizedFlagError, flag_values: flags.FlagValues) ->
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"error: {_one_line(error)}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return code
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -13,7 +13,7 @@ from absl import flags
 
 from fsgan_tf.cli import flag_files, settings_flags
 from fsgan_tf.data.registry import source_classes
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
 from fsgan_tf.settings import Field
 
@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str]) -> TrainingConfiguration:
     try:
         words = values(["train", *arguments])[1:]
     except (flags.Error, ValueError) as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error)) from error
     if words:
         raise UserError(f"{' '.join(words)} is not a flag")
     return TrainingConfiguration.from_texts(given_texts(values))

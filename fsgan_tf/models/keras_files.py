@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, scores
 from fsgan_tf.models.classifier import Classifier
@@ -124,7 +124,7 @@ def _read(path: str) -> keras.Model:
                 f"{path} was made by Keras {version}, whose files Keras {keras.__version__} does "
                 "not read; load it there, call model.export(DIR), and give --saved_model=DIR"
             ) from error
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if len(reason) > _MESSAGE_LENGTH:
             reason = f"{reason[:_MESSAGE_LENGTH]} ..."
         raise UserError(f"{path} cannot be loaded as a Keras model: {reason}") from error

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fsgan_tf.errors import UserError
+from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.networks.keras_settings import keras
 from fsgan_tf.untrusted.keras_files import check_keras_file
 
@@ -80,4 +80,4 @@ def _made(name: str, **arguments: Any) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return one_line(error)[:300]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf.reporting.manifest import class_name
 from fsgan_tf.results.findings import AdversarialExamples
 from fsgan_tf.threat_model import ThreatModel
 
@@ -78,8 +79,8 @@ def _picture(
     return ExamplePicture(
         index=int(examples.indices[position]),
         attack=examples.attacks[position],
-        true_class=_name(class_names, int(examples.labels[position])),
-        predicted_class=_name(class_names, int(examples.predictions[position])),
+        true_class=class_name(class_names, int(examples.labels[position])),
+        predicted_class=class_name(class_names, int(examples.predictions[position])),
         clean=_drawn(clean),
         adversarial=_drawn(adversarial),
         perturbation=_drawn(magnified(adversarial - clean, threat_model)),
@@ -92,11 +93,6 @@ def magnified(change: np.ndarray, threat_model: ThreatModel) -> np.ndarray:
     if threat_model.norm != "linf":
         whole = float(np.abs(change).max()) or 1.0
     return 0.5 + change / (2 * whole)
-
-
-def _name(class_names: Sequence[str], label: int) -> str:
-    """A class by its number where the classifier knows more classes than have names."""
-    return class_names[label] if label < len(class_names) else f"class {label}"
 
 
 def _drawn(image: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def _by_verdict(checks: Sequence[Check]) -> dict[str, list[Check]]:
     """The checks of each verdict that there are, the most serious first."""
     groups = {
         verdict: [check for check in checks if check.verdict == verdict]
-        for verdict in report_text.HEADINGS
+        for verdict in summary.LEVELS
     }
     return {verdict: group for verdict, group in groups.items() if group}
 

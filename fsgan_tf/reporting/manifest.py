@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -58,8 +59,8 @@ class Manifest:
         commit()
 
     def class_name(self, label: int) -> str:
-        """A class by its number where the classifier knows more classes than have names."""
-        return self.class_names[label] if label < len(self.class_names) else f"class {label}"
+        """See the function of that name."""
+        return class_name(self.class_names, label)
 
     def command_with_suite(self, suite: str) -> str:
         """The command line that evaluates the same classifier with another suite."""
@@ -75,6 +76,11 @@ class Manifest:
             elif not flag[2]:  # Its value is the next word.
                 next(words, None)
         return shlex.join([*kept, f"--suite={suite}"])
+
+
+def class_name(class_names: Sequence[str], label: int) -> str:
+    """A class by its number where the classifier knows more classes than have names."""
+    return class_names[label] if label < len(class_names) else f"class {label}"
 
 
 def versions() -> dict[str, str]:

@@ -46,13 +46,16 @@ def write(output_dir: str | os.PathLike[str], result: Findings, manifest: Manife
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     markdown = markdown_page.page(result, manifest)
+    results = json.dumps(as_json(result, manifest), indent=2, allow_nan=False) + "\n"
     texts = {
-        "results.json": json.dumps(as_json(result, manifest), indent=2, allow_nan=False) + "\n",
+        "results.json": results,
         "report.md": markdown,
         "report.html": html_page.page(result, manifest),
     }
     verified = [attack.parameters.get("path") for attack in result.attacks]
-    earlier.keep(output_dir, in_use=[Path(path) for path in verified if path])
+    # An evaluation killed while it wrote, and resumed, is no earlier one.
+    if not _holds(output_dir / "results.json", results):
+        earlier.keep(output_dir, in_use=[Path(path) for path in verified if path])
     paths = []
     for name, text in texts.items():
         write_atomically(output_dir / name, text.encode())
@@ -109,6 +112,15 @@ def as_json(result: Findings, manifest: Manifest) -> dict[str, Any]:
         "sources": manifest.sources,
     }
     return {key: _finite(value) for key, value in content.items()}
+
+
+def _holds(file: Path, results: str) -> bool:
+    """Whether a results.json says the same but for its date: to the seconds of each attack."""
+    try:
+        found, written = json.loads(file.read_bytes()), json.loads(results)
+        return {**found, "date": None} == {**written, "date": None}
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def as_table(result: Findings) -> str:

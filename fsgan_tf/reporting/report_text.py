@@ -12,7 +12,7 @@ from fsgan_tf.results.findings import EpsilonCurve, Findings, LossCurve
 from fsgan_tf.results.summary import share, verdict
 from fsgan_tf.threat_model import ThreatModel
 
-# What the checks of each verdict are called, the most serious first.
+# What the checks of each verdict are called.
 HEADINGS = {"fail": "Failed", "warn": "Warned", "skipped": "Skipped", "pass": "Passed"}
 
 ATTACK_HEADER = ("attack", "accuracy", "8-bit accuracy", "stand-alone", "seconds", "parameters")
@@ -245,7 +245,7 @@ def checks_note(result: Findings) -> str:
     if not result.checks:
         return "No check was made, so nothing says whether the figure can be believed."
     attacks = sum(attack.seconds for attack in result.attacks)
-    took = f"{diagnosis.seconds:.1f} seconds, beside {attacks:.1f} of the attacks"
+    took = f"{diagnosis.seconds:.1f} seconds, in addition to {attacks:.1f} for the attacks"
     if diagnosis.mode == "fast":
         return f"Only the fast checks were made, in {took}; --checks=full attacks anew as well."
     return f"All checks took {took}."

@@ -1,5 +1,6 @@
 """The evaluation in TensorBoard: the figures, curves, pictures and text of the reports."""
 
+import errno
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,17 @@ def write(folder: Path, result: Findings, class_names: Sequence[str], markdown: 
       result: what was found.
       class_names: of the labels.
       markdown: the content of report.md.
+
+    Raises:
+      OSError: it cannot be written, whichever way TensorFlow says so.
     """
+    try:
+        _write(folder, result, class_names, markdown)
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message, str(folder)) from error
+
+
+def _write(folder: Path, result: Findings, class_names: Sequence[str], markdown: str) -> None:
     earlier = list(folder.glob(f"events.out.tfevents.*{_SUFFIX}"))
     writer = tf.summary.create_file_writer(str(folder), filename_suffix=_SUFFIX)
     with writer.as_default(step=0):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from fsgan_tf import files
 from fsgan_tf.errors import RunError
 from fsgan_tf.runs.directory import RunDirectory
 
@@ -21,17 +22,11 @@ def told_in_one_line(run: RunDirectory) -> Iterator[None]:
     """
     goes_on = _goes_on(run)
     try:
-        yield
+        with files.told_in_one_line(run.path, goes_on):
+            yield
     except tf.errors.OpError as error:
         raise RunError(
             f"training failed ({type(error).__name__}: {_reason(error)}); {goes_on}"
-        ) from error
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise RunError(
-            f"cannot read or write {error.filename or run.path} ({error.strerror or error}); "
-            f"{goes_on}"
         ) from error
 
 

@@ -17,11 +17,13 @@ from fsgan_tf.attacks.suites import Suite
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
-from fsgan_tf.evaluation import checks, engine, run_and_diagnose
+from fsgan_tf.evaluation import checks, engine, run_and_diagnose, saved_examples
 from fsgan_tf.files import sole_writer
+from fsgan_tf.reporting import report, robustbench
 from fsgan_tf.results import summary
 from fsgan_tf.results.findings import Check, Diagnosis
 from fsgan_tf.runs import restored as restored_module
+from tests.full_disk import full_disk
 
 FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
 
@@ -116,8 +118,8 @@ def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert results["command"].startswith("python -m fsgan_tf.evaluate")
     printed = capsys.readouterr().out
     assert "worst case" in printed
-    for report in ("report.md", "report.html"):
-        assert str(run / "evaluation" / report) in printed
+    for page in ("report.md", "report.html"):
+        assert str(run / "evaluation" / page) in printed
 
 
 def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
@@ -277,6 +279,25 @@ def test_an_earlier_evaluation_of_the_same_folder_is_kept(run, test_set, uncheck
     )
     (kept,) = (run / "evaluation" / "earlier").glob("*/results.json")
     assert kept.read_bytes() == first
+
+
+@pytest.mark.parametrize("writer", [report, saved_examples, robustbench])
+def test_results_that_cannot_be_written_are_one_line_and_the_command_resumes(
+    writer, run, test_set, unchecked, monkeypatch, capsys
+):
+    argv = [f"--run_dir={run}", "--save_examples", "--format=robustbench"]
+    with monkeypatch.context() as full:
+        full.setattr(writer, "write_atomically", full_disk)
+        assert _evaluate(*argv) == 1
+    (state,) = (run / "evaluation" / ".state").iterdir()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: cannot read or write {run / 'evaluation'} (No space left on device); the same "
+        f"command resumes from {state}"
+    )
+    assert _evaluate(*argv) == 0
+    assert f"resuming from {state}" in capsys.readouterr().out
+    assert not state.exists()
+    assert not (run / "evaluation" / "earlier").exists()
 
 
 def _outcome(folder):

@@ -13,6 +13,7 @@ from fsgan_tf.results import intervals
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 from tests import commands
+from tests.full_disk import full_disk
 from tests.reports import HOSTILE, MANIFEST, Page, hostile_manifest, hostile_result, result
 
 
@@ -127,6 +128,17 @@ def test_the_command_prints_a_column_a_result_and_writes_a_report(pair, tmp_path
     assert bars[:2] == ["A: worst case", "62.5% of 40"]
     assert "B less A: +10.0 points" in page.one("main").text
     assert "B less A: +10.0 points" in (out / "report.md").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison_page, "write_atomically", full_disk)
+    out = tmp_path / "out"
+    assert commands.call(evaluate, "--compare", *pair, f"--output_dir={out}") == 1
+    error = capsys.readouterr().err
+    assert error == (
+        f"error: cannot read or write {out} (No space left on device); make room, or give another "
+        "--output_dir\n"
+    )
 
 
 def test_words_from_outside_are_words(tmp_path):

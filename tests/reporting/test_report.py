@@ -184,7 +184,7 @@ def test_an_earlier_evaluation_is_kept(tmp_path):
     report.write(tmp_path, result("pass"), dataclasses.replace(MANIFEST, suite="strong"))
     report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="../strong"))
     report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="strong"))
-    report.write(tmp_path, result("fail"), dataclasses.replace(MANIFEST, suite="strong"))
+    report.write(tmp_path, result("fail", "pass"), dataclasses.replace(MANIFEST, suite="strong"))
     date = "2026-11-27_09_30_UTC"
     kept = sorted(path.name for path in (tmp_path / "earlier").iterdir())
     assert kept == [f"{date}_quick", f"{date}_strong", f"{date}_strong_2", f"{date}_strong_3"]
@@ -209,6 +209,22 @@ def test_what_is_written_on_demand_does_not_stand_beside_other_results(tmp_path)
     assert not (tmp_path / "adversarial_examples.npz").exists()
     kept = [(path / "adversarial_examples.npz").exists() for path in folder.parent.iterdir()]
     assert kept == [True, True]
+
+
+def test_an_evaluation_killed_while_it_wrote_is_no_earlier_one(tmp_path):
+    report.write(tmp_path, result("warn"), MANIFEST)
+    (tmp_path / "report.html").unlink()
+    report.write(tmp_path, result("warn"), dataclasses.replace(MANIFEST, date="later"))
+    assert not (tmp_path / "earlier").exists()
+    assert (tmp_path / "report.html").exists()
+    assert _read(tmp_path / "results.json")["date"] == "later"
+
+
+def test_a_log_that_cannot_be_written_is_an_error_of_the_operating_system(tmp_path):
+    (tmp_path / "tensorboard").touch()
+    with pytest.raises(OSError, match="Not a directory") as raised:
+        report.write(tmp_path, result("warn"), MANIFEST)
+    assert raised.value.filename == str(tmp_path / "tensorboard")
 
 
 def test_results_of_earlier_versions_are_kept_too(tmp_path):
