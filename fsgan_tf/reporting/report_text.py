@@ -257,7 +257,7 @@ def heading(check_name: str) -> str:
 
 
 def manifest_rows(result: Findings, manifest: Manifest) -> list[tuple[str, str]]:
-    """Names and values of all that it takes to do the evaluation again."""
+    """Names and values of what is needed to reproduce the evaluation."""
     names = manifest.class_names
     listed = ", ".join(names[:_NAMED_CLASSES]) + (", ..." if len(names) > _NAMED_CLASSES else "")
     data = (manifest.dataset, manifest.split, f"{result.num_examples} images")

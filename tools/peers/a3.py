@@ -1,8 +1,8 @@
 """A3 by its authors' code; liuye6666/adaptive_auto_attack.
 
 Its restarts depend on how many images of all still stand, so that it is given all images, also
-those that the classifier mistakes unattacked. What is replaced: CUDA by the CPU, its image files by
-the task's arrays, and names that NumPy dropped.
+those that the classifier misclassifies unattacked. What is replaced: CUDA by the CPU, its image
+files by the task's arrays, and names that NumPy dropped.
 """
 
 import contextlib
