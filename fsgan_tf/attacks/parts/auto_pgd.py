@@ -19,6 +19,8 @@ Deviations:
 - Targets are ranked among the wrong classes; theirs among all, which is the same for what is
   classified correctly.
 - An example's random start follows from its own seed, not from its place in the batch.
+- Of a classifier whose answers differ from call to call, losses are means over the calls and an
+  attack ends only where all err; theirs takes both from the last call (`apgd_dlr` says more).
 """
 
 import dataclasses
@@ -31,6 +33,7 @@ from fsgan_tf.attacks.parts import losses, sparse_auto_pgd
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.points import Point, select
 from fsgan_tf.attacks.parts.step_sizes import Intervals, Pace, intervals, paced
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.threat_model import ThreatModel
@@ -127,13 +130,6 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> 
     return losses.cross_entropy(labels=labels, logits=logits)
 
 
-class _Point(NamedTuple):
-    """Images and the loss's gradient there, both float32 `[b, h, w, c]`."""
-
-    pixels: tf.Tensor
-    gradient: tf.Tensor
-
-
 class _State(NamedTuple):
     """The loop's variables.
 
@@ -149,10 +145,10 @@ class _State(NamedTuple):
     """
 
     step: tf.Tensor
-    current: _Point
+    current: Point
     previous: tf.Tensor
     loss: tf.Tensor
-    best: _Point
+    best: Point
     best_loss: tf.Tensor
     success: tf.Tensor
     pace: Pace
@@ -170,12 +166,12 @@ def _climb(
     num_steps: tf.Tensor,
     intervals: Intervals,
 ) -> _State:
-    def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
+    def judge(pixels: tf.Tensor) -> tuple[Point, tf.Tensor, tf.Tensor]:
         """The point, its loss and whether it is misclassified."""
         wrong, loss, gradient = classifier.loss_and_gradient(
             pixels, labels, lambda logits: loss_fn(logits, labels, targets)
         )
-        return _Point(pixels, gradient), loss, wrong
+        return Point(pixels, gradient), loss, wrong
 
     def goes_on(state: _State) -> tf.Tensor:
         return (state.step < num_steps) & ~tf.reduce_all(state.success)
@@ -184,13 +180,13 @@ def _climb(
         momentum = tf.where(state.step == 0, 1.0, _MOMENTUM)
         point, loss, wrong = judge(_stepped(state, momentum, threat_model, images))
         better = ~state.success & (wrong | (loss > state.best_loss))
-        best = _select(better, point, state.best)
+        best = select(better, point, state.best)
         best_loss = tf.where(better, loss, state.best_loss)
         pace, halve = paced(state.pace, loss > state.loss, best_loss, intervals)
         return (
             _State(
                 step=state.step + 1,
-                current=_select(halve, best, point),
+                current=select(halve, best, point),
                 previous=state.current.pixels,
                 loss=loss,
                 best=best,
@@ -231,9 +227,3 @@ def _stepped(
     target = threat_model.project(pixels + threat_model.steepest_step(gradient, length), images)
     averaged = pixels + momentum * (target - pixels) + (1 - momentum) * (pixels - state.previous)
     return threat_model.project(averaged, images)
-
-
-def _select(condition: tf.Tensor, chosen: _Point, other: _Point) -> _Point:
-    """`chosen` where bool `[b]` `condition`, else `other`."""
-    mask = condition[:, None, None, None]
-    return _Point(*(tf.where(mask, a, b) for a, b in zip(chosen, other, strict=True)))

@@ -26,6 +26,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.points import Point, select
 from fsgan_tf.norms.base import per_example
 from fsgan_tf.norms.l1 import sparse_direction
 from fsgan_tf.threat_model import ThreatModel
@@ -104,13 +105,6 @@ def _start(threat_model: ThreatModel, images: tf.Tensor, seeds: tf.Tensor) -> tf
     return threat_model.random_start(images, seeds, on_the_surface=True)
 
 
-class _Point(NamedTuple):
-    """Images and the loss's gradient there, both float32 `[b, h, w, c]`."""
-
-    pixels: tf.Tensor
-    gradient: tf.Tensor
-
-
 class _State(NamedTuple):
     """The loop's variables.
 
@@ -126,8 +120,8 @@ class _State(NamedTuple):
     """
 
     step: tf.Tensor
-    current: _Point
-    best: _Point
+    current: Point
+    best: Point
     best_loss: tf.Tensor
     found: tf.Tensor
     success: tf.Tensor
@@ -151,13 +145,13 @@ def _climb(
     """One part; what it fools counts in the last one, whose `counts` is true."""
     longest = threat_model.epsilon
 
-    def judge(pixels: tf.Tensor) -> tuple[_Point, tf.Tensor, tf.Tensor]:
+    def judge(pixels: tf.Tensor) -> tuple[Point, tf.Tensor, tf.Tensor]:
         """The point, its loss and whether it is misclassified and counts."""
         wrong, loss, gradient = classifier.loss_and_gradient(
             pixels, labels, lambda logits: loss_fn(logits, labels, targets)
         )
         known = tf.where(tf.math.is_nan(gradient), 0.0, gradient)
-        return _Point(pixels, known), loss, counts & wrong
+        return Point(pixels, known), loss, counts & wrong
 
     def values_changed(pixels: tf.Tensor) -> tf.Tensor:
         return tf.math.count_nonzero(pixels - images, axis=[1, 2, 3], dtype=tf.int32)
@@ -171,7 +165,7 @@ def _climb(
         direction = sparse_direction(gradient, (2 * state.changed + 2) // 3)
         moved = pixels + per_example(state.step_size, images) * direction
         point, loss, wrong = judge(threat_model.project(moved, images))
-        best = _select(loss > state.best_loss, point, state.best)
+        best = select(loss > state.best_loss, point, state.best)
         changed = values_changed(best.pixels)
         due = (state.step + 1) % interval == 0
         sparser = tf.cast(changed, tf.float32) < _SPARSER * tf.cast(state.changed, tf.float32)
@@ -180,7 +174,7 @@ def _climb(
         return (
             _State(
                 step=state.step + 1,
-                current=_select(due & sparser, best, point),
+                current=select(due & sparser, best, point),
                 best=best,
                 best_loss=tf.where(loss > state.best_loss, loss, state.best_loss),
                 found=tf.where(
@@ -205,9 +199,3 @@ def _climb(
     )
     (end,) = tf.while_loop(goes_on, step, [first])
     return end
-
-
-def _select(condition: tf.Tensor, chosen: _Point, other: _Point) -> _Point:
-    """`chosen` where bool `[b]` `condition`, else `other`."""
-    mask = per_example(condition, chosen.pixels)
-    return _Point(*(tf.where(mask, a, b) for a, b in zip(chosen, other, strict=True)))
