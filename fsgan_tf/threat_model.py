@@ -127,7 +127,10 @@ class ThreatModel:
         return self._ball.size(perturbations)
 
     def widest(self, num_values: int) -> float:
-        """The radius that makes any image of `num_values` values of any other; half of it, grey."""
+        """The radius within which any image of `num_values` values can be turned into any other.
+
+        Half of it turns any image grey.
+        """
         return self._ball.largest(self.upper - self.lower, num_values)
 
     def clip(self, images: tf.Tensor) -> tf.Tensor:

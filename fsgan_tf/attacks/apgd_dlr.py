@@ -2,8 +2,16 @@
 
 Source: Croce and Hein 2020 (arXiv:2003.01690); `version='rand'` in `autoattack/autoattack.py` of
 fra31/auto-attack at a392200 runs this and APGD on the cross-entropy, once each, with every gradient
-averaged over 20 calls. In l_1 this is the climb of `apgd_ce`, through larger balls, which that
-version leaves out.
+averaged over 20 calls.
+
+Deviations of `--suite=random`, which runs the two, from that version:
+- Theirs compares losses, to choose the step size and the best iterate, by the last of the 20 calls;
+  ours by the mean over all of them.
+- Theirs counts an iterate as fooling where that one call errs, and no call judges it anew. Ours
+  ends an attack only where all calls err, at least 10, and majorities of fresh calls judge the
+  image that it returns (`evaluation.repeated_calls`).
+- In l_1 this is the climb of `apgd_ce`, through larger balls, which theirs leaves out, and
+  `apgd_ce` keeps the 5 restarts of the standard version.
 """
 
 from fsgan_tf.attacks.parts.attack import Attack, Wanted

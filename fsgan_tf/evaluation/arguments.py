@@ -118,8 +118,9 @@ def require_radius(threat_model: ThreatModel, image_shape: Sequence[int]) -> Non
     widest = threat_model.widest(int(np.prod(image_shape)))
     if threat_model.epsilon > widest:
         raise UserError(
-            f"epsilon is {threat_model.epsilon:g}; in {threat_model.norm} {widest:.4g} is enough "
-            f"to make any image of {'x'.join(map(str, image_shape))} of any other"
+            f"epsilon is {threat_model.epsilon:g}; a radius of {widest:.4g} in "
+            f"{threat_model.norm} already turns any {'x'.join(map(str, image_shape))} image into "
+            "any other; give a smaller --epsilon"
         )
 
 

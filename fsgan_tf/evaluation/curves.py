@@ -37,7 +37,7 @@ class Trace(NamedTuple):
 def radii(threat_model: ThreatModel, num_values: int) -> tuple[float, ...]:
     """0, epsilon/4, epsilon/2, epsilon, 2 epsilon, ... below half the widest radius, half, all.
 
-    The widest radius makes any image of any other, and half of it turns any image grey: in l_inf
+    The widest radius turns any image into any other, and half of it turns any image grey: in l_inf
     the pixel range and half of it.
 
     Args:

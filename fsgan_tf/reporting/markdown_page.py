@@ -17,7 +17,8 @@ def page(result: Findings, manifest: Manifest) -> str:
         f"**Verdict: {verdict.name}.** {escaped(verdict.sentence)}",
         f"**{result.worst_case_accuracy:.1%}** {escaped(report_text.scope(result, manifest))}; "
         f"**{result.clean_accuracy:.1%}** without attack, "
-        f"**{result.worst_case_accuracy_8bit:.1%}** once adversarial images are rounded to 8 bits.",
+        f"at most **{result.worst_case_accuracy_8bit:.1%}** once adversarial images are rounded "
+        "to 8 bits (no attack searched among rounded images).",
         escaped(f"{report_text.perturbations(result.threat_model)} {manifest.date}."),
         " ".join([escaped(tried), *([f"Next: {code(next_command)}"] if next_command else [])]),
         *([escaped(str(result.randomness))] if result.randomness else []),

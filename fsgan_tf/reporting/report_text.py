@@ -20,7 +20,8 @@ ATTACK_NOTE = (
     "Accuracy is the share of all images. An attack that is not stand-alone saw only images "
     "that withstood the attacks above it, and its accuracy counts those attacks too. For the 8-bit "
     "accuracy an adversarial image counts only if it still fools the classifier, and lies in the "
-    "ball, once its pixels are rounded to 8 bits."
+    "ball, once its pixels are rounded to 8 bits. The true one is at most that: an image whose "
+    "exact version fools is attacked no more, and no attack searched among rounded images."
 )
 _FGSM_NOTE = (
     " FGSM starts at the image itself, as its source has it, not at a random point of the ball."

@@ -91,7 +91,8 @@ class AttackResult:
       parameters: the attack's.
       accuracy: share of all examples that are classified cleanly and withstand it; unless
         `standalone`, those that also withstand every attack run before it.
-      accuracy_8bit: the same with every adversarial image's pixels rounded to 8 bits.
+      accuracy_8bit: the same with every adversarial image's pixels rounded to 8 bits; an upper
+        bound, since the attack did not search among rounded images.
       standalone: whether `accuracy` speaks of this attack alone.
       seconds: wall-clock time.
       fooled: bool `[n]`, examples of which this attack has a verified adversarial image. Examples
@@ -195,7 +196,7 @@ class Findings:
 
     @property
     def robust(self) -> np.ndarray:
-        """Which examples withstand every attack and none, bool `[n]`."""
+        """Which examples are classified correctly both without attack and under every attack."""
         robust = self.clean_correct.copy()
         for attack in self.attacks:
             robust &= ~attack.fooled
@@ -203,14 +204,18 @@ class Findings:
 
     @property
     def worst_case_accuracy(self) -> float:
-        """Share of examples robust to every attack; never the smallest accuracy of the attacks."""
+        """Share of examples robust to every attack, counted image by image.
+
+        At most the smallest accuracy of the attacks.
+        """
         return float(np.mean(self.robust))
 
     @property
     def worst_case_accuracy_8bit(self) -> float:
         """Share of examples robust to every attack once adversarial pixels are rounded to 8 bits.
 
-        At least `worst_case_accuracy`: no attack searched among rounded images.
+        At least `worst_case_accuracy`, and an upper bound: an image whose exact version fools is
+        attacked no more, and no attack searched among rounded images.
         """
         robust = self.clean_correct.copy()
         for attack in self.attacks:

@@ -83,7 +83,7 @@ def _of_the_attacks(result: Findings) -> Verdict:
     if set(SUITES["strongest"].attacks) <= names:
         points = max(_unseen(attack, result.num_examples) for attack in result.attacks)
         bound = (
-            f"Square saw a sample alone, and with 95% confidence would take at most "
+            f"Square saw only a sample, and with 95% confidence would take at most "
             f"{100 * points:.1f} points more"
         )
         ran = f"The strongest suite ran, and no check speaks against the figure; {bound}"
@@ -101,7 +101,7 @@ def _of_the_attacks(result: Findings) -> Verdict:
 
 
 def _unseen(attack: AttackResult, num_examples: int) -> float:
-    """What an attack may take more, as a share of all, where it saw a sample alone."""
+    """What an attack may take more, as a share of all, where it saw only a sample."""
     sample = attack.sample
     if sample is None or not sample.num_unseen:
         return 0.0

@@ -144,7 +144,7 @@ def test_another_norm_comes_with_its_own_epsilon(run, test_set, tmp_path, unchec
     assert _evaluate(f"--run_dir={run}", "--epsilon=9") == 2
     assert "--epsilon=9: must be at most 1 in linf" in capsys.readouterr().err
     assert _evaluate(*argv, "--epsilon=9") == 2
-    assert "in l2 8 is enough to make any image of 8x8x1" in capsys.readouterr().err
+    assert "8 in l2 already turns any 8x8x1 image into any other" in capsys.readouterr().err
     assert _evaluate(*argv, "--epsilon=1.5", "--save_examples") == 0
     results = _results(folder)
     assert results["threat_model"] == {"norm": "l2", "epsilon": 1.5}

@@ -36,8 +36,8 @@ def test_headline():
     # Wilson interval of 25 in 40, worked out by hand.
     assert " ".join(page.one("p", "scope").text.split()) == (
         "of 40 images (digits, test) are classified correctly under every attack "
-        "(95% interval 47.0% to 75.8%); 95.0% without attack, 65.0% once adversarial images are "
-        "rounded to 8 bits."
+        "(95% interval 47.0% to 75.8%); 95.0% without attack, at most 65.0% once adversarial "
+        "images are rounded to 8 bits (no attack searched among rounded images)."
     )
     assert "at most 0.031373 (8/255), pixels in [0, 1]." in page.all("p", "note")[0].text
 

@@ -44,7 +44,7 @@ def single_step_below_clean(evidence: Evidence) -> Check:
         f"{single_step:.1%} under FGSM.",
         holds="One step along the gradient does not help the classifier.",
         doubt="The attack helps, so the gradient misleads: look for what masks it, and trust "
-        "gradient-free attacks (square) alone.",
+        "only gradient-free attacks (square).",
     )
 
 
@@ -101,7 +101,7 @@ def unbounded_attack_fools_all(evidence: Evidence) -> Check:
     return judged(
         "unbounded_attack_fools_all",
         level(left, curve.accuracies[-1], _BAD_LUCK, _BROKEN),
-        f"Free to make any image of any other (epsilon {curve.epsilons[-1]:g}), the attack fails "
+        f"Free to turn any image into any other (epsilon {curve.epsilons[-1]:g}), the attack fails "
         f"on {left} of {curve.num_examples} images.",
         holds="Where an adversarial image must exist, the attack finds one.",
         doubt="The attack cannot even turn an image into another one: its gradients are masked, or "

@@ -72,10 +72,11 @@ def successes_survive_rounding(evidence: Evidence) -> Check:
         "successes_survive_rounding",
         # Both figures are right: none of this makes one of them wrong.
         level(round(restored * evidence.result.num_examples), restored, _FEW_RESTORED, 1),
-        f"The worst-case accuracy is {exact:.1%}, and {rounded:.1%} with pixels rounded to 8 bits.",
-        holds="The figure holds for images as files store them.",
+        f"The worst-case accuracy is {exact:.1%}, and at most {rounded:.1%} with pixels "
+        "rounded to 8 bits.",
+        holds="Nearly all adversarial images fool as files store them, too.",
         doubt="Many adversarial images no longer fool once they are rounded to 8 bits: state both "
-        "accuracies.",
+        "accuracies, the second as an upper bound, since no attack searched among rounded images.",
     )
 
 
