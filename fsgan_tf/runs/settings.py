@@ -66,7 +66,7 @@ class TrainingSettings(settings.Settings):
     )
     last_batch: str = setting(
         "drop",
-        "Images that fill no whole batch at the end of an epoch: drop them, other ones in every "
+        "Images that fill no whole batch at the end of an epoch: drop them, different ones in every "
         "epoch, or keep them as a smaller batch, as most methods' authors do; keep is for one "
         "replica.",
         choices=("drop", "keep"),
