@@ -54,8 +54,8 @@ smoke: $(INSTALLED)
 
 $(INSTALLED): requirements.txt constraints.txt
 	@for python in $(BASE_PYTHON) python3 python3.12 python3.11 python3.10; do \
-	  if $$python -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
-	    [ -x $(PYTHON) ] || $$python -m venv $(VENV) || exit 1; found=1; break; fi; done; \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	    [ -x $(PYTHON) ] || $$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; found=1; break; fi; done; \
 	[ -n "$$found" ] || { echo "error: Python 3.10, 3.11 or 3.12 with venv is needed; install it or give BASE_PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@

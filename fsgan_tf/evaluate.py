@@ -83,7 +83,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     attacks = _attacks(asked, largest, sources)
     fit.require_gradients(classifier, path, attacks)
     split, class_names = _examples(asked, classifier, dataset)
-    image_shape = split.images.shape[1:]
+    image_shape = split.image_shape
     paths = [path, *(source.path for source in sources)]
     for loaded, where in zip([classifier, *source_classifiers], paths, strict=True):
         fit.require_fit(loaded, where, dataset, image_shape, class_names)
@@ -309,7 +309,9 @@ def _examples(
 
 
 def _same_data(first: str, second: str) -> bool:
-    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
+    # Of TFDS' NAME:VERSION the name alone.
+    paths = [Path(name.partition(":")[0]).expanduser().resolve() for name in (first, second)]
+    return paths[0] == paths[1]
 
 
 def _setting(

@@ -142,8 +142,8 @@ def load_split(
         read = opened.read(everything or splits.test)
         if everything:
             print(
-                f"note: {name} has no test split: all {len(read)} images are evaluated; "
-                "--split=test takes those that trainings set aside",
+                f"note: {name} has no test split: all {len(read)} images are evaluated; for a "
+                "classifier that was trained on them, give --split=test, which trainings set aside",
                 file=sys.stderr,
             )
         return read, opened.class_names

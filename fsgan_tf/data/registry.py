@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fsgan_tf import settings
@@ -71,6 +72,11 @@ def open_source(name: str, options: Mapping[str, Any]) -> Source:
     given = {option: value for option, value in options.items() if value is not None}
     own = {option: given.pop(option) for option in own_fields(source) if option in given}
     for option in sorted(given.keys() - {field.name for field in fields_of(ImageSettings)}):
+        if Path(name).is_dir() and "/" not in name:
+            raise UserError(
+                f"{name} is a folder here, so that {option} is not read; give ./{name} for the "
+                f"folder, or run the command elsewhere for a data set of that name"
+            )
         readers = [other.help for other in source_classes() if option in own_fields(other)]
         raise UserError(
             f"{option} is not read for {name}, only for {' and '.join(readers) or 'no data'}; "

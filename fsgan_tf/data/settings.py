@@ -101,7 +101,8 @@ class EvaluatedDataSettings(_NamedData):
     split: str | None = setting(
         None,
         "Examples to attack: test, validation (held out of the training set, to choose "
-        "settings on), train, all, or a part as TFDS writes it, train[80%:]. By default the "
+        "settings on), train, all (class folders without splits, TFDS), or a part as TFDS writes "
+        "it, train[80%:]. By default the "
         "test split or, in a data set without one, every image that the classifier was not "
         "trained on.",
     )

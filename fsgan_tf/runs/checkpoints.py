@@ -40,6 +40,7 @@ class Progress:
       rollbacks: how often the run went back to a checkpoint to resume with other random draws.
       class_names: of the classifier's logits, in order.
       image_shape: `(h, w, c)` of the classifier's input.
+      replicas: that share a step; 0 where an older version did not say.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class Progress:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     rollbacks: int = 0
+    replicas: int = 0
 
 
 class HasVariables(Protocol):
@@ -210,6 +212,12 @@ class Checkpoints:
                 _warn(f"the best checkpoint {file} is damaged ({error}); the newest is used")
         return self.read_newest(with_optimizers=False)
 
+    @property
+    def epochs_done(self) -> int:
+        """Complete epochs behind the newest checkpoint, readable or not."""
+        newest = self.newest_file()
+        return _position(newest.name)[0] if newest else 0
+
     def newest_file(self) -> Path | None:
         """The file of the newest checkpoint, readable or not."""
         return next(iter(self._files()), None)
@@ -313,7 +321,7 @@ def _progress(content: bytes) -> Progress:
             "image_shape": tuple(fields["image_shape"]),
         }
     )
-    counts = (progress.epoch, progress.step_in_epoch, progress.rollbacks)
+    counts = (progress.epoch, progress.step_in_epoch, progress.rollbacks, progress.replicas)
     is_valid = (
         all(isinstance(count, int) and 0 <= count < 2**63 for count in counts)
         and all(isinstance(name, str) for name in progress.class_names)

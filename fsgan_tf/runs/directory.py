@@ -91,6 +91,11 @@ class RunDirectory:
           UserError: where one differs that changes the training.
         """
         recorded, asked = self.read_configuration().values(), configuration.values()
+        if asked["epochs"] < self.checkpoints.epochs_done:
+            raise UserError(
+                f"{self.path} has trained for {self.checkpoints.epochs_done} epochs, which "
+                f"--epochs={asked['epochs']} does not take back; give as many or more"
+            )
         # Whatever is spread over the whole training would change shape if its length did: every
         # schedule but steps, and a consistency weight that rises to the last step.
         rises = "consistency_ramp_steps" in recorded and not recorded["consistency_ramp_steps"]

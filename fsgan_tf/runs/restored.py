@@ -37,6 +37,7 @@ class RestoredClassifier:
 def restore_classifier(run_dir: str | Path) -> RestoredClassifier:
     """Builds the newest classifier of a run, or the best one with `--keep=best`, in float32.
 
+    A network of one's own from a file computes as the file says.
     Where weights are averaged (`--ema_decay`) it is the average.
 
     Args:

@@ -66,9 +66,9 @@ class TrainingSettings(settings.Settings):
     )
     last_batch: str = setting(
         "drop",
-        "Images that fill no whole batch at the end of an epoch: drop them, different ones in every "
-        "epoch, or keep them as a smaller batch, as most methods' authors do; keep is for one "
-        "replica.",
+        "Images that fill no whole batch at the end of an epoch: drop them, different ones in "
+        "every epoch, or keep them as a smaller batch, as most methods' authors do; keep is for "
+        "one replica.",
         choices=("drop", "keep"),
     )
     eval_examples: int = setting(

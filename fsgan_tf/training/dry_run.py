@@ -42,7 +42,7 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     print(configuration.to_flags())
     print(f"training images: {train_images}, classes: {num_classes}, image: {image_shape}")
     print(f"replicas: {replicas}")
-    print(f"precision: {devices.resolve_precision(settings.precision)}")
+    print(f"precision: {method.dtype_policy_name}")
     _print_networks(method)
     if kept := method.bytes_an_example:
         print(

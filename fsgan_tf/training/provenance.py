@@ -7,7 +7,6 @@ import shlex
 import sys
 from typing import Any
 
-from fsgan_tf import devices
 from fsgan_tf.reporting import manifest
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.training.setup import Training
@@ -30,7 +29,7 @@ def record_start(training: Training, progress: Progress, **elsewhere: Any) -> No
         "step_in_epoch": progress.step_in_epoch,
         "command": shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
         "replicas": training.strategy.num_replicas_in_sync,
-        "precision": devices.resolve_precision(training.settings.precision),
+        "precision": training.method.dtype_policy_name,
         "machine": manifest.machine(),
         "versions": manifest.versions(),
         **elsewhere,

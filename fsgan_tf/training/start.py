@@ -30,7 +30,8 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
     require_agreement(training)
     progress = run.checkpoints.restore(training.method, lambda found: _require_fit(training, found))
     if progress is None:
-        progress = Progress(0, 0, dataset.class_names, dataset.image_shape)
+        replicas = training.strategy.num_replicas_in_sync
+        progress = Progress(0, 0, dataset.class_names, dataset.image_shape, replicas=replicas)
         if initial:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
@@ -124,9 +125,16 @@ def _require_fit(training: Training, progress: Progress) -> None:
             f"{', '.join(progress.class_names)}; {dataset.name} has {dataset.image_shape} and "
             f"{', '.join(dataset.class_names)}; give another --run_dir"
         )
-    # An epoch that several devices share has fewer steps than one that a single device takes.
+    replicas = training.strategy.num_replicas_in_sync
+    if progress.replicas not in (0, replicas):
+        raise UserError(
+            f"{training.run.path} was trained on {progress.replicas} devices and there are "
+            f"{replicas} here, which take other batches and steps; resume it on the same number "
+            "of devices, or give another --run_dir"
+        )
     if progress.step_in_epoch >= training.steps_per_epoch:
         raise UserError(
             f"{training.run.path} stopped after step {progress.step_in_epoch} of an epoch that has "
-            f"{training.steps_per_epoch} steps here; continue on as many devices as before"
+            f"{training.steps_per_epoch} steps here; resume it with the same data, or give "
+            "another --run_dir"
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fsgan_tf import evaluate, export, predict, train
+from fsgan_tf.data.split import StreamedSplit
 from tests.commands import ROOT, call
 from tests.images import png
 from tests.small_training import SMALL
@@ -77,3 +78,23 @@ def test_the_page_and_what_leads_to_it_name_files_that_are_there():
     for file in ("README.md", "WORKSPACE.md", "docs/own_images.md"):
         assert "own_images.flags" in (ROOT / file).read_text()
     assert "own_images.md" in (ROOT / "mkdocs.yml").read_text()
+
+
+def test_no_more_images_are_decoded_than_are_evaluated(folder, tmp_path, monkeypatch):
+    read = []
+    read_all = StreamedSplit._read_all
+
+    def counted(split):
+        read.append(len(split))
+        return read_all(split)
+
+    monkeypatch.setattr(StreamedSplit, "_read_all", counted)
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    model.save(tmp_path / "m.keras")
+    given = [f"--keras_model={tmp_path / 'm.keras'}", "--output=logits", f"--dataset={folder}"]
+    given += ["--memory_limit=1e-6", "--num_examples=4", "--epsilon=0.03", "--attacks=fgsm"]
+    given += ["--image_size=16", "--checks=none", f"--output_dir={tmp_path / 'report'}"]
+    assert call(evaluate, *given) == 0
+    assert read == [4]

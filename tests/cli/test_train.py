@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf import evaluate, export, predict, train
+from fsgan_tf.data import loading
 from fsgan_tf.data.sources.digits import DigitsSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.methods.standard import Standard
@@ -24,6 +25,7 @@ from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
 from fsgan_tf.training.callbacks import Checkpointing, RobustAccuracy, StepLearningRates
+from fsgan_tf.training.finish import is_evaluated
 from tests.commands import ROOT, call, training
 from tests.small_training import SMALL
 
@@ -139,6 +141,24 @@ def test_what_is_of_another_classifier_or_of_weaker_attacks_is_made_again(run, t
         restore_classifier(copied.path).model, restored.class_names, copied.saved_model
     )
     assert len(json.loads(results.read_text())["attacks"]) == 3
+
+
+def test_an_evaluation_of_other_images_is_none_of_these(run):
+    restored = restore_classifier(run.path)
+    images, _ = loading.load_test("digits")
+    test = images.first(8)
+    assert is_evaluated(run, restored, test)
+    assert not is_evaluated(run, restored, test.relabelled((test.labels + 1) % 10))
+    assert not is_evaluated(run, restored, images.first(9))
+
+
+def test_epochs_are_not_taken_back(run, capsys):
+    before = run.flags_file.read_text()
+    assert _train(*FS_GAN, "--epochs=1", f"--run_dir={run.path}") == 2
+    assert (
+        "has trained for 2 epochs, which --epochs=1 does not take back" in capsys.readouterr().err
+    )
+    assert run.flags_file.read_text() == before
 
 
 def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):

@@ -140,3 +140,12 @@ def test_a_file_of_ones_own_is_used_by_the_command(tmp_path, capsys):
     path = {"PYTHONPATH": f"{commands.ROOT}:{tmp_path}"}
     told = commands.python("-m", "fsgan_tf.train", "--help", env=path).stdout
     assert "--stripes: Number of stripes." in told
+
+
+def test_a_folder_that_has_a_data_sets_name_is_told_from_it(tmp_path, monkeypatch):
+    (tmp_path / "cifar10").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"cifar10 is a folder here.*give \./cifar10 for the folder"
+    ):
+        registry.open_source("cifar10", {"data_dir": "."})

@@ -30,7 +30,9 @@ def test_drops_that_a_training_never_reaches_are_named(epochs, drops, factor, wo
     ("progress", "words"),
     [
         (Progress(0, 2, ("a", "b"), (8, 8, 1)), None),
-        (Progress(0, 3, ("a", "b"), (8, 8, 1)), "an epoch that has 3 steps here; continue on as"),
+        (Progress(0, 3, ("a", "b"), (8, 8, 1)), "an epoch that has 3 steps here; resume it with"),
+        (Progress(0, 0, ("a", "b"), (8, 8, 1), replicas=1), None),
+        (Progress(0, 0, ("a", "b"), (8, 8, 1), replicas=2), "on 2 devices and there are 1 here"),
         (Progress(0, 0, ("a", "b", "c"), (8, 8, 1)), "of the classes a, b, c; x has"),
         (Progress(0, 0, ("a", "b"), (8, 8, 3)), "give another --run_dir"),
     ],
@@ -38,6 +40,7 @@ def test_drops_that_a_training_never_reaches_are_named(epochs, drops, factor, wo
 def test_a_training_goes_on_where_its_data_and_its_steps_are_those_it_began_with(progress, words):
     data = SimpleNamespace(name="x", class_names=("a", "b"), image_shape=(8, 8, 1))
     training = SimpleNamespace(run=RunDirectory("runs/a"), dataset=data, steps_per_epoch=3)
+    training.strategy = SimpleNamespace(num_replicas_in_sync=1)
     if words is None:
         _require_fit(training, progress)
         return
