@@ -3,7 +3,7 @@
 Each is three files in `fsgan_tf/pretrained`, which `tools/package_pretrained.py` makes of a run:
 NAME.npz holds the weights, matrices and kernels in float16, and the flags of the training;
 NAME.json is the results.json of the evaluation of these very weights; NAME.md is the model card.
-Nothing in them is code.
+Nothing in them is code, and a file that names code is refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def restore(name: str) -> RestoredClassifier:
       The classifier, its class names and the settings of its training.
 
     Raises:
-      UserError: there is none of that name, or its file is damaged.
+      UserError: there is none of that name, or its file is damaged or names code to run.
     """
     if not is_named(name):
         raise UserError(f"there is no packaged classifier {name!r}; there are {_listed()}")
@@ -74,6 +74,11 @@ def restore(name: str) -> RestoredClassifier:
 def _built(record: dict[str, Any], arrays: dict[str, np.ndarray], file: Path) -> RestoredClassifier:
     class_names, image_shape = tuple(record["class_names"]), tuple(record["image_shape"])
     configuration = TrainingConfiguration.from_texts(record["flags"])
+    if classifiers.is_own(configuration.training.architecture):
+        raise UserError(
+            f"{file} is refused: it names code of its own for its network, "
+            f"{configuration.training.architecture!r}, and such a file may come from anybody"
+        )
     model = classifiers.build(
         configuration.training.architecture,
         configuration.classifier,

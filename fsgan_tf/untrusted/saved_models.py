@@ -30,6 +30,7 @@ _REFUSED_OPERATIONS = re.compile(
     r"|\w+Reader(V2)?|RecordInput|(TextLine|FixedLengthRecord|TFRecord|LMDB|CSV|Sql)Dataset\w*"
     r"|\w*Snapshot\w*|(Cache|Load|Save)Dataset\w*|DatasetToTFRecord|DecodeProto\w*|EncodeProto"
     r"|Print\w*|Debug\w+|DumpTensor|CalibrationStatisticsSaver|ImportEvent|\w*Summary\w*"
+    r"|GenerateVocabRemapping|FixedUnigramCandidateSampler|Skipgram"
     r"|\w*FromGraph|MlirPassthroughOp|TRTEngineOp|RemoteFusedGraph\w+|XlaCustomCall\w*|XlaCallModule"
     ")"
 )

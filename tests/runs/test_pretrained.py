@@ -1,6 +1,7 @@
 """Classifiers that come with the package: their weights, their cards, and who takes them."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -80,6 +81,34 @@ def test_what_cannot_be_loaded_is_one_line(folder, name, words):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize("architecture", ["trap:build", "trap.keras"])
+@pytest.mark.parametrize("flag", ["", "--pretrained", "--init_from"])
+def test_a_file_that_names_code_is_refused_before_that_runs(
+    folder, tmp_path, monkeypatch, capsys, architecture, flag
+):
+    (tmp_path / "trap.py").write_text("raise SystemExit('the code of the file was run')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = folder / "tiny.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    record = json.loads(arrays[pretrained._RECORD].tobytes())
+    record["flags"]["architecture"] = architecture
+    arrays[pretrained._RECORD] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    np.savez(file, **arrays)
+    if flag == "--pretrained":
+        assert call(evaluate, f"{flag}={file}", f"--output_dir={tmp_path / 'out'}") == 2
+    elif flag == "--init_from":
+        flags = ["--train_examples=64", "--validation_examples=8", f"--run_dir={tmp_path / 'run'}"]
+        assert call(train, f"{flag}={file}", *flags) == 2
+    else:
+        with pytest.raises(UserError) as caught:
+            fsgan_tf.load_pretrained(str(file))
+        print(caught.value, file=sys.stderr)
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{file} is refused" in message
+    assert architecture in message
 
 
 def test_a_network_too_large_or_of_ones_own_is_refused(run, tmp_path, monkeypatch):

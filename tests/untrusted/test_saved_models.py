@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import op_def_pb2
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.python.client import pywrap_tf_session
 
+from fsgan_tf.untrusted import saved_models
 from fsgan_tf.untrusted.saved_models import check_saved_model
 from tests.untrusted.refusal import refused
 
@@ -64,6 +67,20 @@ def test_a_saved_model_that_only_computes_passes(harmless):
 )
 def test_operations_that_reach_out_are_refused(tmp_path, operation, function):
     assert f"holds {operation}," in refused(check_saved_model, save(tmp_path / "model", function))
+
+
+def test_every_operation_that_names_a_file_is_refused():
+    content = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
+    operations = op_def_pb2.OpList.FromString(content).op
+    naming = {
+        operation.name
+        for operation in operations
+        if any("file" in part.name for part in (*operation.input_arg, *operation.attr))
+    }
+    assert "ReadFile" in naming
+    passing = {name for name in naming if not saved_models._REFUSED_OPERATIONS.fullmatch(name)}
+    # `is_files` only says how its elements are shared out among workers; it opens none.
+    assert passing == {"TensorSliceDataset"}
 
 
 def test_every_operation_that_saves_is_refused_outside_of_the_saver(saved_model):
