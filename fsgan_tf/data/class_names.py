@@ -17,13 +17,20 @@ def read_class_names(path: str) -> tuple[str, ...]:
     """Reads one class name a line, in the order of the labels.
 
     Raises:
-      UserError: the file cannot be read, or names a class twice, or fewer than 2.
+      UserError: the file cannot be read, has an empty line before the last name, or names a class
+        twice, or fewer than 2.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class_names: cannot read {path}: {error}") from error
-    names = tuple(line.strip() for line in text.strip().splitlines())
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
+    if "" in names:
+        # A name left out would shift the labels of all that follow.
+        raise UserError(
+            f"--class_names: line {names.index('') + 1} of {path} is empty; name a class there, or "
+            "take the line out"
+        )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UserError(f"--class_names: {path} has {repeated[0]!r} on more than one line")

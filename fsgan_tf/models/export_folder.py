@@ -16,6 +16,14 @@ LITERT_NAMES_FILE = "class_names.txt"
 LITERT_ENTRIES = (LITERT_MODEL_FILE, LITERT_NAMES_FILE)
 
 
+def read_class_names(file: Path, num_classes: int | None) -> tuple[str, ...] | None:
+    """The names that an export has in a file, one a line; None unless there are as many classes."""
+    if not file.is_file():
+        return None
+    names = tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return names if len(names) == num_classes else None
+
+
 @contextlib.contextmanager
 def replacing(export_dir: Path, entries: Sequence[str]) -> Iterator[Path]:
     """Gives an empty folder, which becomes `export_dir` when the block ends without an error.

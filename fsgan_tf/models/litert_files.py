@@ -11,6 +11,7 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, litert, scores
 from fsgan_tf.models.classifier import Classifier
+from fsgan_tf.models.export_folder import LITERT_NAMES_FILE, read_class_names
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
 
 
@@ -32,7 +33,8 @@ def load_litert_model(
         only one of another name.
 
     Returns:
-      The classifier, through which no gradient flows.
+      The classifier, through which no gradient flows. Its class names are those that an export has
+      beside the file.
 
     Raises:
       UserError: the file cannot be loaded, or its model is not a classifier of images.
@@ -69,12 +71,14 @@ def load_litert_model(
 
     fed = inputs.adapted(path, images["name"], shape, dtype, call)
     num_outputs = answer_shape[-1]
+    num_classes = scores.num_classes(num_outputs)
     return Classifier(
         scores.as_logits(fed.call, output, num_outputs),
         fed.image_shape,
-        scores.num_classes(num_outputs),
+        num_classes,
         for_input(preprocessing, dtype),
         files_sha256=files_sha256([Path(path)]),
+        class_names=read_class_names(Path(path).with_name(LITERT_NAMES_FILE), num_classes),
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
         upper_bound=inputs.NO_GRADIENTS,
         differentiable=False,

@@ -13,7 +13,7 @@ from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, scores
 from fsgan_tf.models.classifier import Classifier
-from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
+from fsgan_tf.models.export_folder import CLASS_NAMES_FILE, read_class_names
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.networks.half_precision import with_scaled_gradients
 from fsgan_tf.untrusted.saved_models import check_saved_model
@@ -74,14 +74,13 @@ def load_saved_model(
     fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, scaled)
     num_outputs = (_shape(answer) or (None,))[-1]
     num_classes = scores.num_classes(num_outputs)
-    class_names = _class_names(Path(path))
     return Classifier(
         scores.as_logits(fed.call, output, num_outputs),
         fed.image_shape,
         num_classes,
         for_input(preprocessing, images.dtype.name),
         files_sha256=files_sha256(sorted(f for f in Path(path).rglob("*") if f.is_file())),
-        class_names=class_names if len(class_names) == num_classes else None,
+        class_names=read_class_names(Path(path) / CLASS_NAMES_FILE, num_classes),
         notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
         upper_bound=scores.upper_bound(output, fed.differentiable),
         differentiable=fed.differentiable,
@@ -124,11 +123,3 @@ def _only_input(path: str, names: list[str]) -> str:
 def _shape(spec: tf.TensorSpec) -> tuple[int | None, ...] | None:
     """None where the rank is not known."""
     return None if spec.shape.rank is None else tuple(spec.shape)
-
-
-def _class_names(saved_model: Path) -> tuple[str, ...]:
-    """The lines of the file that an export has; none where there is no such file."""
-    file = saved_model / CLASS_NAMES_FILE
-    if not file.is_file():
-        return ()
-    return tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())

@@ -62,6 +62,8 @@ def test_a_model_may_know_more_classes_than_the_data(tmp_path):
     [
         (("cat", "dgo"), "does not have dog"),
         (("cat", "dog", "cat"), "has 'cat' on more than one line"),
+        (("cat", " ", "dog"), "line 2 of .* is empty"),
+        (("", "cat", "dog"), "line 1 of .* is empty"),
         (("cat",), "names 1 classes; at least 2"),
         (None, "cannot read"),
     ],

@@ -9,6 +9,7 @@ from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.models import loading
+from fsgan_tf.models.fit import require_fit
 from fsgan_tf.models.litert_files import load_litert_model
 from fsgan_tf.threat_model import ThreatModel
 
@@ -30,6 +31,18 @@ def test_its_answers_are_the_models(write, native, pixels):
     for count in (1, 12, 3):
         answered = classifier.logits_fn(tf.constant(pixels[:count]))
         np.testing.assert_allclose(answered, native(pixels[:count]), atol=1e-5)
+
+
+def test_the_class_names_beside_it_are_its_own_where_they_are_as_many(write, native, tmp_path):
+    path = write(native)
+    assert load_litert_model(path).class_names is None
+    names = tmp_path / "class_names.txt"
+    names.write_text("ä\nb\nd\nc\ne\n", encoding="utf-8")
+    classifier = load_litert_model(path)
+    with pytest.raises(UserError, match="class 2 is 'd' to m.tflite and 'c' in data"):
+        require_fit(classifier, "m.tflite", "data", (4, 4, 3), tuple("äbcde"))
+    names.write_text("a\nb\n", encoding="utf-8")
+    assert load_litert_model(path).class_names is None
 
 
 def test_it_is_attacked_without_gradients(write, native, pixels):
