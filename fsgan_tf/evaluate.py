@@ -287,7 +287,7 @@ def _examples(
 
     options = {
         name: _setting(asked.data, classifier, name)
-        for name in ("image_size", "channels", "class_names", "memory_limit")
+        for name in ("image_size", "channels", "memory_limit")
     }
     # Those of other sources are refused if they are given, and left out if the run had them.
     own = registry.own_fields(registry.source_of(dataset))
@@ -304,6 +304,8 @@ def _examples(
         dataset,
         asked.data.split,
         trained_on=training is not None and _same_data(training.data.dataset, dataset),
+        class_names=asked.data.class_names,
+        known_names=classifier.class_names or (),
         **options,
     )
 

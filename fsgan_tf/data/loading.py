@@ -113,6 +113,7 @@ def load_split(
     trained_on: bool = False,
     validation_examples: int = 1000,
     class_names: str | None = None,
+    known_names: tuple[str, ...] = (),
     **options: Any,
 ) -> tuple[Split, tuple[str, ...]]:
     """Reads one split, to evaluate on it.
@@ -127,6 +128,8 @@ def load_split(
         part that trainings set aside is left to evaluate on.
       validation_examples: how many `load` held out, where no validation split is stored.
       class_names: as for `load`.
+      known_names: of a classifier's classes, in its order; the labels take it where no
+        `class_names` are given and every class of the data is among these.
       **options: as for `load`.
 
     Returns:
@@ -135,7 +138,7 @@ def load_split(
     Raises:
       UserError: unknown, missing, damaged or unfit data.
     """
-    opened = _Opened(name, class_names, options)
+    opened = _Opened(name, class_names, options, known_names)
     splits = opened.source.splits
     if split is None:
         everything = None if trained_on else splits.all
@@ -226,13 +229,21 @@ def _held_out(train_images: int, validation_examples: int) -> int:
 class _Opened:
     """A source of images, with the labels in the order that the user wants."""
 
-    def __init__(self, name: str, class_names: str | None, options: dict[str, Any]):
+    def __init__(
+        self,
+        name: str,
+        class_names: str | None,
+        options: dict[str, Any],
+        known_names: tuple[str, ...] = (),
+    ):
         self.name = name
         self.source: Source = registry.open_source(name, options)
         self.class_names = self.source.class_names
         if class_names is not None:
             self.class_names = class_order.read_class_names(class_names)
             class_order.require_names(self.source.class_names, self.class_names, name)
+        elif set(self.class_names) <= set(known_names):
+            self.class_names = known_names
         elif self.source.sorts_classes:
             class_order.warn_of_numeric_order(self.class_names, name)
         if not all(map(str.isprintable, self.class_names)):

@@ -62,7 +62,8 @@ class _NamedData(ImageSettings):
     class_names: str | None = setting(
         None,
         "File with one class name a line, in the order of the labels; it may name classes that "
-        "the data do not have.",
+        "the data do not have. Without it an evaluation takes the order of a classifier that names "
+        "them all.",
     )
 
 

@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parents[1] / "pretrained"
 MAX_BYTES = 12_000_000
 _RECORD = "__record__"
 # Flags that say where things are on the machine of the training.
-_PLACES = ("run_dir", "data_dir", "init_from", "memory_limit", "dry_run")
+_PLACES = ("run_dir", "data_dir", "class_names", "init_from", "memory_limit", "dry_run")
 
 
 def names() -> list[str]:

@@ -57,6 +57,19 @@ def test_a_model_may_know_more_classes_than_the_data(tmp_path):
     np.testing.assert_array_equal(np.where(test.images[:, 0, 0, 0] == 0, 3, 1), test.labels)
 
 
+def test_labels_take_the_order_of_a_classifier_that_knows_every_class(tmp_path, capsys):
+    folder = class_folders(tmp_path / "images", 4)
+    known = ("owl", "dog", "cat")
+    test, class_names = loading.load_split(str(folder), "test", known_names=known)
+    assert class_names == known
+    np.testing.assert_array_equal(np.where(test.images[:, 0, 0, 0] == 0, 2, 1), test.labels)
+    for others in ((), ("dog", "owl")):
+        assert loading.load_split(str(folder), "test", known_names=others)[1] == ("cat", "dog")
+    file = names_file(tmp_path, "dog", "cat")
+    given = loading.load_split(str(folder), "test", class_names=file, known_names=known)
+    assert given[1] == ("dog", "cat")
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

@@ -1,5 +1,6 @@
 """Classifiers that come with the package: their weights, their cards, and who takes them."""
 
+import dataclasses
 import json
 import sys
 
@@ -149,6 +150,29 @@ def test_a_training_starts_from_it_and_an_evaluation_takes_it(
     assert (results["dataset"], results["model"]) == ("digits", "tiny")
     assert call(evaluate, "--pretrained=tinny", f"--output_dir={output}") == 2
     assert "there are tiny" in capsys.readouterr().err
+
+
+def test_a_classifier_of_another_order_of_classes_is_measured_where_their_file_is_not(
+    run, folder, tmp_path
+):
+    order = tmp_path / "order.txt"
+    order.write_text("\n".join(reversed(DIGITS)))
+    restored = restore_classifier(run.path)
+    given = {**restored.settings.texts(), "class_names": str(order)}
+    settings = type(restored.settings).from_texts(given)
+    other = dataclasses.replace(restored, class_names=DIGITS[::-1], settings=settings)
+    pretrained.write(other, folder / "tiny.npz")
+    assert pretrained.restore("tiny").settings.data.class_names is None
+    order.unlink()
+    output = tmp_path / "results"
+    flags = ["--pretrained=tiny", "--attacks=fgsm", "--num_examples=4", "--checks=fast"]
+    assert call(evaluate, *flags, f"--output_dir={output}") == 0
+    reversed_results = json.loads((output / "results.json").read_text())
+    pretrained.write(restored, folder / "tiny.npz")
+    assert call(evaluate, *flags, f"--output_dir={tmp_path / 'usual'}") == 0
+    usual = json.loads((tmp_path / "usual" / "results.json").read_text())
+    assert reversed_results["classifier_sha256"] == usual["classifier_sha256"]
+    assert reversed_results["dataset_sha256"] != usual["dataset_sha256"]
 
 
 @pytest.mark.parametrize("name", pretrained.names())

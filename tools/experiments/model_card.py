@@ -27,7 +27,7 @@ _DATA = {
 }
 
 # Flags that say where things are, and what was looked at after the training.
-_NOT_OF_THE_WEIGHTS = ("run_dir", "data_dir", "memory_limit", "eval_examples")
+_NOT_OF_THE_WEIGHTS = ("run_dir", "data_dir", "class_names", "memory_limit", "eval_examples")
 
 
 def described(dataset: str, data: str | None, licence: str | None) -> tuple[str, str]:
