@@ -45,6 +45,11 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     run_dir = Path(words[0])
     original = restore_classifier(run_dir)
+    if not experiments.is_finished(run_dir):
+        raise UserError(
+            f"{run_dir} is not finished: an epoch or the export of its classifier is missing; end "
+            f"it with python -m fsgan_tf.train --run_dir={run_dir}"
+        )
     dataset = Path(original.settings.data.dataset).name
     data = model_card.described(dataset, flag_values.data, flag_values.licence)
     name = flag_values.name or f"{dataset}_{original.settings.training.method}"

@@ -8,10 +8,11 @@ Each FLAGFILE holds the flags of one `python -m fsgan_tf.train`, --run_dir among
 makes its run directory, or takes it from its newest checkpoint, and writes the XLA program of a
 whole epoch (order of the images, augmentation, learning rates, steps, average) and all it starts
 from to FOLDER. `train` needs JAX and NumPy, with PYTHONPATH=. where this package is not installed;
-it trains one after the other and writes RESULTS/NAME.npz after every epoch. `restore` makes of each
+it trains one after the other and writes RESULTS/NAME.npz after every epoch; called again, it goes
+on from there, where the result is precise, and leaves out what is complete. `restore` makes of each
 result a checkpoint in its run directory, with the epochs' figures and what is measured on held-out
 images after the last: `evaluate` and `export` take it and, where the result is precise, a training
-goes on from it.
+goes on from it. What is already restored it leaves as it is.
 """
 
 import sys
@@ -60,6 +61,13 @@ def _train(values: flags.FlagValues, folder: Path, results: Path) -> None:
     if not names:
         raise UserError(f"no exported training in {folder}")
     results.mkdir(parents=True, exist_ok=True)
+    files = {name: results / f"{name}.npz" for name in names}
+    complete = [name for name in names if exported.is_complete(folder / name, files[name])]
+    for name in complete:
+        print(f"{name}: all epochs are in {files[name]}", flush=True)
+    names = [name for name in names if name not in complete]
+    if not names:
+        return
     programs = exported.Programs()
     trainings = [ExportedTraining(folder / name, programs) for name in names]
     images = exported.Images(folder / exported.IMAGES)
@@ -69,13 +77,13 @@ def _train(values: flags.FlagValues, folder: Path, results: Path) -> None:
         if not one.program.seconds:
             one.program.compile()
             print(f"{one.name}: compiled in {one.program.seconds:.0f} s", flush=True)
-        one.begin(images)
+        one.begin(images, files[one.name])
         while not one.is_done:
             if values.seconds and time.monotonic() - begin > values.seconds:
                 print(f"{one.name}: no time left; {len(one.rows)} epochs are done", flush=True)
                 return
             print(f"{one.name}: {_told(one.epoch(images))}", flush=True)
-            one.save(results / f"{one.name}.npz", precise=values.precise)
+            one.save(files[one.name], precise=values.precise)
 
 
 def _told(row: dict[str, float]) -> str:
@@ -90,7 +98,7 @@ def _restore(folder: Path, results: Path) -> None:
     from exported import run_directory
 
     for file in files:
-        print(f"restored: {run_directory.restore(folder, file).path}", flush=True)
+        print(run_directory.restore(folder, file), flush=True)
 
 
 def _flags() -> flags.FlagValues:

@@ -6,10 +6,14 @@ import pytest
 
 import fsgan_tf
 from fsgan_tf import train
+from fsgan_tf.cli import training_flags
 from fsgan_tf.results.intervals import wilson_interval
 from fsgan_tf.runs import pretrained
+from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.training.build import build_method
 from tests.commands import call
+from tests.small_training import SMALL
 from tools import package_pretrained
 
 
@@ -63,6 +67,19 @@ def test_the_card_has_the_figures_of_the_packaged_weights(run, tmp_path, process
     processes.clear()
     assert call(package_pretrained, *command) == 0
     assert not processes
+
+
+def test_an_unfinished_run_is_refused(tmp_path, capsys):
+    run = RunDirectory(tmp_path / "run")
+    flags = [f"--architecture={SMALL}", "--method=standard", "--precision=float32", "--epochs=2"]
+    configuration = training_flags.parse([*flags, f"--run_dir={run.path}"])
+    run.prepare(configuration)
+    method = build_method(configuration, 10, (32, 32, 3))
+    run.checkpoints.save(method, Progress(1, 0, tuple("0123456789"), (32, 32, 3)))
+    run.metrics.append({"epoch": 0, "step": 5, "images_per_second": 9.0})
+    assert call(package_pretrained, run.path, f"--folder={tmp_path / 'out'}") == 2
+    assert f"{run.path} is not finished" in capsys.readouterr().err
+    assert not (run.path / "pretrained").exists()
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +12,13 @@ import tensorflow as tf
 from exported import epoch, run_directory, training
 
 from fsgan_tf import train
+from fsgan_tf.cli import training_flags
 from fsgan_tf.data import batches
 from fsgan_tf.data.augmentation import crop_flip
-from fsgan_tf.runs.checkpoints import variables_of
+from fsgan_tf.errors import UserError
+from fsgan_tf.runs.checkpoints import Progress, variables_of
 from fsgan_tf.runs.directory import RunDirectory
+from fsgan_tf.training.build import build_method
 from fsgan_tf.training.setup import prepare
 from fsgan_tf.training.start import start
 from fsgan_tf.training.stop_request import StopRequest
@@ -170,9 +176,13 @@ def test_a_precise_result_comes_back_and_the_training_goes_on(exported, tmp_path
     assert {"loss", "clean_accuracy", "robust_accuracy"} <= row.keys()
     (start_line,) = run.starts_file.read_text().splitlines()
     assert json.loads(start_line)["machine"] == "an accelerator"
+    before = run.starts_file.read_text(), run.metrics.file.read_text()
+    assert _command("restore", exported, tmp_path / "results") == 0
+    assert f"already restored: {run.path}" in capsys.readouterr().out
+    assert (run.starts_file.read_text(), run.metrics.file.read_text()) == before
+    assert call(train, f"--run_dir={run.path}") == 0
     assert _command("restore", exported, tmp_path / "results") == 2
     assert "is not at the checkpoint" in capsys.readouterr().err
-    assert call(train, f"--run_dir={run.path}") == 0
     assert [row["epoch"] for row in run.metrics.read()] == [0, 1]
 
 
@@ -248,6 +258,134 @@ def test_trainings_of_one_folder_share_their_images(exported, tmp_path, capsys):
     other = _flag_file(tmp_path, "other", "--method=standard", "--train_examples=128")
     assert _command("export", exported, other) == 2
     assert "holds other training images" in capsys.readouterr().err
+
+
+@pytest.fixture
+def described(tmp_path):
+    """An exported training of two epochs, NAME, without a program: its folder and description."""
+    folder = tmp_path / "exported"
+    kernel = training.write_array(folder, np.float32([1, 2, 3]))
+    description = training.Description(
+        run_dir=str(tmp_path / "run"),
+        images_sha256="images",
+        seed=0,
+        first_epoch=0,
+        batch_size=8,
+        networks=["classifier"],
+        rates=[[[0.1]], [[0.1]]],
+        reports=["loss"],
+        variables={"classifier/kernel": kernel},
+    )
+    training.write(folder / "NAME", b"no program", description)
+    return folder, description
+
+
+def _earlier(folder, results, epochs, **changed):
+    """A result of so many epochs."""
+    rows = [
+        {"epoch": index, "step": 5, "loss": 1.5, "images_per_second": 9.0} for index in range(2)
+    ]
+    record = {
+        "rows": rows[:epochs],
+        "device": "an accelerator",
+        "precise": True,
+        "export_sha256": training.sha256_of_export(folder / "NAME"),
+        **changed,
+    }
+    results.mkdir(exist_ok=True)
+    content = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    np.savez(
+        results / "NAME.npz", __record__=content, **{"classifier/kernel": np.float32([4, 5, 6])}
+    )
+    return rows[:epochs]
+
+
+def test_a_complete_result_is_not_trained_again(described, tmp_path, capsys):
+    folder, _ = described
+    _earlier(folder, tmp_path / "results", 2)
+    before = (tmp_path / "results" / "NAME.npz").read_bytes()
+    assert _command("train", folder, tmp_path / "results") == 0
+    assert "NAME: all epochs are in" in capsys.readouterr().out
+    assert (tmp_path / "results" / "NAME.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"precise": False}, "holds 1 of 2 epochs and the networks alone"),
+        ({"export_sha256": "12" * 32}, "was trained from another export"),
+    ],
+)
+def test_a_result_that_cannot_go_on_is_not_replaced(described, tmp_path, capsys, changed, words):
+    folder, _ = described
+    _earlier(folder, tmp_path / "results", 1, **changed)
+    before = (tmp_path / "results" / "NAME.npz").read_bytes()
+    assert _command("train", folder, tmp_path / "results") == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'results' / 'NAME.npz'} {words}" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "results" / "NAME.npz").read_bytes() == before
+
+
+def _begun(folder, result, monkeypatch):
+    """An exported training on a device that is NumPy's arrays."""
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(device_put=np.asarray))
+    one = training.ExportedTraining(folder / "NAME", SimpleNamespace(read=lambda file: None))
+    one.begin(SimpleNamespace(sha256="images"), result)
+    return one
+
+
+def test_training_goes_on_from_a_precise_result(described, tmp_path, monkeypatch):
+    folder, _ = described
+    file = tmp_path / "results" / "NAME.npz"
+    first = _begun(folder, file, monkeypatch)
+    assert (first.rows, first.is_done) == ([], False)
+    np.testing.assert_array_equal(first._values, [[1, 2, 3]])
+    rows = _earlier(folder, file.parent, 1)
+    later = _begun(folder, file, monkeypatch)
+    assert (later.rows, later.is_done) == (rows, False)
+    np.testing.assert_array_equal(later._values, [[4, 5, 6]])
+
+
+def test_a_first_value_is_there_whole_or_not_at_all(described, tmp_path, monkeypatch):
+    folder, _ = described
+
+    def killed(file, **arrays):
+        # NumPy takes a name as well.
+        (file.write if hasattr(file, "write") else Path(file).write_bytes)(b"PK\3\4 and no more")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.write_array(folder, np.float32([7]))
+    assert len(list((folder / "arrays").iterdir())) == 1
+
+
+@pytest.mark.parametrize("size", [0, 10, 150])
+def test_a_damaged_first_value_is_one_line(described, tmp_path, monkeypatch, size):
+    folder, _ = described
+    (file,) = (folder / "arrays").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:size] + bytes(100) + content[size + 100 :] if size else b"")
+    with pytest.raises(UserError, match=f"cannot read {file}, a first value of NAME"):
+        _begun(folder, tmp_path / "none.npz", monkeypatch)
+
+
+def test_what_is_already_restored_is_left_as_it_is(described, tmp_path, capsys):
+    folder, description = described
+    (row,) = _earlier(folder, tmp_path / "results", 1)
+    run = RunDirectory(description.run_dir)
+    configuration = training_flags.parse([*_FLAGS, "--method=standard", f"--run_dir={run.path}"])
+    run.prepare(configuration)
+    method = build_method(configuration, 10, (32, 32, 3))
+    run.checkpoints.save(method, Progress(1, 0, tuple("0123456789"), (32, 32, 3)))
+    run.metrics.append({**row, "robust_accuracy": 0.5})
+    assert _command("restore", folder, tmp_path / "results") == 0
+    assert capsys.readouterr().out == f"already restored: {run.path}\n"
+    run.metrics.keep_before(0)
+    run.metrics.append({**row, "loss": 2.5})
+    assert _command("restore", folder, tmp_path / "results") == 2
+    assert "is not at the checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [(), ("export", "x"), ("train", "x"), ("restore",), ("fly", "x")])

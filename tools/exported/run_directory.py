@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from exported import training as exported
 from exported.epoch import epoch_function
-from exported.training import Description
+from exported.training import Description, Record
 from fsgan_tf.data import loading
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import atomic_file
@@ -151,16 +151,18 @@ def _rates(training: Training, progress: Progress) -> list[list[list[float]]]:
     ]
 
 
-def restore(folder: Path, result: Path) -> RunDirectory:
-    """Brings a trained result back into the run directory of its training.
+def restore(folder: Path, result: Path) -> str:
+    """Brings a trained result back into the run directory of its training, unless it is there.
+
+    The directory gets a new checkpoint; where the result is not precise, one that holds the
+    networks alone, from which no training goes on.
 
     Args:
       folder: of all exported trainings.
       result: the file that came back, NAME.npz.
 
     Returns:
-      The run directory, with a new checkpoint; where the result is not precise, one that holds the
-      networks alone, from which no training goes on.
+      What was done, in words.
 
     Raises:
       UserError: the files do not fit each other, or the run directory.
@@ -173,6 +175,8 @@ def restore(folder: Path, result: Path) -> RunDirectory:
             "restore it beside the one it was trained from, or train again from this one"
         )
     run = RunDirectory(description.run_dir)
+    if _is_restored(run, description, record):
+        return f"already restored: {run.path}"
     training = prepare(run.read_configuration(), StopRequest(), ())
     with run.lock():
         begun = run.checkpoints.restore(training.method)
@@ -187,14 +191,25 @@ def restore(folder: Path, result: Path) -> RunDirectory:
         for row in record.rows:
             run.metrics.append(row)
         done = dataclasses.replace(begun, epoch=begun.epoch + len(record.rows))
-        run.checkpoints.save(held, done)
+        # Before the checkpoint, with which it is restored.
         record_start(
             training,
             begun,
             command="python tools/train_exported.py train",
             machine=record.device,
         )
-    return run
+        run.checkpoints.save(held, done)
+    return f"restored: {run.path}"
+
+
+def _is_restored(run: RunDirectory, description: Description, record: Record) -> bool:
+    """Whether the run is at the end of the result, and its rows are those of the record."""
+    progress, end = run.checkpoints.read_progress(), description.first_epoch + len(record.rows)
+    if progress is None or progress.epoch != end:
+        return False
+    rows = {row["epoch"]: row for row in run.metrics.read()}
+    # The last has what was measured on held-out images too.
+    return all(row.items() <= rows.get(row["epoch"], {}).items() for row in record.rows)
 
 
 def _measure(training: Training, row: dict[str, Any]) -> None:

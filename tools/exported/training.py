@@ -16,6 +16,7 @@ import io
 import json
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ IMAGES = "images.npz"
 _PROGRAM, _DESCRIPTION, _ARRAYS = "epoch.stablehlo", "training.json", "arrays"
 _RECORD = "__record__"
 # What reading a damaged archive of arrays raises.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,8 @@ def write_array(folder: Path, array: np.ndarray) -> str:
     file = folder / _ARRAYS / f"{digest}.npz"
     if not file.exists():
         make_folder(file.parent, "folder")
-        np.savez_compressed(file, array=array)
+        with atomic_file(file) as temporary:
+            np.savez_compressed(temporary, array=array)
     return digest
 
 
@@ -145,6 +147,33 @@ def read_result(file: Path) -> tuple[dict[str, np.ndarray], Record]:
         raise UserError(f"{file} is not the result of an exported training ({error})") from error
 
 
+def is_complete(folder: Path, file: Path) -> bool:
+    """Whether an exported training was trained to its last epoch.
+
+    Args:
+      folder: of that training.
+      file: its result; need not be there.
+
+    Raises:
+      UserError: it is no result of this export, or one from which no training goes on.
+    """
+    if not file.exists():
+        return False
+    _, record = read_result(file)
+    if record.export_sha256 != sha256_of_export(folder):
+        raise UserError(
+            f"{file} was trained from another export than {folder} holds now; give another folder "
+            "for the results, or move it away"
+        )
+    done, epochs = len(record.rows), len(read_description(folder).rates)
+    if done < epochs and not record.precise:
+        raise UserError(
+            f"{file} holds {done} of {epochs} epochs and the networks alone, from which no "
+            "training goes on; give another folder for the results, or move it away"
+        )
+    return done == epochs
+
+
 def sha256_of(images: np.ndarray, labels: np.ndarray) -> str:
     """Hash of training images and their labels."""
     return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
@@ -193,7 +222,7 @@ class ExportedTraining:
       name: of its folder.
       description: what is known of it.
       program: of an epoch.
-      rows: of metrics.jsonl, one of each epoch since `begin`.
+      rows: of metrics.jsonl, one of each epoch since the first values.
     """
 
     def __init__(self, folder: Path, programs: Programs):
@@ -210,21 +239,30 @@ class ExportedTraining:
         self.rows: list[dict[str, Any]] = []
         self._values: list[Any] = []
 
-    def begin(self, images: Images) -> None:
-        """Puts the first values of all variables on the device.
+    def begin(self, images: Images, result: Path) -> None:
+        """Puts all variables on the device: their first values, or those of an earlier result.
 
         Args:
           images: to train on.
+          result: the file of an earlier call, which `is_complete` refuses or finds incomplete; need
+            not be there.
 
         Raises:
-          UserError: the images are others than those it was exported for.
+          UserError: the images are others than those it was exported for; a file is damaged.
         """
         import jax
 
         if images.sha256 != self.description.images_sha256:
             raise UserError(f"{self.name} was exported for other training images than these")
-        digests = self.description.variables.values()
-        self._values = [jax.device_put(self._initial(digest)) for digest in digests]
+        variables = self.description.variables
+        arrays: dict[str, np.ndarray] = {}
+        if result.exists():
+            arrays, record = read_result(result)
+            self.rows = record.rows
+        self._values = [
+            jax.device_put(arrays[name] if arrays else self._initial(digest))
+            for name, digest in variables.items()
+        ]
 
     @property
     def is_done(self) -> bool:
@@ -255,8 +293,15 @@ class ExportedTraining:
         return row
 
     def _initial(self, digest: str) -> np.ndarray:
-        with np.load(self._folder.parent / _ARRAYS / f"{digest}.npz") as archive:
-            return archive["array"]
+        file = self._folder.parent / _ARRAYS / f"{digest}.npz"
+        try:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
+                return archive["array"]
+        except _DAMAGE as error:
+            raise UserError(
+                f"cannot read {file}, a first value of {self.name} ({error}); remove it and export "
+                "again"
+            ) from error
 
     def _run(self, images: Images, epoch: int, rates: np.ndarray) -> np.ndarray:
         """Runs the program and waits for it; returns the means."""
