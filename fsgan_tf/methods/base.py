@@ -35,6 +35,7 @@ from fsgan_tf.methods.parts.classifier import (
     require_trainable,
 )
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
+from fsgan_tf.methods.parts.loss_scaling import agree_on_overflow
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.settings import GeneratorSettings, MethodSettings
 from fsgan_tf.methods.parts.weight_perturbation import perturbed_weights
@@ -349,11 +350,12 @@ class TrainingMethod(keras.Model, abc.ABC):
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' function of a step, for any strategy; 3.15's own cannot reduce over workers.
 
-        It also sees the first batch's values, which a traced step cannot.
+        It also looks at the first batch before anything is trained on it, for which it takes batch
+        and step apart.
         """
         if self.train_function and not force:
             return self.train_function
-        strategy, unseen = self.distribute_strategy, [True]
+        strategy = self.distribute_strategy
 
         def reduced_step(batch: Batch) -> tf.Tensor:
             reports = strategy.run(self.train_step, args=(batch,))
@@ -365,20 +367,33 @@ class TrainingMethod(keras.Model, abc.ABC):
 
         step = tf.function(reduced_step, jit_compile=True) if self.jit_compile else reduced_step
 
-        def step_on(iterator: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            batch = strategy.run(as_batch, args=(iterator.get_next(),))
-            extremes = strategy.experimental_local_results(strategy.run(extremes_of, args=(batch,)))
-            return dict(zip(self.reports, tf.unstack(step(batch)), strict=True)), extremes[0]
+        def next_batch(iterator: Any) -> Any:
+            return iterator.get_next()
 
+        def extremes_on(data: Any) -> tuple[tf.Tensor, ...]:
+            batch = strategy.run(as_batch, args=(data,))
+            return strategy.experimental_local_results(strategy.run(extremes_of, args=(batch,)))
+
+        def step_on(data: Any) -> dict[str, tf.Tensor]:
+            batch = strategy.run(as_batch, args=(data,))
+            return dict(zip(self.reports, tf.unstack(step(batch)), strict=True))
+
+        functions: list[Any] = [next_batch, extremes_on, step_on]
         if not self.run_eagerly:
-            step_on = tf.function(step_on, autograph=False)
+            functions = [tf.function(function, autograph=False) for function in functions]
+        take, judge, train = functions
+        seen: list[Any] = []
 
         def next_step(iterator: Any) -> dict[str, tf.Tensor]:
-            reports, extremes = step_on(iterator)
-            if unseen:
-                require_images_and_labels(extremes.numpy(), num_classes_of(self.classifier))
-                unseen.clear()
-            return reports
+            data = take(iterator)
+            if iterator.element_spec not in seen:
+                extremes = np.stack([of_replica.numpy() for of_replica in judge(data)])
+                require_images_and_labels(extremes, num_classes_of(self.classifier))
+                seen.append(iterator.element_spec)
+                if not self.run_eagerly:
+                    # One trace for all sizes of batches that the data set may have.
+                    train.get_concrete_function(iterator.element_spec)
+            return train(data)
 
         self.train_function = next_step
         return self.train_function
@@ -454,6 +469,8 @@ class TrainingMethod(keras.Model, abc.ABC):
         limit = self.settings.gradient_clip_norm
         if limit:
             gradients = clip_by_total_norm(gradients, limit * scale)
+        if replicas > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = agree_on_overflow(gradients)
         optimizer.apply(gradients, variables)
         return [other / factor for other in others]
 

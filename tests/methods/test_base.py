@@ -143,3 +143,32 @@ def test_a_later_float16_policy_scales_no_losses_of_a_float32_classifier():
     finally:
         keras.config.set_dtype_policy(policy)
     assert method.optimizer is method.classifier_optimizer
+
+
+def test_an_overflow_on_any_replica_leaves_the_step_out_on_all(mirrored_strategy):
+    """Keras asks the first replica alone."""
+    with mirrored_strategy.scope():
+        method = build("standard", precision="mixed_float16")
+    variables, optimizer = method.classifier.trainable_variables, method.classifier_optimizer
+    scale = optimizer.dynamic_scale.numpy()
+
+    @tf.function(autograph=False)
+    def step(infinite_on):
+        def replica_step():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            factor = tf.where(replica == infinite_on, float("inf"), 1.0)
+            with tf.GradientTape() as tape:
+                loss = factor * tf.add_n([tf.reduce_sum(v.value) for v in variables])
+            method.update(tape, loss, optimizer, method.classifier)
+
+        mirrored_strategy.run(replica_step)
+
+    before = [variable.numpy() for variable in variables]
+    step(tf.constant(1))
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert optimizer.dynamic_scale.numpy() == scale / 2
+    step(tf.constant(-1))
+    for variable, value in zip(variables, before, strict=True):
+        assert np.isfinite(variable.numpy()).all()
+        assert np.any(variable.numpy() != value)

@@ -205,6 +205,42 @@ def test_data_that_would_train_wrongly_is_refused_with_what_to_do(change, words)
         method.fit(_batches().map(change), verbose=0)
 
 
+def _state(method) -> list[np.ndarray]:
+    """Weights and moving averages, and what the optimizers keep."""
+    kept = [
+        *method.variables,
+        *(v for o in method.optimizers_by_network.values() for v in o.variables),
+    ]
+    return [variable.numpy() for variable in kept]
+
+
+@pytest.mark.parametrize("spoilt", [0, -1], ids=["first replica", "last replica"])
+@pytest.mark.parametrize("value", [255.0, np.nan])
+def test_a_refused_first_batch_trains_nothing(mirrored_strategy, value, spoilt):
+    images, labels = _arrays(6)
+    images[spoilt, 0, 0, 0] = value
+    with mirrored_strategy.scope():
+        method = Standard(_small(layers.BatchNormalization()), epsilon=EPSILON)
+    before = _state(method)
+    with pytest.raises(ValueError, match="pixels lie in"):
+        method.fit(images, labels, batch_size=6, shuffle=False, verbose=0)
+    for found, expected in zip(_state(method), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_batches_of_all_sizes_share_one_trace_of_the_step():
+    method, traces = Standard(_small(), epsilon=EPSILON), []
+    step = method.train_step
+
+    def traced(data):
+        traces.append(data)
+        return step(data)
+
+    method.train_step = traced
+    method.fit(*_arrays(11), batch_size=6, epochs=2, verbose=0)
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize("optimizer", ["adam", {"class_name": "SGD", "config": {}}, None])
 def test_compile_takes_effect(optimizer):
     method = FSGAN(_small(), epsilon=EPSILON, generator_width=4, attack_iterations=1)

@@ -122,3 +122,13 @@ def test_a_generators_images_are_made_at_the_weights_as_they_are(monkeypatch):
 def test_fs_gan_moves_no_classifier_that_does_not_learn():
     with pytest.raises(UserError, match="awp_gamma moves.*freeze_classifier"):
         build_quick("fs_gan", awp_gamma=GAMMA, freeze_classifier=True)
+
+
+def test_nothing_moves_where_the_gradient_overflows():
+    """It could not be moved back; the step itself is left out too."""
+    method = build_quick("standard", precision="mixed_float16", awp_gamma=GAMMA)
+    method.classifier_optimizer.dynamic_scale.assign(2.0**126)
+    before = _values(method)
+    run(method, dataset(1), 1)
+    for value, found in zip(before, _values(method), strict=True):
+        np.testing.assert_array_equal(found, value)

@@ -67,10 +67,11 @@ def require_images_and_labels(extremes: np.ndarray, num_classes: int) -> None:
     """Raises `ValueError` unless a batch of these extremes can be trained on.
 
     Args:
-      extremes: what `extremes_of` returned.
+      extremes: what `extremes_of` returned on each replica, `[replicas, 4]`.
       num_classes: K.
     """
-    darkest, brightest, first_label, last_label = map(float, extremes)
+    darkest, _, first_label, _ = map(float, extremes.min(axis=0))
+    _, brightest, _, last_label = map(float, extremes.max(axis=0))
     if not -_TOLERANCE <= darkest <= brightest <= 1 + _TOLERANCE:
         raise ValueError(
             f"the first batch's pixels lie in [{darkest:.4g}, {brightest:.4g}], and epsilon is in "

@@ -46,13 +46,23 @@ def perturbed_weights(
     ]
     whole = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradient for _, gradient in kernels])
     moves = [
-        gamma * tf.norm(variable.value) / (tf.norm(gradient) + _SMALLEST_NORM) * gradient
+        _move(variable.value, gradient, gamma)
         for (variable, _), gradient in zip(kernels, whole, strict=True)
     ]
     variables = [variable.value for variable, _ in kernels]
     _add(variables, moves)
     yield
     _add(variables, [-move for move in moves])
+
+
+def _move(kernel: tf.Variable, gradient: tf.Tensor, gamma: float) -> tf.Tensor:
+    """Gamma |kernel| along the gradient; none where that overflowed, as float16's may.
+
+    What is not finite could not be taken back.
+    """
+    norm = tf.norm(gradient)
+    move = gamma * tf.norm(kernel) / (norm + _SMALLEST_NORM) * gradient
+    return tf.where(tf.math.is_finite(norm), move, 0.0)
 
 
 def _add(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:
