@@ -183,6 +183,9 @@ class TrainingMethod(keras.Model, abc.ABC):
     ) -> None:
         """Sets the optimizers; those that are not given are the method's authors'.
 
+        One that is given replaces the settings that the method's own is made of: learning rate,
+        momentum, weight decay.
+
         Args:
           optimizer: the classifier's: a Keras optimizer, its name or its configuration.
           jit_compile: whether XLA compiles the step.
@@ -191,6 +194,7 @@ class TrainingMethod(keras.Model, abc.ABC):
 
         Raises:
           TypeError: the method has nothing of that name to set.
+          ValueError: the method was made with settings that the optimizers given replace.
         """
         given = {"classifier": optimizer}
         for name, value in optimizers.items():
@@ -202,6 +206,7 @@ class TrainingMethod(keras.Model, abc.ABC):
                     + "".join(f", {n}_optimizer" for n in self.networks if n != "classifier")
                 )
             given[network] = value
+        self._require_no_replaced_settings(given)
         with self.distribute_strategy.scope():
             for network, model in self.networks.items():
                 self.optimizers_by_network[network] = self._optimizer(network, model, given)
@@ -213,6 +218,37 @@ class TrainingMethod(keras.Model, abc.ABC):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
         )
+
+    def _require_no_replaced_settings(self, given: dict[str, Any]) -> None:
+        replaced: set[str] = set()
+        used: set[str] = set()
+        for network in self.networks:
+            of_network = used if given.get(network) is None else replaced
+            of_network |= self._settings_of_optimizer(network)
+        defaults = type(self.settings)()
+        lost = [
+            name
+            for name in sorted(replaced - used)
+            if getattr(self.settings, name) != getattr(defaults, name)
+        ]
+        if lost:
+            raise ValueError(
+                f"{', '.join(lost)} would have no effect beside the optimizer given to compile(), "
+                "which replaces the method's own: set it there and leave the setting out"
+            )
+
+    def _settings_of_optimizer(self, network: str) -> set[str]:
+        """Names of the settings that the method's own optimizer of a network is made of."""
+        own = {
+            "classifier": {"optimizer", "classifier_learning_rate", "weight_decay"},
+            "generator": {
+                "generator_optimizer",
+                "generator_learning_rate",
+                "generator_weight_decay",
+            },
+        }[network]
+        momentum = {"momentum"} if self.authors_optimizer(network)["kind"] == "sgd" else set()
+        return own | momentum | {"weight_decay_on"}
 
     def _optimizer(
         self, network: str, model: keras.Model, given: dict[str, Any]
@@ -564,7 +600,9 @@ class LearntAdversary(TrainingMethod):
           generator: the adversary's network; made to fit the classifier where it is not given.
           **options: of the base class.
         """
-        self._given_generator = [generator]
+        # In a function, since Keras tracks what an attribute holds: the weights of the generator
+        # would come before the classifier's.
+        self._given_generator = lambda: generator
         super().__init__(classifier, **options)
 
     @abc.abstractmethod
@@ -573,7 +611,7 @@ class LearntAdversary(TrainingMethod):
 
     def add_networks(self) -> None:
         """Adds the generator."""
-        (generator,) = self._given_generator
+        generator = self._given_generator()
         if generator is None:
             classifier = self.networks["classifier"]
             generator = self.build_generator(image_shape_of(classifier), num_classes_of(classifier))

@@ -32,7 +32,7 @@ def with_fused_normalization(network: keras.Model) -> keras.Model:
     return keras.models.clone_model(network, clone_function=_fused)
 
 
-def with_batch_statistics(network: keras.Model) -> keras.Model:
+def with_batch_statistics(network: keras.Model) -> layers.Layer:
     """The same network on the same variables, as it is in training, but it keeps no statistics.
 
     Called with `training=True` it normalises by the batch and leaves every moving average as it is:
@@ -42,11 +42,12 @@ def with_batch_statistics(network: keras.Model) -> keras.Model:
       network: any built model.
 
     Returns:
-      A model that shares every layer of `network` but batch normalisation, for calling alone;
-      `network` itself, which keeps statistics, where its class decides how its layers are called.
+      A model that shares every layer of `network` but batch normalisation, for calling alone.
+      Where its class decides how its layers are called, a layer that calls `network` and then puts
+      its moving averages back.
     """
     if not _calls_its_layers(network):
-        return network
+        return _keeping_averages(network)
     return keras.models.clone_model(network, clone_function=_by_batch)
 
 
@@ -68,44 +69,64 @@ def _by_batch(layer: layers.Layer) -> layers.Layer:
         return with_batch_statistics(layer)
     if _has_fused_operation(layer):
         return FusedBatchNormalization(layer, keep_statistics=False)
-    if isinstance(layer, layers.BatchNormalization) and layer.built:
-        return _StatelessBatchNormalization(layer)
-    return layer
+    return _keeping_averages(layer)
 
 
 def _has_fused_operation(layer: layers.Layer) -> bool:
-    if not isinstance(layer, layers.BatchNormalization) or not layer.built:
+    if not _is_normalization(layer) or not _is_plain(layer):
         return False
     of_images = layer.input_spec.ndim == 4 and set(layer.input_spec.axes) <= {-1, 3}
     # There is no fused operation for float64.
     return of_images and layer.dtype != "float64"
 
 
-class _StatelessBatchNormalization(layers.Layer):
-    """Another layer's batch normalisation of any shape; its moving averages stay."""
+def _is_normalization(layer: layers.Layer) -> bool:
+    return isinstance(layer, layers.BatchNormalization) and layer.built
 
-    def __init__(self, normalization: layers.BatchNormalization):
-        super().__init__(name=normalization.name, dtype=normalization.dtype_policy)
-        self.normalization = normalization
 
-    def call(self, x: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
-        layer = self.normalization
-        if not (training and layer.trainable):
-            return layer(x, training=False, mask=mask)
-        axis = layer.axis % len(x.shape)
-        others = [index for index in range(len(x.shape)) if index != axis]
-        wide = x if layer.dtype == "float64" else keras.ops.cast(x, "float32")
-        mean, variance = keras.ops.moments(wide, others)
-        normalized = keras.ops.batch_normalization(
-            wide,
-            mean,
-            variance,
-            axis,
-            offset=layer.beta if layer.center else None,
-            scale=layer.gamma if layer.scale else None,
-            epsilon=layer.epsilon,
-        )
-        return keras.ops.cast(normalized, x.dtype)
+def _is_plain(layer: layers.BatchNormalization) -> bool:
+    """Whether it normalises by this replica's batch alone, as Keras' own class does."""
+    # Keras 3.12 has no renorm yet.
+    of_other_batches = layer.synchronized or getattr(layer, "renorm", False)
+    return type(layer) is layers.BatchNormalization and not of_other_batches
+
+
+def _keeping_averages(layer: layers.Layer) -> layers.Layer:
+    # Keras' own operations, such as a reshape, are no layers.
+    parts = layer._flatten_layers() if isinstance(layer, layers.Layer) else []
+    return AveragesKept(layer) if any(map(_is_normalization, parts)) else layer
+
+
+class AveragesKept(layers.Layer):
+    """Another layer as it is; the moving averages of its batch normalisations stay."""
+
+    def __init__(self, layer: layers.Layer):
+        """Takes the layer, which is built and casts its inputs itself."""
+        super().__init__(dtype=layer.dtype_policy, autocast=False)
+        self.layer = layer
+        self.built = True
+
+    def call(self, *inputs: Any, training: bool = False, **options: Any) -> Any:
+        """Calls the layer, and puts its moving averages back after a training pass."""
+        averages = self._averages() if training else []
+        # Read, changed and put back in this order: TensorFlow keeps it for each variable.
+        before = [tf.identity(average.value) for average in averages]
+        outputs = self.layer(*inputs, training=training, **options)
+        for average, value in zip(averages, before, strict=True):
+            average.assign(value)
+        return outputs
+
+    def compute_output_spec(self, *inputs: Any, **options: Any) -> Any:
+        """What the layer returns."""
+        return self.layer.compute_output_spec(*inputs, **options)
+
+    def _averages(self) -> list[keras.Variable]:
+        return [
+            variable
+            for part in self.layer._flatten_layers()
+            if _is_normalization(part) and part.trainable
+            for variable in part.non_trainable_variables
+        ]
 
 
 class FusedBatchNormalization(layers.Layer):

@@ -257,11 +257,41 @@ def test_compile_takes_effect(optimizer):
     assert int(method.generator_optimizer.iterations) == 2
 
 
-def test_averages_that_optimizers_keep_become_the_weights():
+@pytest.mark.parametrize(
+    ("settings", "optimizers", "lost"),
+    [
+        ({"weight_decay": 1e-3, "momentum": 0.5}, {"optimizer": "sgd"}, "momentum, weight_decay "),
+        ({"weight_decay_on": "kernels"}, {"optimizer": "sgd", "generator_optimizer": "sgd"}, "_on"),
+        (
+            {"optimizer": "adam", "classifier_learning_rate": 1e-3},
+            {"optimizer": "sgd"},
+            "rate, opt",
+        ),
+        ({"generator_weight_decay": 1e-3}, {"generator_optimizer": "sgd"}, "generator_weight_dec"),
+    ],
+)
+def test_settings_that_an_optimizer_replaces_are_refused(settings, optimizers, lost):
+    method = FSGAN(_small(), epsilon=EPSILON, generator_width=4, **settings)
+    with pytest.raises(ValueError, match=f"{lost}.*leave the setting out"):
+        method.compile(**optimizers)
+
+
+def test_settings_of_the_optimizers_that_are_not_given_stay():
+    own = {"generator_learning_rate": 0.02, "weight_decay_on": "kernels"}
+    method = FSGAN(_small(), epsilon=EPSILON, generator_width=4, **own)
+    method.compile("adam")
+    assert float(method.generator_optimizer.learning_rate) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_averages_that_optimizers_keep_become_the_weights(given):
     def averaging():
         return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
 
-    method = FSGAN(_small(), epsilon=EPSILON, generator_width=4, attack_iterations=1)
+    settings = {"epsilon": EPSILON, "generator_width": 4, "attack_iterations": 1}
+    method = FSGAN(_small(), **settings)
+    if given:
+        method = FSGAN(_small(), generator=method.networks["generator"], **settings)
     method.compile(averaging(), generator_optimizer=averaging(), run_eagerly=True)
     ends = []
     at_the_end = keras.callbacks.LambdaCallback(

@@ -109,6 +109,98 @@ def test_hidden_activations_keep_their_precision():
     assert all(weight.dtype == "float32" for weight in network.weights)
 
 
+class _Halved(layers.BatchNormalization):
+    """A class with a `call` of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 0.5 * super().call(inputs, training=training, mask=mask)
+
+
+# What the fused operation does not do, with images that it could take.
+NOT_FUSED = {
+    "a class of its own": _Halved,
+    "synchronized": lambda: layers.BatchNormalization(synchronized=True),
+    "renorm": lambda: layers.BatchNormalization(renorm=True),
+}
+
+
+@pytest.fixture(params=NOT_FUSED.values(), ids=NOT_FUSED)
+def not_fused(request):
+    try:
+        return request.param()
+    except (TypeError, ValueError):
+        pytest.skip("Keras has it from 3.13 on")
+
+
+def test_a_normalization_with_settings_of_its_own_is_called_as_it_is(not_fused):
+    inputs = keras.Input((8, 8, 3))
+    network = keras.Model(inputs, not_fused(inputs))
+    assert with_fused_normalization(network).layers[-1] is not_fused
+    before = [weight.numpy() for weight in network.weights]
+    found = with_batch_statistics(network)(IMAGES, training=True)
+    for weight, value in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    np.testing.assert_array_equal(found, network(IMAGES, training=True))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.normalization = layers.BatchNormalization()
+
+    def call(self, images, training=False):
+        return self.normalization(images, training=training)
+
+
+class _Block(layers.Layer):
+    """A layer of one's own in a functional model."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalization = layers.BatchNormalization()
+
+    def build(self, shape):
+        self.normalization.build(shape)
+
+    def call(self, images, training=False):
+        return self.normalization(images, training=training)
+
+
+def _subclassed():
+    network = Subclassed()
+    network(IMAGES)
+    return network
+
+
+def _with_a_block():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, _Block()(inputs))
+
+
+@pytest.mark.parametrize("replicas", [False, True], ids=["one", "two replicas"])
+@pytest.mark.parametrize("make", [_subclassed, _with_a_block])
+def test_by_batch_a_class_that_calls_its_own_layers_keeps_no_statistics(
+    make, replicas, mirrored_strategy
+):
+    """In a graph, whose operations run in an order of its own."""
+    strategy = mirrored_strategy if replicas else tf.distribute.get_strategy()
+    with strategy.scope():
+        network = make()
+    view = with_batch_statistics(network)
+    before = [weight.numpy() for weight in network.weights]
+
+    @tf.function(autograph=False)
+    def passes(model):
+        return strategy.run(lambda: model(IMAGES, training=True))
+
+    found = strategy.experimental_local_results(passes(view))[0]
+    for weight, value in zip(network.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+    expected = strategy.experimental_local_results(passes(network))[0]
+    np.testing.assert_array_equal(found, expected)
+    assert any(np.any(w.numpy() != v) for w, v in zip(network.weights, before, strict=True))
+
+
 def test_what_has_no_fused_operation_stays_keras():
     """float64, vectors, and other axes than the last."""
     for inputs, layer in (

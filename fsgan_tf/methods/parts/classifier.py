@@ -26,7 +26,8 @@ def require_trainable(classifier: keras.Model) -> None:
     if penalised or classifier.losses:
         raise ValueError(
             f"the classifier has losses of its own ({', '.join(penalised[:3]) or 'add_loss'}), "
-            "which the methods do not see; leave regularizers out and set weight_decay"
+            "which the methods do not see; leave regularizers out and set weight_decay, which the "
+            "method's own optimizer applies"
         )
 
 
