@@ -48,6 +48,18 @@ def require_outside(folder: str | Path, data: str, flag: str) -> None:
         )
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""A path for people to read, in one line and without what would steer their terminal.
+
+    Bytes that are not text are replaced, and unprintable characters escaped: `\n` for a new line.
+    """
+    text = os.fsencode(path).decode(errors="replace")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 @contextlib.contextmanager
 def sole_writer(folder: Path, *, activity: str, flag: str) -> Iterator[None]:
     """Makes a folder and keeps other processes of the same activity out of it until the block ends.

@@ -21,6 +21,7 @@ from absl import flags
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import quiet, runner
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.files import printable
 
 if TYPE_CHECKING:
     from fsgan_tf.models.prediction import Prediction
@@ -51,14 +52,13 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     num_failed = 0
     try:
         for file, result in zip(files, prediction.predict_files(classifier, files), strict=True):
-            name = prediction.printable(file)
             if isinstance(result, UserError):
                 num_failed += 1
                 print(f"error: {result}", file=sys.stderr)
             elif asked.json:
-                print(_as_json(name, result, asked.top))
+                print(_as_json(file, result, asked.top))
             else:
-                print(_as_line(name, result, asked.top))
+                print(_as_line(file, result, asked.top))
     except tf.errors.OpError as error:
         named = asked.saved_model or asked.run_dir
         raise RunError(f"{named} failed: {error}") from error
@@ -66,15 +66,20 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         raise UserError(f"{num_failed} of {len(files)} files could not be labelled")
 
 
-def _as_line(name: str, result: Prediction, top: int) -> str:
+def _as_line(path: str, result: Prediction, top: int) -> str:
     pairs = zip(result.class_names[:top], result.probabilities[:top], strict=True)
-    return "  ".join([name, *(f"{label}  {probability:.3f}" for label, probability in pairs)])
+    return "  ".join(
+        [printable(path), *(f"{label}  {probability:.3f}" for label, probability in pairs)]
+    )
 
 
-def _as_json(name: str, result: Prediction, top: int) -> str:
+def _as_json(path: str, result: Prediction, top: int) -> str:
     pairs = zip(result.class_names[:top], result.probabilities[:top], strict=True)
     predictions = [{"class": label, "probability": probability} for label, probability in pairs]
-    return json.dumps({"image": name, "predictions": predictions}, ensure_ascii=False)
+    name = os.fsencode(path).decode(errors="replace")
+    text = json.dumps({"image": name, "predictions": predictions}, ensure_ascii=False)
+    # JSON itself escapes only some of what steers a terminal.
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,31 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
 from fsgan_tf.errors import UserError
-from fsgan_tf.files import files_sha256, require_outside, sole_writer, written_sha256
+from fsgan_tf.files import (
+    files_sha256,
+    printable,
+    require_outside,
+    sole_writer,
+    written_sha256,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("föld er/a'1.png", "föld er/a'1.png"),
+        ("a\n\x1b[2Jfake.png", r"a\n\x1b[2Jfake.png"),
+        ("a\u202egnp.exe\x9b2J\x7f", r"a\u202egnp.exe\x9b2J\x7f"),
+        (os.fsdecode(b"caf\xe9"), "caf\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_a_printable_path_is_one_line_that_steers_nothing(path, shown):
+    assert printable(path) == printable(Path(path)) == shown
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.files import sole_writer
 
 CLASS_NAMES_FILE = "assets/class_names.txt"
 SAVED_MODEL_ENTRIES = (CLASS_NAMES_FILE, "fingerprint.pb", "saved_model.pb", "variables")
@@ -28,6 +29,9 @@ def read_class_names(file: Path, num_classes: int | None) -> tuple[str, ...] | N
 def replacing(export_dir: Path, entries: Sequence[str]) -> Iterator[Path]:
     """Gives an empty folder, which becomes `export_dir` when the block ends without an error.
 
+    It lies in a hidden folder beside `export_dir` that one process holds at a time and whose name
+    stays the same, so that what killed exports leave is removed by the next and never piles up.
+
     Args:
       export_dir: the place; an export that is there is replaced.
       entries: paths that every such export holds, so that nothing else is ever deleted.
@@ -36,22 +40,27 @@ def replacing(export_dir: Path, entries: Sequence[str]) -> Iterator[Path]:
       A folder on the same file system.
 
     Raises:
-      UserError: `export_dir` holds something else than an export, or cannot be written.
+      UserError: `export_dir` holds something else than an export, or cannot be written, or another
+        process exports to it.
       RunError: writing failed; `export_dir` is as it was.
     """
     export_dir = export_dir.resolve()
+    held = export_dir.with_name(f".{export_dir.name}.tmp")
     try:
         _require_replaceable(export_dir, entries)
-        temporary = _make_folder_beside(export_dir)
     except OSError as error:
         raise UserError(f"cannot write to {export_dir}: {error.strerror}") from error
-    try:
-        yield temporary
-        _move(temporary, export_dir)
-    except (OSError, tf.errors.OpError) as error:
-        raise RunError(f"could not export to {export_dir}: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with sole_writer(held, activity="export", flag="export_dir"):
+        try:
+            folder = held / export_dir.name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
+            _move(folder, export_dir)
+        except (OSError, tf.errors.OpError) as error:
+            raise RunError(f"could not export to {export_dir}: {error}") from error
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
 
 
 def _require_replaceable(export_dir: Path, entries: Sequence[str]) -> None:
@@ -69,14 +78,6 @@ def _require_replaceable(export_dir: Path, entries: Sequence[str]) -> None:
             f"{export_dir} is not empty and holds something else than an earlier export, which is "
             "not deleted; name another folder with --export_dir"
         )
-
-
-def _make_folder_beside(export_dir: Path) -> Path:
-    """An empty folder on the same file system, whose name stays the same: none pile up."""
-    folder = export_dir.with_name(f".{export_dir.name}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _move(folder: Path, export_dir: Path) -> None:

@@ -16,6 +16,7 @@ from tensorflow.types.experimental import ConcreteFunction
 from fsgan_tf.data.image_decoding import decode_images
 from fsgan_tf.data.image_files import exif_orientation
 from fsgan_tf.errors import UserError
+from fsgan_tf.files import printable
 from fsgan_tf.models.saved_models import load_module
 from fsgan_tf.runs import restored
 from fsgan_tf.untrusted.saved_models import check_saved_model
@@ -168,11 +169,6 @@ def predict_files(
     """Labels files in order, a batch at a time; yields a `UserError` for each that cannot be."""
     for start in range(0, len(paths), BATCH_SIZE):
         yield from _predict_batch(classifier, paths[start : start + BATCH_SIZE])
-
-
-def printable(path: str) -> str:
-    """The path, with the bytes in it that are not text replaced."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def _images_below(folder: str) -> Iterator[str]:

@@ -71,10 +71,12 @@ def check_keras_archive(path: str | os.PathLike[str]) -> None:
         with zipfile.ZipFile(file) as archive:
             _check_members(file, archive)
             _check_config(file, archive)
+            sizes = []
             for member in archive.namelist():
                 if member.endswith(".h5"):
                     with archive.open(member) as weights:
-                        _check_weights(file, weights)
+                        sizes.append(_check_weights(file, weights))
+            _check_size(file, sum(sizes))
     except UserError:
         raise
     except Exception as error:  # damaged archives, JSON and HDF5 raise almost anything
@@ -99,15 +101,13 @@ def check_keras_hdf5(path: str | os.PathLike[str]) -> None:
         with file.open("rb") as stream:
             with h5py.File(stream, "r") as model:
                 text = model.attrs.get("model_config")
-                size = _unpacked_bytes(model)
             if text is None:
                 raise UserError(
                     f"{file} holds weights alone, without the model's layers; build the model, "
                     "load them with model.load_weights, and save it whole with model.save"
                 )
-            _check_size(file, size)
+            _check_size(file, _check_weights(file, stream))
             _check_values(file, json.loads(text))
-            _check_weights(file, stream)
     except UserError:
         raise
     except Exception as error:  # damaged JSON and HDF5 raise almost anything
@@ -211,8 +211,8 @@ def _check_class(file: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _check_weights(file: Path, stream: IO[bytes]) -> None:
-    """Refuses HDF5 weights that lie in other files."""
+def _check_weights(file: Path, stream: IO[bytes]) -> int:
+    """Refuses HDF5 weights that lie in other files; returns the bytes of all its arrays."""
     import h5py
 
     def foreign(name: str, link: Any) -> str | None:
@@ -224,5 +224,6 @@ def _check_weights(file: Path, stream: IO[bytes]) -> None:
 
     with h5py.File(stream, "r") as weights:
         name = weights.visititems_links(foreign)
-    if name:
-        raise UserError(f"{file} is refused: its weights {name} lie in another file")
+        if name:
+            raise UserError(f"{file} is refused: its weights {name} lie in another file")
+        return _unpacked_bytes(weights)

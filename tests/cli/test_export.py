@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from fsgan_tf import export
 from fsgan_tf.errors import RunError, UserError
-from fsgan_tf.models import saving
+from fsgan_tf.models import export_folder, saving
 from fsgan_tf.models.saved_models import load_saved_model
 from tests.commands import call, python
 from tests.images import jpeg, png, random_pixels, unit
@@ -183,10 +183,24 @@ def test_a_failed_write_leaves_nothing(model, tmp_path, monkeypatch, error):
 
 
 def test_a_killed_export_does_not_disturb_the_next(model, tmp_path):
-    for name in (".saved_model.tmp", ".saved_model.old"):
+    for name in (".saved_model.tmp", ".saved_model.tmp/saved_model", ".saved_model.old"):
         (tmp_path / name / "variables").mkdir(parents=True)
     saving.save_classifier(model, CLASS_NAMES, tmp_path / "saved_model")
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_a_second_export_to_a_folder_is_refused_while_the_first_writes(tmp_path):
+    path = tmp_path / "litert"
+    with export_folder.replacing(path, export_folder.LITERT_ENTRIES) as first:
+        (first / "half").write_text("written")
+        with (
+            pytest.raises(UserError, match="another export writes to .*; wait until it ends"),
+            export_folder.replacing(path, export_folder.LITERT_ENTRIES),
+        ):
+            pass
+        assert (first / "half").is_file()
+    assert snapshot(path) == {"half": b"written"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["litert"]
 
 
 @pytest.mark.parametrize("image_shape", [(9, 14, 1), (50, 30, 3)])
@@ -265,7 +279,7 @@ def test_an_empty_folder_and_a_link_are_filled(model, tmp_path):
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_an_export_dir_that_cannot_be_written_is_refused(model, tmp_path, name):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"is a file|cannot write to"):
+    with pytest.raises(UserError, match=r"is a file|cannot write to|cannot make the folder"):
         saving.save_classifier(model, CLASS_NAMES, tmp_path / name)
 
 

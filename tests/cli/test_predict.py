@@ -180,6 +180,20 @@ def test_a_name_that_is_no_text_is_printed(saved_model, images, capfdbinary):
     )
 
 
+def test_a_name_forges_no_line_and_json_keeps_it(saved_model, images, capsys):
+    name = str(images / "a.png  dark  1.000\n\x1b[2J\x9b1Jfake.png")
+    shutil.copy(images / "dark.png", name)
+    assert run(f"--saved_model={saved_model}", name) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r"a.png  dark  1.000\n\x1b[2J\x9b1Jfake.png  dark  0.982")
+    assert run(f"--saved_model={saved_model}", "--json", name) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert json.loads(line)["image"] == name
+    assert run(f"--saved_model={saved_model}", f"{name}.missing") == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
 def test_a_greyscale_classifier_takes_colour_images(images, tmp_path, capsys):
     path = tmp_path / "grey_model"
     saving.save_classifier(make_classifier((8, 8, 1)), CLASS_NAMES, path)

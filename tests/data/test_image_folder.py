@@ -142,6 +142,14 @@ def test_what_is_no_image_is_skipped_with_one_warning(tmp_path, capsys):
         assert sum(name in line for line in lines) == 1
 
 
+def test_a_skipped_files_name_forges_no_line(tmp_path, capsys):
+    folder = class_folders(tmp_path, 2)
+    (folder / "cat" / "a\nwarning: all is well\x1b[2J.txt").write_text("no image")
+    loading.load_split(str(folder), "test")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"a\nwarning: all is well\x1b[2J.txt")
+
+
 def test_what_would_block_or_fill_the_memory_is_skipped(tmp_path, capsys):
     class_folders(tmp_path)
     os.mkfifo(tmp_path / "cat" / "pipe.png")

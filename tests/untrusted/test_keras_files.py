@@ -55,6 +55,19 @@ def test_members_that_lead_out_or_do_not_belong_are_refused(keras_file, tmp_path
     assert repr(member) in refused(check_keras_archive, path)
 
 
+def test_weights_in_an_archive_that_would_fill_the_memory_are_refused(keras_file, tmp_path):
+    contents = {}
+    for number in range(2):
+        stream = io.BytesIO()
+        with h5py.File(stream, "w") as weights:
+            # Stored as nothing but its shape, in a small file and a small archive.
+            weights.create_dataset("layers/bomb", (2**29,), "float32", chunks=(2**20,))
+        contents[f"model_{number}.weights.h5"] = stream.getvalue()
+    path = repack(keras_file, tmp_path / "model.keras", **contents)
+    assert path.stat().st_size < 50_000
+    assert "would unpack to 4.3 GB" in refused(check_keras_archive, path)
+
+
 def test_a_link_in_an_archive_is_refused(keras_file, tmp_path):
     path = repack(keras_file, tmp_path / "model.keras")
     link = zipfile.ZipInfo("assets/link")

@@ -18,6 +18,7 @@ from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source, SplitNames
 from fsgan_tf.data.split import Split, StreamedSplit
 from fsgan_tf.errors import UserError
+from fsgan_tf.files import printable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -173,7 +174,7 @@ class _ImageFiles:
         for place, row in enumerate(rows):
             image = image_files.decode_file(self._paths[row], self.image_shape)
             if image is None:
-                raise UserError(f"{self._paths[row]} is damaged; replace it")
+                raise UserError(f"{printable(self._paths[row])} is damaged; replace it")
             images[place] = image
         return images
 
@@ -273,7 +274,7 @@ def _hash(path: Path) -> bytes:
 def _warn(skipped: set[Path]) -> None:
     if not skipped:
         return
-    named = ", ".join(str(path) for path in sorted(skipped)[:_NAMED])
+    named = ", ".join(printable(path) for path in sorted(skipped)[:_NAMED])
     more = ", ..." if len(skipped) > _NAMED else ""
     print(
         f"warning: skipped {len(skipped)} files that are not {image_files.FORMATS} images of at "
