@@ -105,7 +105,8 @@ def _results(folder):
 
 def test_a_run_brings_its_own_data_set_and_epsilon(run, test_set, capsys):
     assert _evaluate(f"--run_dir={run}", "--num_examples=12") == 0
-    assert test_set == [("digits", None, {"image_size": (8, 8), "trained_on": True})]
+    expected = {"image_size": (8, 8), "trained_on": True, "known_names": ("a", "b", "c")}
+    assert test_set == [("digits", None, expected)]
     results = _results(run / "evaluation")
     assert results["dataset"] == "digits"
     assert results["model"] == str(run)
@@ -126,7 +127,9 @@ def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
     argv.append("--data_dir=somewhere")
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
-    assert test_set == [("other", None, {"data_dir": "somewhere", "image_size": (8, 8)})]
+    (("other", None, options),) = test_set
+    assert (options["data_dir"], options["image_size"]) == ("somewhere", (8, 8))
+    assert "trained_on" not in options
     results = _results(tmp_path / "out")
     assert results["threat_model"]["epsilon"] == 2 / 255
     assert results["seed"] == 5
@@ -169,6 +172,7 @@ def test_the_validation_split_of_a_run(run, split, monkeypatch, unchecked):
     monkeypatch.setattr(loading, "load_split", load_split)
     assert _evaluate(f"--run_dir={run}", "--split=validation") == 0
     expected = {"validation_examples": 1000, "image_size": (8, 8), "trained_on": True}
+    expected["known_names"] = ("a", "b", "c")
     assert calls == [("digits", "validation", expected)]
     assert _results(run / "evaluation")["split"] == "validation"
 
