@@ -127,9 +127,10 @@ def test_flags_win_over_the_run(run, test_set, tmp_path, unchecked):
     argv = [f"--run_dir={run}", "--dataset=other", "--epsilon=2/255", "--seed=5", "--standalone"]
     argv.append("--data_dir=somewhere")
     assert _evaluate(*argv, f"--output_dir={tmp_path / 'out'}", "--restarts=2") == 0
-    (("other", None, options),) = test_set
-    assert (options["data_dir"], options["image_size"]) == ("somewhere", (8, 8))
-    assert "trained_on" not in options
+    ((*named, options),) = test_set
+    assert named == ["other", None]
+    expected = {"data_dir": "somewhere", "image_size": (8, 8), "known_names": ("a", "b", "c")}
+    assert options == expected
     results = _results(tmp_path / "out")
     assert results["threat_model"]["epsilon"] == 2 / 255
     assert results["seed"] == 5
