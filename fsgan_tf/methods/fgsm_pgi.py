@@ -17,9 +17,13 @@ through both. Both passes are in training mode, and the one at x + p serves both
 
 Deviations: pixels are normalised inside the classifier, theirs not at all; the last weights are
 kept, not those of the best PGD-10 test accuracy; with several replicas the l1 norm is over one
-replica's batch. m is stored times the batch's number of pixel values, which suits float16 and
-changes no sign, with one exception: the smaller batch at an epoch's end (`--last_batch=keep`, which
-theirs has too) weighs in m as the others do. With `--awp_gamma`, g is of the moved weights.
+replica's batch. m is stored times the batch's number of pixel values. This suits float16 and leaves
+every sign unchanged, except after a smaller last batch (`--last_batch=keep`, which theirs has too),
+whose gradients count in m as much as those of a full batch. With `--awp_gamma`, g is of the moved
+weights.
+
+The 40 epochs are counted by `fit`: a training that is divided into several calls of it has to pass
+`initial_epoch`, or every call begins in the first round and none starts anew.
 
 `--prior_precision=float16` (ours) halves what is stored: 1.2 GB for 50,000 images of 32 x 32 x 3,
 in memory for each replica and in every checkpoint.

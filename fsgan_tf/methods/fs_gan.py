@@ -61,6 +61,7 @@ from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
+from fsgan_tf.methods.parts.pixel_scaling import unit_scale
 from fsgan_tf.networks.generators.double_convolution_unet import double_convolution_unet
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.settings import setting
@@ -91,9 +92,6 @@ PAPER_ON = {
     "svhn_cropped": {"classifier_learning_rate": 0.01},
     "cifar100": {"generator_learning_rate": 7.8e-5},
 }
-
-# Pixels of natural images have a standard deviation of about a quarter.
-_PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
 
 
 class Generated(NamedTuple):
@@ -297,8 +295,10 @@ class FSGAN(LearntAdversary):
         clean_logits = self.attacked(images)
         perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
         adversarial_images = self.threat_model.project(images + perturbations, images)
+        start_ot = None
         for latent_seed in latent_seeds:
-            gradients, start_ot = self.scatter_gradient(clean_logits, adversarial_images)
+            gradients, cost = self.scatter_gradient(clean_logits, adversarial_images)
+            start_ot = cost if start_ot is None else start_ot
             with tf.GradientTape() as tape:
                 made = self.generate(
                     self.generator,
@@ -439,7 +439,7 @@ class FSGAN(LearntAdversary):
         """G's input images delta, x' and gradient, stacked: `[b, h, w, 3c]`."""
         if self.settings.generator_inputs == "unit":
             perturbations = perturbations / self.threat_model.epsilon
-            adversarial_images = (adversarial_images - _PIXEL_MEAN) / _PIXEL_DEVIATION
+            adversarial_images = unit_scale(adversarial_images)
         gradients = NORMALIZATIONS[self.settings.gradient_normalization](gradients)
         return tf.concat([perturbations, adversarial_images, gradients], axis=-1)
 

@@ -48,15 +48,13 @@ from fsgan_tf.methods.parts.gradient_normalization import unit_rms
 from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
+from fsgan_tf.methods.parts.pixel_scaling import unit_scale
 from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel
 
 TRAINS_ON = "one step that a generator makes of the loss's gradient (ours)"
-
-# Pixels of natural images have a standard deviation of about a quarter.
-_PIXEL_MEAN, _PIXEL_DEVIATION = 0.5, 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -230,11 +228,10 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
             return length * tf.sign(gradients)
         gradients = unit_rms(gradients)
         noise = (start - images) / self.threat_model.epsilon
-        pixels = (images - _PIXEL_MEAN) / _PIXEL_DEVIATION
         latents = stateless_random.normal(
             [tf.shape(images)[0], self.settings.latent_dim], latent_seed
         )
-        features = tf.concat([gradients, noise, pixels], axis=-1)
+        features = tf.concat([gradients, noise, unit_scale(images)], axis=-1)
         output = generator([features, latents, gradients], training=True)
         if self.settings.generator_output == "corner":
             output += tf.stop_gradient(tf.sign(output) - output)

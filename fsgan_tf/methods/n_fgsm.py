@@ -8,8 +8,11 @@ the batch statistics, and the moving averages see the noisy images and the attac
 classifier descends plain cross-entropy on the attacked batch alone.
 
 Deviations: pixels are in [0, 1] and normalised inside the classifier, the authors' images are
-normalised before it; their radius on SVHN, which rises over the first 5 epochs, is left out. Their
-loader keeps a smaller last batch, as `--last_batch=keep` does.
+normalised before it. On SVHN their radius rises over the first 5 epochs, their largest learning
+rate is 0.05, and their cycle of rates has its peak at two fifths of the training: the first is left
+out, and the other two are not the defaults here (`--classifier_learning_rate=0.05` sets the rate;
+`--schedule=one_cycle` has its peak in the middle). Their loader keeps a smaller last batch, as
+`--last_batch=keep` does.
 """
 
 from __future__ import annotations

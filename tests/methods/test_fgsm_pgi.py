@@ -175,10 +175,11 @@ def test_numbered_batches_train_and_others_are_told_what_to_do():
     assert _arrays(method)["rounds"].tolist() == [1] * 12
 
 
-def test_a_number_that_is_no_image_is_refused():
+@pytest.mark.parametrize("number", [-1, 3])
+def test_a_number_that_is_no_image_is_refused(number):
     memory = ExampleMemory(3, {"values": ((2,), "float32")})
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not below 3"):
-        memory.read(tf.constant([0, 3]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="index is not from 0 to 2"):
+        memory.read(tf.constant([0, number]))
 
 
 def test_what_keras_saves_holds_the_memory(tmp_path):

@@ -259,6 +259,11 @@ def test_measures_are_their_formulas_in_the_training_classifiers_mode(statistics
     assert found["validation_sign_cosine"] == pytest.approx(cosines.mean(), rel=1e-3)
 
 
+def test_start_ot_is_of_the_start_however_many_iterations():
+    starts = [run(build(attack_iterations=count), dataset(1), 1)["start_ot"] for count in (1, 2)]
+    assert starts[0] == starts[1]
+
+
 def test_diversity_share_is_one_for_opposite_corners():
     """And the same in either unit of the ratio."""
     for scale in ("pixel", "epsilon"):
@@ -319,7 +324,7 @@ def test_a_frozen_classifier_stays_as_it_is_and_its_generator_learns():
     assert "--freeze_classifier" in method.when_not_robust(method.settings)
 
 
-def test_the_frozen_sign_is_a_control_that_is_warned_of():
+def test_the_frozen_sign_is_a_control_that_looks_like_an_inert_generator():
     method = build(generator_update="frozen_sign", diversity_weight=0.05, attack_iterations=1)
     images, noise, start, gradients, _ = _inputs(method)
     made = _generate(method, (images, noise, start, gradients, None))
@@ -335,6 +340,8 @@ def test_the_frozen_sign_is_a_control_that_is_warned_of():
     lines = warnings_of([], row)
     assert sum("inert" in line for line in lines) == 2
     assert any("no diversity" in line for line in lines)
+    # Who asked for the control knows.
+    assert warnings_of([], row, method.settings) == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The single step with a consistency term, recomputed apart from its code."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -92,5 +94,20 @@ def test_a_keras_users_fit_tells_the_length():
     method.fit(images, labels, batch_size=4, epochs=2, verbose=0, callbacks=[watch])
     assert method.total_steps == 6
     np.testing.assert_allclose(seen, 10 * np.arange(6) / 6, rtol=1e-5)
-    method.fit(images, labels, batch_size=4, verbose=0)
+    with pytest.warns(UserWarning, match="risen over the first fit; set consistency_ramp_steps"):
+        method.fit(images, labels, batch_size=4, verbose=0)
     assert method.total_steps == 6
+
+
+# Keras says so at the end of every data set of unknown length.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_fit_of_unknown_length_is_warned_of_unless_the_ramp_is_set():
+    pairs = (np.full((4, 4, 1), 0.5, np.float32), np.int32(0))
+    signature = (tf.TensorSpec((4, 4, 1)), tf.TensorSpec((), tf.int32))
+    batches = tf.data.Dataset.from_generator(lambda: [pairs], output_signature=signature).batch(1)
+    for steps in (None, 3):
+        method = SingleStepConsistency(_classifier(), epsilon=0.1, consistency_ramp_steps=steps)
+        method.compile(run_eagerly=True)
+        warned = contextlib.nullcontext() if steps else pytest.warns(UserWarning, match="not known")
+        with warned:
+            method.fit(batches, shuffle=False, verbose=0)

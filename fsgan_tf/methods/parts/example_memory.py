@@ -40,7 +40,7 @@ class ExampleMemory(keras.layers.Layer):
         """The rows of these images, by the array's name.
 
         Args:
-          index: int32 `[b]`, below `examples`.
+          index: int32 `[b]`, from 0 to below `examples`.
 
         Raises:
           tf.errors.InvalidArgumentError: an index is not.
@@ -74,9 +74,9 @@ class ExampleMemory(keras.layers.Layer):
         context.merge_call(on_all_replicas, args=(index, values))
 
     def _require_rows(self, index: tf.Tensor) -> None:
-        tf.debugging.assert_less(
-            tf.reduce_max(index),
-            self.examples,
-            f"a batch's index is not below {self.examples}, the number of training images; count "
-            "them from 0, and give their number to the method's remember()",
+        message = (
+            f"a batch's index is not from 0 to {self.examples - 1}, as of the {self.examples} "
+            "training images; count them from 0, and give their number to the method's remember()"
         )
+        tf.debugging.assert_non_negative(tf.reduce_min(index), message)
+        tf.debugging.assert_less(tf.reduce_max(index), self.examples, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -16,9 +17,11 @@ class RampedConsistency(TrainingMethod):
     Attributes:
       total_steps: of the training, over which lambda rises unless `consistency_ramp_steps` says
         otherwise: those of the first `fit` if nobody set it. lambda is full where it is not known.
+      of_first_fit: whether `total_steps` are those of the first `fit` alone.
     """
 
     settings: Any
+    of_first_fit = False
 
     def fit(
         self, *arguments: Any, callbacks: Any = None, **options: Any
@@ -41,7 +44,24 @@ class _Length(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         del logs
-        if self.model.total_steps is None and self.params["steps"]:
-            self.model.set_total_steps(self.params["epochs"] * self.params["steps"])
+        method = self.model
+        if method.settings.consistency_ramp_steps:
+            return
+        if method.total_steps is None and self.params["steps"]:
+            method.set_total_steps(self.params["epochs"] * self.params["steps"])
+            method.of_first_fit = True
             # `fit` has made its function before callbacks are told.
-            self.model.make_train_function()
+            method.make_train_function()
+        elif method.total_steps is None:
+            _warn("the number of steps is not known")
+        elif method.of_first_fit:
+            _warn("it has risen over the first fit")
+
+
+def _warn(reason: str) -> None:
+    """Python shows the same warning once."""
+    warnings.warn(
+        f"the weight of the consistency is full from the first step of this fit on, since "
+        f"{reason}; set consistency_ramp_steps to the steps over which it shall rise",
+        stacklevel=2,
+    )

@@ -7,12 +7,13 @@ whose L2 and momentum see the moved kernels; then the move is taken back. Vector
 normalisation) are not moved.
 
 Deviation: the authors take the gradient from a copy of the network, so that its pass leaves no
-trace in the moving averages; here the pass that a method makes anyway gives it, and the moving
-averages see the batch at both weights.
+trace in the moving averages; here the gradient comes from the pass that the method makes anyway,
+and the moving averages see the batch at both weights.
 
-The authors have no method with a generator. Read for those: what is moved is the classifier, up its
-own loss on the images that the generator has made, which are made before and stay; the generator
-and its objective see the weights as they are.
+The authors have no method with a generator. For these methods we move the classifier's kernels up
+its own loss on the generator's images. The images are made before the move and are not made again.
+The exception is `generated_step`, whose step and whose generator's gradient are taken anew at the
+moved weights.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ def double_convolution_unet(
     levels: int = 2,
     latent_use: str = "concatenate",
     input_skip: bool = False,
-    residual: bool = True,
     dtype: str = "float32",
 ) -> keras.Model:
     """Builds the generator of FS-GAN's reference [27].
@@ -42,7 +41,6 @@ def double_convolution_unet(
       levels: times that the images are halved; 4 in the reference.
       latent_use: see `unet`; concatenated, z joins the input images alone.
       input_skip: see `unet`.
-      residual: see `unet`.
       dtype: Keras dtype policy of the hidden layers.
 
     Returns:
@@ -68,7 +66,7 @@ def double_convolution_unet(
     x = last_features(x, stacked if input_skip else None, latents, latent_use, dtype)
     output = layers.Conv2D(channels, 1, dtype=dtype, name="output")(x)
     output = cropped(output, (height, image_width), dtype)
-    return perturbation_model([features, latents], output, residual)
+    return perturbation_model([features, latents], output, residual=True)
 
 
 def _two_convolutions(

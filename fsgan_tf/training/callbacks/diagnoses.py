@@ -32,6 +32,12 @@ class Diagnoses(keras.callbacks.Callback):
         self._seed = seed
         self._diagnose: Any = None
 
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the method; the trace of another one is dropped."""
+        if model is not self.model:
+            self._diagnose = None
+        super().set_model(model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures and adds the figures."""
         del epoch

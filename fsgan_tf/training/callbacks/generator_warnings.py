@@ -12,15 +12,26 @@ _LEAST_LATENT_SHARE = 0.05
 _LEAST_DIVERSITY_SHARE = 0.01
 
 
-def warnings_of_generator(row: dict[str, Any]) -> list[str]:
+def warnings_of_generator(row: dict[str, Any], settings: Any = None) -> list[str]:
     """Whether FS-GAN's generator learns, attacks, and makes of z what the paper says.
 
     Args:
       row: an epoch's figures; those that are not in it are not judged.
+      settings: of the method; without them everything is judged.
 
     Returns:
       One line for each figure that a generator which works would not have.
     """
+    # A control, which has no generator at work.
+    frozen = getattr(settings, "generator_update", None) == "frozen_sign"
+    lines = [] if frozen else _of_generator(row)
+    # Probabilities and centred logits do not see an offset.
+    if getattr(settings, "ot_on", "logits") == "logits":
+        lines += _of_offset(row)
+    return lines
+
+
+def _of_generator(row: dict[str, Any]) -> list[str]:
     lines = []
     moved, cosine = row.get("generator_displacement"), row.get("validation_sign_cosine", 0.0)
     if moved is not None and moved < _LEAST_DISPLACEMENT:
@@ -44,10 +55,16 @@ def warnings_of_generator(row: dict[str, Any]) -> list[str]:
                 f"no diversity: z alone moves the logits by {share:.1%} of what the perturbation "
                 f"does, and perturbations by {spread:.1%} of what they can differ"
             )
-        offset, deviation = row["validation_logit_offset"], row["validation_logit_spread"]
-        if abs(offset) > deviation:
-            lines.append(
-                f"the logits have a common offset of {offset:.2f} beside a deviation of "
-                f"{deviation:.2f}: an OT distance of logits is small for any images then"
-            )
     return lines
+
+
+def _of_offset(row: dict[str, Any]) -> list[str]:
+    if "validation_logit_offset" not in row:
+        return []
+    offset, deviation = row["validation_logit_offset"], row["validation_logit_spread"]
+    if abs(offset) <= deviation:
+        return []
+    return [
+        f"the logits have a common offset of {offset:.2f} beside a deviation of {deviation:.2f}: "
+        "an OT distance of logits is small for any images then"
+    ]

@@ -10,25 +10,18 @@ import keras
 Schedule = Callable[[int], float]
 
 
-class LearningRates(keras.callbacks.Callback):
-    """Sets the learning rate of every network's optimizer at the start of each epoch.
+class ReportedRates(keras.callbacks.Callback):
+    """Adds the learning rates that it has set last to an epoch's figures."""
 
-    A rate is a pure function of the epoch, so that a resumed training has it. Keras' own
-    schedules count an optimizer's updates instead: those of a generator that is updated several
-    times a step, and of a loss scaling that leaves steps out, would drop at other epochs. Keras'
-    `LearningRateScheduler` knows one optimizer only.
-    """
-
-    def __init__(self, schedules: Mapping[str, Schedule]):
-        """Takes the rates: by network, a function of the epoch, counted from 0."""
+    def __init__(self, schedules: Mapping[str, Callable[[int], float]]):
+        """Takes the rates: by network, a function of the epoch or the step, counted from 0."""
         super().__init__()
         self._schedules = dict(schedules)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Sets the rates of this epoch."""
-        del logs
+    def set_rates(self, moment: int) -> None:
+        """Sets the rates of this epoch or step."""
         for network, schedule in self._schedules.items():
-            self.model.optimizers_by_network[network].learning_rate = schedule(epoch)
+            self.model.optimizers_by_network[network].learning_rate = schedule(moment)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the rates to the epoch's figures."""
@@ -38,6 +31,21 @@ class LearningRates(keras.callbacks.Callback):
         for network in self._schedules:
             optimizer = self.model.optimizers_by_network[network]
             logs[f"learning_rate_{network}"] = float(optimizer.learning_rate.numpy())
+
+
+class LearningRates(ReportedRates):
+    """Sets the learning rate of every network's optimizer at the start of each epoch.
+
+    A rate is a pure function of the epoch, so that a resumed training has it. Keras' own
+    schedules count an optimizer's updates instead: those of a generator that is updated several
+    times a step, and of a loss scaling that leaves steps out, would drop at other epochs. Keras'
+    `LearningRateScheduler` knows one optimizer only.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Sets the rates of this epoch."""
+        del logs
+        self.set_rates(epoch)
 
 
 def steps(initial: float, epochs: Sequence[int], factor: float) -> Schedule:

@@ -46,6 +46,12 @@ class Pictures(keras.callbacks.Callback):
         self._seed = seed
         self._perturb: Any = None
 
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the method; the trace of another one is dropped."""
+        if model is not self.model:
+            self._perturb = None
+        super().set_model(model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the pictures.
 

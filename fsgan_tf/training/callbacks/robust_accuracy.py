@@ -44,6 +44,12 @@ class RobustAccuracy(keras.callbacks.Callback):
         self._attacked = slice(attacked_examples)
         self._evaluator: Evaluator | None = None
 
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the method; the evaluator of another one is dropped."""
+        if model is not self.model:
+            self._evaluator = None
+        super().set_model(model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures and adds the figures."""
         del epoch

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
+from fsgan_tf.training.callbacks.learning_rates import ReportedRates
 
 StepSchedule = Callable[[int], float]
 
 
-class StepLearningRates(keras.callbacks.Callback):
+class StepLearningRates(ReportedRates):
     """Sets the learning rate of every network's optimizer before each step.
 
     A rate is a pure function of the step, so that a training that goes on has it; see
@@ -25,25 +25,14 @@ class StepLearningRates(keras.callbacks.Callback):
           schedules: by network, a function of the step, counted from 0.
           done_steps: steps of the training before this `fit`.
         """
-        super().__init__()
-        self._schedules = dict(schedules)
+        super().__init__(schedules)
         self._step = done_steps
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the rates of this step."""
         del batch, logs
-        for network, schedule in self._schedules.items():
-            self.model.optimizers_by_network[network].learning_rate = schedule(self._step)
+        self.set_rates(self._step)
         self._step += 1
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the last step's rates to the epoch's figures."""
-        del epoch
-        if logs is None:
-            return
-        for network in self._schedules:
-            optimizer = self.model.optimizers_by_network[network]
-            logs[f"learning_rate_{network}"] = float(optimizer.learning_rate.numpy())
 
 
 def one_cycle(largest: float, total_steps: int) -> StepSchedule:

@@ -22,27 +22,34 @@ class Warnings(keras.callbacks.Callback):
         super().__init__()
         self._rows = list(earlier)
 
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the method; the figures of another one are dropped."""
+        if self.model is not None and model is not self.model:
+            self._rows = []
+        super().set_model(model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judges the epoch's figures, which the callbacks before this one have added."""
         del epoch
         row = dict(logs or {})
-        for warning in warnings_of(self._rows, row):
+        for warning in warnings_of(self._rows, row, getattr(self.model, "settings", None)):
             say(f"warning: {warning}")
         self._rows.append(row)
 
 
-def warnings_of(earlier: Sequence[Row], row: Row) -> list[str]:
+def warnings_of(earlier: Sequence[Row], row: Row, settings: Any = None) -> list[str]:
     """What these figures warn of.
 
     Args:
       earlier: rows of metrics.jsonl before this epoch.
       row: of this epoch; figures that are not in it are not judged.
+      settings: of the method; without them everything is judged.
 
     Returns:
       One line each, telling what is seen and what it means.
     """
     overfitting = _overfitting(earlier, row)
-    return warnings_of_generator(row) + ([overfitting] if overfitting else [])
+    return warnings_of_generator(row, settings) + ([overfitting] if overfitting else [])
 
 
 def _overfitting(earlier: Sequence[Row], row: Row) -> str | None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsgan_tf.runs.metrics import Metrics
@@ -89,3 +90,23 @@ def test_robust_accuracy_is_of_the_images_it_was_given(held_out):
     assert measured[0]["clean_accuracy"] == np.mean(logits.argmax(axis=1) == labels)
     assert measured[0]["robust_accuracy"] in np.arange(BATCH_SIZE + 1) / BATCH_SIZE
     assert measured[0]["robust_accuracy"] <= measured[0]["one_step_accuracy"] + 1e-9
+
+
+def test_a_second_method_is_measured_itself(held_out, tmp_path):
+    images, labels = held_out
+    first, second = build_small("n_fgsm"), build_small("feature_scatter", seed=1)
+    accuracy = RobustAccuracy(images, labels, batch_size=BATCH_SIZE, attacked_examples=BATCH_SIZE)
+    diagnoses = Diagnoses(images, labels, batch_size=BATCH_SIZE)
+    log = TensorBoardLog(tmp_path)
+    pictures = Pictures(log, images[:BATCH_SIZE], labels[:BATCH_SIZE])
+    for method in (first, second):
+        for callback in (accuracy, diagnoses, pictures):
+            callback.set_model(method)
+            callback.on_epoch_end(0, {})
+    fresh = RobustAccuracy(images, labels, batch_size=BATCH_SIZE, attacked_examples=BATCH_SIZE)
+    fresh.set_model(second)
+    assert accuracy.measure() == fresh.measure()
+    assert diagnoses.measure().keys() == {"validation_sign_step_ot"}
+    adversarial = pictures._perturb(pictures._images, pictures._labels, tf.constant([0, 0]))
+    expected = second.perturb(pictures._images, pictures._labels, tf.constant([0, 0]))
+    np.testing.assert_allclose(adversarial, expected, atol=1e-5)

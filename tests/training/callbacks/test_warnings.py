@@ -2,6 +2,7 @@
 
 import pytest
 
+from fsgan_tf.methods import fs_gan, generated_step
 from fsgan_tf.training.callbacks.warnings import Warnings, warnings_of
 
 
@@ -76,6 +77,19 @@ def test_each_measure_of_the_generator_has_its_warning(measured, word):
     assert word in line
 
 
+@pytest.mark.parametrize("ot_on", ["probabilities", "logits"])
+def test_an_offset_is_warned_of_where_the_distance_sees_it(ot_on):
+    row = _row(**ALIVE | {"validation_logit_offset": 0.6})
+    lines = warnings_of([], row, fs_gan.Settings(ot_on=ot_on))
+    assert len(lines) == (ot_on == "logits")
+
+
+def test_a_control_is_not_called_inert():
+    row = _row(generator_displacement=0.0, validation_sign_cosine=1.0)
+    assert len(warnings_of([], row, generated_step.Settings())) == 2
+    assert warnings_of([], row, generated_step.Settings(generator_update="frozen_sign")) == []
+
+
 def test_methods_without_these_measures_are_not_warned_of():
     assert warnings_of([], _row(generator_displacement=0.2)) == []
 
@@ -90,3 +104,16 @@ def test_an_epoch_is_judged_beside_those_before_it(capsys):
     assert capsys.readouterr().out == ""
     watcher.on_epoch_end(2, _row(0.8, 0.3))
     assert "warning: fgsm accuracy holds at 0.800" in capsys.readouterr().out
+
+
+class _Method:
+    settings = None
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_second_method_is_not_judged_beside_the_first(another, capsys):
+    watcher, method = Warnings([_row(0.30, 0.25)]), _Method()
+    watcher.set_model(method)
+    watcher.set_model(_Method() if another else method)
+    watcher.on_epoch_end(1, _row(0.30, 0.10))
+    assert ("overfitting" in capsys.readouterr().out) is not another
