@@ -78,10 +78,12 @@ class Setting:
         allowed = self.allowed()
         if allowed and value not in allowed:
             return f"must be one of {', '.join(allowed)}"
+        if isinstance(value, tuple) and not all(_is_finite(part) for part in value):
+            return "must be finite numbers"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if isinstance(value, int) and abs(value) > _LARGEST:
                 return f"must be at most {_LARGEST}"
-            if not math.isfinite(value):
+            if not _is_finite(value):
                 return "must be a finite number"
             if self.above is not None and value <= self.above:
                 limit = "" if self.upper is None else f" and at most {self.upper:g}"
@@ -368,6 +370,10 @@ def _type_of(annotation: Any) -> type:
     if origin is None or isinstance(origin, type) and origin is not types.UnionType:
         return origin or annotation
     return next(_type_of(part) for part in typing.get_args(annotation) if part is not type(None))
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _parse_bool(text: str) -> bool:

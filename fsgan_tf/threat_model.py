@@ -9,7 +9,6 @@ What depends on the norm is in one class of `fsgan_tf.norms`.
 """
 
 import dataclasses
-import math
 import numbers
 from typing import Any
 
@@ -46,12 +45,8 @@ class ThreatModel:
             raise ValueError(f"norm is {self.norm!r}; there are {', '.join(norms.NAMES)}")
         if not isinstance(self.epsilon, numbers.Real):
             return  # In a compiled function it is a tensor.
-        widest = self.upper - self.lower if self.norm == "linf" else math.inf
-        if not (0 < self.epsilon <= widest and math.isfinite(self.epsilon)):
-            bound = f" and at most {widest}, the width of the pixel range"
-            raise ValueError(
-                f"epsilon is {self.epsilon}; it must be above 0{bound if widest < math.inf else ''}"
-            )
+        if fault := norms.radius_fault(self.norm, float(self.epsilon), self.upper - self.lower):
+            raise ValueError(f"epsilon is {self.epsilon}; it {fault}")
 
     def __tf_flatten__(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:  # noqa: PLW3201
         """For `tf.nest` and `tf.function`: what is fixed in a trace, and what is an argument."""

@@ -29,6 +29,7 @@ class Derived(Base):
     epochs: tuple[int, ...] = setting((4, 5), "Epochs.")
     size: int | None = setting(None, "A size.", lower=8)
     quick: bool = setting(False, "Whether.")
+    radii: tuple[float, ...] = setting((0.5, 0.25), "Radii.", parse=settings.parse_numbers)
 
 
 def test_a_subclass_changes_a_default_and_keeps_bounds_and_help():
@@ -44,6 +45,7 @@ def test_a_subclass_changes_a_default_and_keeps_bounds_and_help():
         ({"rate": 0.0}, "rate is 0.0; it must be above 0 and at most 1"),
         ({"rate": 2.0}, "rate is 2.0; it must be at most 1"),
         ({"rate": float("nan")}, "rate is nan; it must be a finite number"),
+        ({"radii": (0.5, float("inf"))}, "radii is (0.5, inf); it must be finite numbers"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"steps": 10}, "at most 9"),
         ({"steps": 1.5}, "steps is 1.5; it must be a whole number"),

@@ -134,14 +134,25 @@ def test_is_feasible_judges_each_image(threat_model, images):
     assert np.flatnonzero(~verdict).tolist() == [3, 5]
 
 
-@pytest.mark.parametrize("epsilon", [0.0, -0.1, 1.01, np.nan, np.inf])
-def test_impossible_radii_are_refused(epsilon):
-    with pytest.raises(ValueError, match="it must be above 0 and at most 1.0"):
+@pytest.mark.parametrize(
+    ("epsilon", "words"),
+    [
+        (0.0, "it must be above 0"),
+        (-0.1, "it must be above 0"),
+        (1.01, "it must be at most 1 in linf"),
+        (np.nan, "it must be a finite number"),
+        (np.inf, "it must be a finite number"),
+    ],
+)
+def test_impossible_radii_are_refused(epsilon, words):
+    with pytest.raises(ValueError, match=words):
         ThreatModel(epsilon)
 
 
 def test_the_widest_ball_is_the_range():
     assert ThreatModel(2.0, lower=-1.0, upper=1.0).epsilon == 2.0
+    with pytest.raises(ValueError, match="it must be at most 2 in linf"):
+        ThreatModel(2.1, lower=-1.0, upper=1.0)
 
 
 def test_other_norms_are_refused():
@@ -153,7 +164,7 @@ def test_other_norms_are_refused():
 def test_balls_of_other_norms_may_be_as_wide_as_one_likes(norm):
     assert ThreatModel(1500.0, norm=norm).epsilon == 1500
     for epsilon in (0.0, -1.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="it must be above 0$"):
+        with pytest.raises(ValueError, match="it must be (above 0|a finite number)$"):
             ThreatModel(epsilon, norm=norm)
 
 

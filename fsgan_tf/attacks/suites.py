@@ -47,3 +47,27 @@ SUITES = {
         _PAPER,
     ),
 }
+
+
+def runs_standalone(suite: str | None, asked: bool | None) -> bool:
+    """Whether every attack sees every image.
+
+    Args:
+      suite: name of one of `SUITES`; None where attacks are named instead.
+      asked: what was asked for; None to have it as the suite does.
+    """
+    if asked is not None:
+        return asked
+    return suite is not None and SUITES[suite].standalone
+
+
+def averages_over(suite: str | None, asked: int | None) -> int | None:
+    """The calls over which gradients are averaged; None where answers are taken not to differ.
+
+    Args:
+      suite: name of one of `SUITES`; None where attacks are named instead.
+      asked: what was asked for; None to have it as the suite does.
+    """
+    if asked is not None or suite is None:
+        return asked
+    return SUITES[suite].eot

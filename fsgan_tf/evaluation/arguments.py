@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf import norms
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.networks.half_precision import with_scaled_gradients
@@ -50,18 +51,22 @@ def as_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return _pixels(pixels), targets.astype(np.int32)
 
 
-def as_radii(epsilon: float | Sequence[float]) -> list[float]:
+def as_radii(epsilon: float | Sequence[float], norm: str) -> list[float]:
     """The radii, the largest first.
 
     Args:
       epsilon: one, or several in any order; in the norm's unit, of pixels in [0, 1].
+      norm: one of `norms.NAMES`.
 
     Raises:
-      UserError: there is none, or one is not a number above 0.
+      UserError: there is none, or one is not a number that can be a radius in this norm.
     """
     radii = sorted(set(np.ravel(_array("epsilon", epsilon)).tolist()), reverse=True)
-    if not radii or not all(isinstance(one, (int, float)) and one > 0 for one in radii):
+    if not radii or not all(isinstance(one, (int, float)) for one in radii):
         raise UserError(f"epsilon is {epsilon!r}; give a number above 0, such as 8/255, or several")
+    for radius in radii:
+        if fault := norms.radius_fault(norm, radius):
+            raise UserError(f"epsilon is {radius:g}; it {fault}")
     return radii
 
 

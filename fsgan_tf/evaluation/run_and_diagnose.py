@@ -8,12 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from fsgan_tf.attacks import registry
+from fsgan_tf.attacks import registry, suites
 from fsgan_tf.attacks.parts import random_draws
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
 from fsgan_tf.attacks.parts.source import Source
-from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.evaluation import arguments, radii
 from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.engine import Evaluator
@@ -88,22 +87,21 @@ def evaluate(
     Raises:
       UserError: the images or labels are not as above, or there is no such suite or attack.
     """
-    largest, *smaller = arguments.as_radii(epsilon)
     arguments.require_settings(
-        suite=suite, checks=checks, batch_size=int(batch_size), seed=int(seed), eot=eot
+        suite=suite, norm=norm, checks=checks, batch_size=int(batch_size), seed=int(seed), eot=eot
     )
-    if standalone is None:
-        standalone = attacks is None and SUITES[suite].standalone
+    largest, *smaller = arguments.as_radii(epsilon, norm)
+    attacked_by = suite if attacks is None else None
     chosen = functools.partial(_chosen, suite, attacks, sources, {"norm": norm, **settings})
     request = Request(
         ThreatModel(largest, norm=norm),
         chosen(largest),
         batch_size,
         seed,
-        standalone,
+        suites.runs_standalone(attacked_by, standalone),
         sources,
         checks,
-        SUITES[suite].eot if eot is None and attacks is None else eot,
+        suites.averages_over(attacked_by, eot),
         [Radius(ThreatModel(radius, norm=norm), chosen(radius)) for radius in smaller],
     )
     if request.eot and not isinstance(classifier, (Sequence, keras.Model)):

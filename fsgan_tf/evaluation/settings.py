@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fsgan_tf import norms, settings
-from fsgan_tf.attacks import registry
-from fsgan_tf.attacks.suites import SUITES
+from fsgan_tf.attacks import registry, suites
 from fsgan_tf.settings import parse_names, parse_numbers, setting
 
 STRATEGIES = ("auto", "one_device", "mirrored")
@@ -17,7 +16,7 @@ CHECKS = ("full", "fast", "none")
 def _fault_of_radii(radii: tuple[float, ...]) -> str | None:
     if len(set(radii)) < 2:
         return "must be at least two different radii; for one give --epsilon"
-    return None if all(radius > 0 for radius in radii) else "must be above 0"
+    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,15 +24,15 @@ class EvaluationSettings(settings.Settings):
     """Attacks, threat model, seed and devices of an evaluation."""
 
     def __post_init__(self) -> None:
-        """Also checks epsilon in its norm, where that is given; else a run may say it."""
+        """Also checks epsilon in its norm, as far as that is given; else a run may say it."""
         super().__post_init__()
         radii = {"epsilon": [self.epsilon] if self.epsilon else [], "epsilons": self.epsilons or []}
         for name, given in radii.items():
             for radius in given:
-                if self.norm and (fault := norms.radius_fault(self.norm, radius)):
+                if fault := norms.radius_fault(self.norm, radius):
                     raise ValueError(f"--{name}={radius:g}: {fault}")
 
-    suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(SUITES))
+    suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(suites.SUITES))
     attacks: tuple[str, ...] | None = setting(
         None,
         f"Attacks by name instead of --suite, with a number for N: {registry.described()}.",
@@ -114,13 +113,14 @@ class EvaluationSettings(settings.Settings):
     @property
     def averages_over(self) -> int | None:
         """Calls that gradients are averaged over, as the flag or else the suite has it."""
-        if self.eot is not None or self.attacks is not None:
-            return self.eot
-        return SUITES[self.suite].eot
+        return suites.averages_over(self._suite, self.eot)
 
     @property
     def runs_standalone(self) -> bool:
         """Whether every attack sees every image: as asked for, else as the suite has it."""
-        if self.standalone is not None:
-            return self.standalone
-        return self.attacks is None and SUITES[self.suite].standalone
+        return suites.runs_standalone(self._suite, self.standalone)
+
+    @property
+    def _suite(self) -> str | None:
+        """The suite's name, None where attacks are named instead."""
+        return None if self.attacks is not None else self.suite

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 from fsgan_tf import settings
 from fsgan_tf.models.preprocessing import CHANNEL_ORDERS, INPUT_RANGES
-from fsgan_tf.settings import setting
+from fsgan_tf.settings import parse_numbers, setting
 
 OUTPUTS = ("logits", "probabilities")
 _A_SHARE = "a share from 0 to 1, such as 0.92"
 _RANGES = " or ".join(INPUT_RANGES)
-
-
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """`0.5` and `0.4,0.5,0.6` as numbers.
-
-    Raises:
-      ValueError: a part is no finite number.
-    """
-    found = tuple(float(part) for part in text.split(","))
-    if not all(map(math.isfinite, found)):
-        raise ValueError
-    return found
 
 
 def _numbers(help_text: str) -> tuple[float, ...] | None:

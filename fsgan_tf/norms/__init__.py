@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +19,22 @@ def get(name: str) -> Norm:
     return importlib.import_module(f"{__name__}.{name}").NORM
 
 
-def radius_fault(name: str, radius: float) -> str | None:
-    """What is wrong with a radius in a norm, of pixels in [0, 1]; None if nothing is."""
-    if name == "linf" and radius > 1:
+def radius_fault(name: str | None, radius: float, width: float = 1.0) -> str | None:
+    """What is wrong with the radius of a ball; None if nothing is.
+
+    Args:
+      name: of the norm; None where it is not known yet.
+      radius: in the norm's unit.
+      width: of the pixel range.
+    """
+    if not math.isfinite(radius):
+        return "must be a finite number"
+    if radius <= 0:
+        return "must be above 0"
+    if name == "linf" and radius > width:
         return (
-            "must be at most 1 in linf, since pixels lie in [0,1]; --norm=l2 and --norm=l1 have "
-            "units of their own"
+            f"must be at most {width:g} in linf, the width of the pixel range; --norm=l2 and "
+            "--norm=l1 have units of their own"
         )
     return None
 

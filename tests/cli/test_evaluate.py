@@ -515,6 +515,7 @@ def test_foreign_models_need_what_only_a_run_knows(capsys, keras_file, tmp_path)
         (["--epsilon=-8/255"], "epsilon"),
         (["--epsilon=1.5", "--norm=linf"], "epsilon"),
         (["--epsilon=eight"], "eight"),
+        (["--epsilons=inf,1", "--norm=l2"], "--epsilons=inf,1: must be finite numbers"),
         (["--suite=fast"], "suite"),
         (["--batch_size=0"], "batch_size"),
         (["--num_examples=0"], "num_examples"),

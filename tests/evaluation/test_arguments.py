@@ -55,7 +55,10 @@ def test_examples_that_mean_nothing(change, words, images, labels):
         ({"suite": "strongg", "attacks": None}, "suite is 'strongg'; it must be one of quick, "),
         ({"checks": "off"}, "checks is 'off'; it must be one of full, fast, none"),
         ({"epsilon": []}, r"epsilon is \[\]; give a number above 0"),
-        ({"epsilon": [0.1, -0.1]}, "give a number above 0"),
+        ({"epsilon": [0.1, -0.1]}, "epsilon is -0.1; it must be above 0"),
+        ({"epsilon": np.inf, "norm": "l2"}, "epsilon is inf; it must be a finite number"),
+        ({"epsilon": [0.1, 1.5]}, "epsilon is 1.5; it must be at most 1 in linf"),
+        ({"norm": "l3"}, "norm is 'l3'; it must be one of linf, l2, l1"),
         ({"epsilon": "8/255"}, "epsilon is '8/255'; give a number above 0"),
     ],
 )

@@ -213,9 +213,11 @@ def test_the_flag_takes_radii_and_stands_alone():
     both = from_text(EvaluationSettings, {"epsilons": "2/255,4/255", "epsilon": "8/255"})
     with pytest.raises(UserError, match="--epsilon and --epsilons both say the radius"):
         command._radii(both, SimpleNamespace(settings=None), "keras_model")
-    for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b"):
+    for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b", "inf,0.1", "0.1,nan"):
         with pytest.raises(UserError, match="--epsilons="):
             from_text(EvaluationSettings, {"epsilons": text, "norm": "linf"})
+    with pytest.raises(UserError, match="--epsilons=0: must be above 0"):
+        from_text(EvaluationSettings, {"epsilons": "0,0.1"})
 
 
 def test_of_a_random_classifier_calls_count_upwards_too():
