@@ -9,8 +9,9 @@ image.
 
 Deviations:
   - Random restarts for one target are left out: the standard version has none.
-  - The search stops once every image of the batch is fooled within epsilon; AutoAttack goes on to
-    smaller norms, which no robust accuracy depends on.
+  - The search for an image ends with its first crossing within epsilon; AutoAttack goes on to
+    smaller norms, which no robust accuracy depends on (that of images rounded to 8 bits does, and
+    may be lower there).
   - The length of a projection comes from the maximum of a list of quotients instead of bisection,
     and the hyperplane from z_t - z_y at the iterate instead of an offset from the origin, which
     float32 would round more; the solution is the same.
@@ -152,10 +153,11 @@ def search(
       alpha_max: see `FastAdaptiveBoundary`.
       eta: see `FastAdaptiveBoundary`.
       beta: see `FastAdaptiveBoundary`.
-      good_enough: a norm; the search ends once every example's is at most this.
+      good_enough: a norm; an example keeps its first crossing of at most this, whatever the rest of
+        the batch still searches, and the search ends once all have one.
 
     Returns:
-      The nearest crossing found; of norm 0 where the image itself is misclassified.
+      The nearest crossing found until then; of norm 0 where the image itself is misclassified.
     """
     return _search(
         classifier,
@@ -227,7 +229,7 @@ def _search(
         # step takes two forward passes, as the authors' does.
         wrong = is_wrong(moved)
         norm = threat_model.size(moved - clean)
-        smaller = wrong & (norm < state.norms)
+        smaller = wrong & (norm < state.norms) & (state.norms > good_enough)
         return (
             _State(
                 step=state.step + 1,

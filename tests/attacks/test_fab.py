@@ -264,6 +264,17 @@ def test_epsilon_stops_the_search_but_does_not_steer_it(network, network_labels,
         np.testing.assert_array_equal(attempt.success, norms <= epsilon)
 
 
+def test_an_image_does_not_depend_on_those_beside_it(network, network_labels, images):
+    """The batch goes on searching for the others, which must not change what is found already."""
+    classifier, ball = AttackedClassifier(network), ThreatModel(0.02)
+    together = _run(_attack(), classifier, ball, images, network_labels)
+    assert 0 < together.success.numpy().sum() < len(images)
+    for index in np.flatnonzero(together.success):
+        one = slice(index, index + 1)
+        alone = _run(_attack(), classifier, ball, images[one], network_labels[one])
+        np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-6)
+
+
 def test_it_is_at_least_as_strong_as_pgd(network, network_labels, images, ball):
     attacks = [*by_names(["pgd20"], ball.epsilon), _attack()]
     result = evaluate(
