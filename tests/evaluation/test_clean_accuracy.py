@@ -23,6 +23,22 @@ def test_accuracy_near_chance(shift, repeats, verdict, honest, images, labels, t
     assert "guessing among 4 classes gives 25.0%" in check.detail
 
 
+@pytest.mark.parametrize(("knows", "verdict"), [(False, "warn"), (True, "pass")])
+def test_naming_the_commonest_class_is_no_better_than_chance(knows, verdict):
+    """Of 60 images 54 are of one class; one classifier always names it, another sees the others."""
+    labels = np.repeat([0, 1], [54, 6])
+    images = np.full((60, 4, 4, 1), 0.5, np.float32) + 0.4 * labels[:, None, None, None]
+
+    def logits_fn(pixels):
+        brightness = tf.reduce_mean(pixels, axis=[1, 2, 3])
+        return tf.stack([0.7 * tf.ones_like(brightness), brightness - (0 if knows else 1)], axis=1)
+
+    check = _check("clean_accuracy_above_chance", logits_fn, images, labels, None)
+    assert check.verdict == verdict
+    assert "naming the commonest one each time 90.0%" in check.detail
+    assert ("evaluate on about as many images of each class" in check.advice) != knows
+
+
 def test_few_images_that_are_classified_correctly_are_called_few(honest, images, labels):
     correct = evaluate(honest, images, labels, epsilon=0.05, attacks=["fgsm"]).clean_correct
     images, labels = images[correct][:2], labels[correct][:2]

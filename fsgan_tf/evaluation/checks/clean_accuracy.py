@@ -11,24 +11,37 @@ _LIKELY, _ENOUGH = 0.01, 30
 
 
 def clean_accuracy_above_chance(evidence: Evidence) -> Check:
-    """Clean accuracy near that of guessing comes of pixels or labels that the model never saw."""
-    correct = evidence.result.clean_correct
-    count, num_classes = len(correct), int(evidence.sample.logits.shape[1])
-    by_chance = float(binom.sf(int(correct.sum()) - 1, count, 1 / num_classes))
-    doubtful = "fail" if count >= _ENOUGH else "warn"
-    too_few = correct.mean() > 1 / num_classes and count < _ENOUGH
+    """Clean accuracy near that of guessing comes of pixels or labels that the model never saw.
+
+    Where one class has most of the images, naming it each time is no better than a guess either.
+    """
+    correct, num_classes = evidence.result.clean_correct, int(evidence.sample.logits.shape[1])
+    count, any_class = len(correct), 1 / num_classes
+    commonest = float(np.bincount(evidence.labels).max()) / count
+    guessed = _is_likely(correct, any_class)
+    doubtful = "fail" if guessed and count >= _ENOUGH else "warn"
+    too_few = correct.mean() > any_class and count < _ENOUGH
     return judged(
         "clean_accuracy_above_chance",
-        doubtful if by_chance > _LIKELY else "pass",
+        doubtful if guessed or _is_likely(correct, commonest) else "pass",
         f"{correct.mean():.1%} of {count} images are classified correctly without attack; guessing "
-        f"among {num_classes} classes gives {1 / num_classes:.1%}.",
+        f"among {num_classes} classes gives {any_class:.1%}, and naming the commonest one each "
+        f"time {commonest:.1%}.",
         holds="The classifier is better than chance on these images.",
-        doubt="So few images cannot tell it from guessing: evaluate on more."
+        doubt="Naming the commonest class each time does about as well, and no attack changes such "
+        "an answer: evaluate on about as many images of each class."
+        if not guessed
+        else "So few images cannot tell it from guessing: evaluate on more."
         if too_few
         else "The classifier is no better than chance on these images: check the pixels it takes "
         "(--input_range, --mean, --std, --channel_order), the order of its classes, and "
         "whether it is trained.",
     )
+
+
+def _is_likely(correct: np.ndarray, chance: float) -> bool:
+    """Whether guesses that are each right with this chance could be right as often."""
+    return float(binom.sf(int(correct.sum()) - 1, len(correct), chance)) > _LIKELY
 
 
 def answers_are_numbers(evidence: Evidence) -> Check:
