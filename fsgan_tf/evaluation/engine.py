@@ -125,7 +125,7 @@ class Evaluator:
             self.threat_model,
             seed,
             correct,
-            tuple(score.results),
+            score.results,
             found,
             labels=labels,
             randomness=randomness,

@@ -8,7 +8,7 @@ import numpy as np
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.outcome import FirstFound, MostFooling, Outcome
-from fsgan_tf.results.findings import AdversarialExamples, AttackResult
+from fsgan_tf.results.findings import AdversarialExamples, AttackResult, withstood
 
 
 class Score:
@@ -17,7 +17,6 @@ class Score:
     Attributes:
       standing: bool `[n]`, examples that the attack under way is to run on: classified correctly
         and not fooled by it yet, nor, unless stand-alone, by those before it.
-      results: of the attacks that have ended.
       most_fooling: of a classifier whose answers differ, what the attacks found, of which
         `settle` decides what counts; None of another.
     """
@@ -44,16 +43,16 @@ class Score:
         self._standalone = standalone
         self._num_devices = num_devices
         self._among = among or {}
-        self._robust, self._robust_8bit = correct.copy(), correct.copy()
+        self._robust = correct.copy()
         self._found = FirstFound()
         self.most_fooling = MostFooling(len(correct)) if random else None
-        self.results: list[AttackResult] = []
+        self._ended: list[AttackResult] = []
 
     def begin(self, attack: Attack) -> None:
         """An attack begins."""
         self._attack = attack
-        self._candidates = self._correct if self._standalone else self._robust
-        self.standing = self._candidates & self._among.get(attack.name, True)
+        candidates = self._correct if self._standalone else self._robust
+        self.standing = candidates & self._among.get(attack.name, True)
         self._fooled = np.zeros_like(self._correct)
         self._fooled_8bit = np.zeros_like(self._correct)
         self._refused, self._seconds = 0, 0.0
@@ -78,15 +77,13 @@ class Score:
     def end(self) -> None:
         """The attack has ended."""
         self._robust = self._robust & ~self._fooled
-        self._robust_8bit = self._robust_8bit & ~self._fooled_8bit
-        alone_8bit = self._correct & ~self._fooled_8bit
-        self.results.append(
+        self._ended.append(
             AttackResult(
                 name=self._attack.name,
                 parameters=self._attack.parameters,
-                accuracy=float(np.mean(self._candidates & ~self._fooled)),
-                accuracy_8bit=float(np.mean(alone_8bit if self._standalone else self._robust_8bit)),
-                standalone=self._standalone or not self.results,
+                accuracy=np.nan,  # `results` counts both.
+                accuracy_8bit=np.nan,
+                standalone=self._standalone or not self._ended,
                 seconds=self._seconds,
                 fooled=self._fooled,
                 fooled_8bit=self._fooled_8bit,
@@ -103,13 +100,16 @@ class Score:
           fooled: bool `[n]`, examples whose most fooling image fools.
           fooled_8bit: bool `[n]`, of these, those whose image does once it is rounded.
         """
-        settled = []
-        for attack in self.results:
+        for number, attack in enumerate(self._ended):
             its_own = fooled & (attack.fooled | chosen.found_by(attack.name))
-            settled.append(
-                dataclasses.replace(attack, fooled=its_own, fooled_8bit=its_own & fooled_8bit)
+            self._ended[number] = dataclasses.replace(
+                attack, fooled=its_own, fooled_8bit=its_own & fooled_8bit
             )
-        self.results = list(recounted(self._correct, settled))
+
+    @property
+    def results(self) -> tuple[AttackResult, ...]:
+        """Of the attacks that have ended."""
+        return recounted(self._correct, self._ended)
 
     def examples(self, images: np.ndarray, labels: np.ndarray) -> AdversarialExamples:
         """The first image found of each example, beside the clean ones that are given."""
@@ -118,16 +118,9 @@ class Score:
 
 def recounted(correct: np.ndarray, attacks: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
     """The attacks with accuracies of what they fool."""
-    robust, robust_8bit = correct.copy(), correct.copy()
-    counted = []
-    for attack in attacks:
-        robust, robust_8bit = robust & ~attack.fooled, robust_8bit & ~attack.fooled_8bit
-        alone, alone_8bit = correct & ~attack.fooled, correct & ~attack.fooled_8bit
-        counted.append(
-            dataclasses.replace(
-                attack,
-                accuracy=float(np.mean(alone if attack.standalone else robust)),
-                accuracy_8bit=float(np.mean(alone_8bit if attack.standalone else robust_8bit)),
-            )
+    return tuple(
+        dataclasses.replace(
+            attack, accuracy=float(np.mean(robust)), accuracy_8bit=float(np.mean(robust_8bit))
         )
-    return tuple(counted)
+        for attack, (robust, robust_8bit) in zip(attacks, withstood(correct, attacks), strict=True)
+    )

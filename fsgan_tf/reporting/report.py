@@ -22,7 +22,7 @@ from fsgan_tf.reporting import (
 )
 from fsgan_tf.reporting.manifest import Manifest, machine, versions
 from fsgan_tf.results import summary
-from fsgan_tf.results.findings import Findings
+from fsgan_tf.results.findings import Findings, withstood
 from fsgan_tf.results.randomness import Randomness
 
 __all__ = ["Manifest", "as_json", "as_table", "write"]
@@ -184,14 +184,10 @@ def _classes(result: Findings, manifest: Manifest) -> list[dict[str, Any]]:
 
 def _per_image(result: Findings) -> dict[str, Any]:
     """A 1 for each image that counts in an accuracy, a 0 for each other, in the images' order."""
-    attacks, standing = {}, result.clean_correct
-    for attack in result.attacks:
-        standing = standing & ~attack.fooled
-        alone = result.clean_correct & ~attack.fooled
-        attacks[attack.name] = _marks(alone if attack.standalone else standing)
+    counted = zip(result.attacks, withstood(result.clean_correct, result.attacks), strict=True)
     return {
         "clean": _marks(result.clean_correct),
-        "attacks": attacks,
+        "attacks": {attack.name: _marks(robust) for attack, (robust, _) in counted},
         "worst_case": _marks(result.robust),
     }
 

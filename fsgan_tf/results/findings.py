@@ -1,12 +1,13 @@
 """What an evaluation found, in NumPy and numbers."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fsgan_tf.attacks.parts.sample import Sample
-from fsgan_tf.results.intervals import wilson_interval
+from fsgan_tf.results.intervals import most_fooled, wilson_interval
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
@@ -113,6 +114,40 @@ class AttackResult:
     fooled_8bit: np.ndarray
     refused: int
     sample: Sample | None = None
+
+    @property
+    def share_of_unseen(self) -> float:
+        """What it fools at most, with 95% confidence, of the examples that its sample left out."""
+        if self.sample is None or not self.sample.num_unseen:
+            return 0.0
+        return most_fooled(int(self.fooled[self.sample.drawn].sum()), len(self.sample.drawn))
+
+    def unseen_share(self, num_examples: int) -> float:
+        """These as a share of all `num_examples`: what it takes at most of the accuracy."""
+        return self.share_of_unseen * (self.sample.num_unseen if self.sample else 0) / num_examples
+
+
+def withstood(
+    correct: np.ndarray, attacks: Sequence[AttackResult]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which examples count as robust in each attack's accuracies.
+
+    They withstand that attack, and unless it is stand-alone those before it too.
+
+    Args:
+      correct: bool `[n]`, examples classified correctly without attack.
+      attacks: in the order in which they ran.
+
+    Yields:
+      For each attack two bool `[n]`: by its images as found, and by those rounded to 8 bits.
+    """
+    standing, standing_8bit = correct, correct
+    for attack in attacks:
+        standing, standing_8bit = standing & ~attack.fooled, standing_8bit & ~attack.fooled_8bit
+        if attack.standalone:
+            yield correct & ~attack.fooled, correct & ~attack.fooled_8bit
+        else:
+            yield standing, standing_8bit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from fsgan_tf import norms
 from fsgan_tf.attacks.suites import SUITES
-from fsgan_tf.results.intervals import most_fooled
 
 if TYPE_CHECKING:
-    from fsgan_tf.results.findings import AttackResult, Check, Findings
+    from fsgan_tf.results.findings import Check, Findings
 
 TRUSTWORTHY = "trustworthy"
 UPPER_BOUND = "upper bound"
@@ -81,7 +80,7 @@ def _of_the_attacks(result: Findings) -> Verdict:
             TRUSTWORTHY, "pass", "The strong suite ran, and no check speaks against the figure."
         )
     if set(SUITES["strongest"].attacks) <= names:
-        points = max(_unseen(attack, result.num_examples) for attack in result.attacks)
+        points = max(attack.unseen_share(result.num_examples) for attack in result.attacks)
         bound = (
             f"Square saw only a sample, and with 95% confidence would take at most "
             f"{100 * points:.1f} points more"
@@ -98,15 +97,6 @@ def _of_the_attacks(result: Findings) -> Verdict:
         f"No check speaks against it, but only {tried} tried, and stronger attacks often lower "
         "the figure: run --suite=strong next.",
     )
-
-
-def _unseen(attack: AttackResult, num_examples: int) -> float:
-    """What an attack may take more, as a share of all, where it saw only a sample."""
-    sample = attack.sample
-    if sample is None or not sample.num_unseen:
-        return 0.0
-    fooled = int(attack.fooled[sample.drawn].sum())
-    return most_fooled(fooled, len(sample.drawn)) * sample.num_unseen / num_examples
 
 
 def share(accuracy: float, count: int) -> str:

@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from fsgan_tf.evaluation.result import Result
-from fsgan_tf.results.findings import AdversarialExamples, AttackResult
+from fsgan_tf.results.findings import AdversarialExamples, AttackResult, withstood
 from fsgan_tf.results.intervals import wilson_interval
 from fsgan_tf.threat_model import ThreatModel
 
@@ -50,3 +52,19 @@ def test_worst_case_is_taken_an_example_not_an_attack():
     np.testing.assert_array_equal(result.robust, [False, False, True, False])
     assert result.confidence_interval_95 == wilson_interval(1, 4)
     assert result.accuracy("b") == 0.5
+
+
+def test_unless_stand_alone_an_attack_counts_what_those_before_it_left():
+    correct = np.array([True, True, True, False])
+    first = attack_result("a", [1, 0, 0, 0], fooled_8bit=[0, 0, 0, 0])
+    alone = attack_result("b", [0, 1, 0, 0])
+    later = dataclasses.replace(attack_result("c", [0, 0, 1, 0]), standalone=False)
+    counted = [
+        (robust.tolist(), robust_8bit.tolist())
+        for robust, robust_8bit in withstood(correct, [first, alone, later])
+    ]
+    assert counted == [
+        ([False, True, True, False], [True, True, True, False]),
+        ([True, False, True, False], [True, False, True, False]),
+        ([False, False, False, False], [True, False, False, False]),
+    ]

@@ -3,7 +3,6 @@
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.checks.evidence import judged
 from fsgan_tf.results.findings import AttackResult, Check, Findings
-from fsgan_tf.results.intervals import most_fooled
 
 
 def rest_is_bounded(result: Findings, attack: AttackResult, sample: Sample) -> Check:
@@ -19,8 +18,7 @@ def rest_is_bounded(result: Findings, attack: AttackResult, sample: Sample) -> C
     """
     fooled = int(attack.fooled[sample.drawn].sum())
     unseen = sample.num_unseen
-    share = most_fooled(fooled, len(sample.drawn)) if unseen else 0.0
-    points = 100 * share * unseen / result.num_examples
+    share, points = attack.share_of_unseen, 100 * attack.unseen_share(result.num_examples)
     return judged(
         f"{attack.name}_bounds_the_rest",
         "warn" if fooled and unseen else "pass",
