@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -104,6 +104,7 @@ class Generated(NamedTuple):
       diversity: mean diversity ratio, scalar.
       diversity_share: that over its mean maximum, of perturbations 2 epsilon apart at every pixel;
         scalar within [0, 1].
+      reached_ot: L_ot of the images from z_1, scalar, where the generator learns; else None.
     """
 
     perturbations: tf.Tensor
@@ -111,6 +112,21 @@ class Generated(NamedTuple):
     second_images: tf.Tensor
     diversity: tf.Tensor
     diversity_share: tf.Tensor
+    reached_ot: tf.Tensor | None = None
+
+
+class Attacked(NamedTuple):
+    """What the training adversary did with a batch.
+
+    Attributes:
+      made: in the last iteration.
+      first_gradients: of L_ot by the images it starts from, `[b, h, w, c]`.
+      start_ot: L_ot of these, scalar.
+    """
+
+    made: Generated
+    first_gradients: tf.Tensor
+    start_ot: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -291,40 +307,63 @@ class FSGAN(LearntAdversary):
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Algorithm 1, for one batch."""
         images, labels = data["image"], data["label"]
-        noise_seed, *latent_seeds = self.step_seeds(1 + self.settings.attack_iterations)
+        seeds = self.step_seeds(1 + self.settings.attack_iterations)
         clean_logits = self.attacked(images)
-        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
-        adversarial_images = self.threat_model.project(images + perturbations, images)
-        start_ot = None
-        for latent_seed in latent_seeds:
-            gradients, cost = self.scatter_gradient(clean_logits, adversarial_images)
-            start_ot = cost if start_ot is None else start_ot
-            with tf.GradientTape() as tape:
-                made = self.generate(
-                    self.generator,
-                    images,
-                    perturbations,
-                    adversarial_images,
-                    gradients,
-                    latent_seed,
-                )
-                adversarial_logits = self.attacked(made.adversarial_images)
-                generator_ot = self.transport_cost(clean_logits, adversarial_logits)
-                generator_loss = -(generator_ot + self.settings.diversity_weight * made.diversity)
-            if not self.frozen:
-                self.update(tape, generator_loss, self.generator_optimizer, self.generator)
-            perturbations = tf.stop_gradient(made.perturbations)
-            adversarial_images = tf.stop_gradient(made.adversarial_images)
-        trained_images = [adversarial_images, tf.stop_gradient(made.second_images)]
+        learning = functools.partial(self.ascend_generator, clean_logits)
+        made, _, start_ot = self.attack(images, clean_logits, seeds, learning)
+        batches = (made.adversarial_images, made.second_images)[: self.settings.classifier_latents]
         return self.track(
-            **self.train_classifier(
-                images, trained_images[: self.settings.classifier_latents], labels
-            ),
-            generator_ot=generator_ot,
+            **self.train_classifier(images, [tf.stop_gradient(batch) for batch in batches], labels),
+            generator_ot=made.reached_ot,
             start_ot=start_ot,
             diversity=made.diversity,
-            perturbation_size=self.relative_size(perturbations),
+            perturbation_size=self.relative_size(made.perturbations),
         )
+
+    def attack(
+        self,
+        images: tf.Tensor,
+        clean_logits: tf.Tensor,
+        seeds: Sequence[tf.Tensor],
+        make: Callable[..., Generated],
+    ) -> Attacked:
+        """The adversary's iterations, from noise in the ball.
+
+        Args:
+          images: clean, float32 `[b, h, w, c]`.
+          clean_logits: of them, as `attacked` gives them, `[b, K]`.
+          seeds: int32 `[2]` each: of the noise, then of the latents of each iteration.
+          make: one generator pass, of the arguments of `generate` after the generator.
+        """
+        noise_seed, *latent_seeds = seeds
+        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
+        adversarial_images = self.threat_model.project(images + perturbations, images)
+        scattered = []
+        for latent_seed in latent_seeds:
+            scattered.append(self.scatter_gradient(clean_logits, adversarial_images))
+            gradients, _ = scattered[-1]
+            made = make(images, perturbations, adversarial_images, gradients, latent_seed)
+            perturbations = tf.stop_gradient(made.perturbations)
+            adversarial_images = tf.stop_gradient(made.adversarial_images)
+        return Attacked(made, *scattered[0])
+
+    def ascend_generator(self, clean_logits: tf.Tensor, *start: tf.Tensor) -> Generated:
+        """One step of the generator up L_ot + lambda L_ms; the frozen control takes none.
+
+        Args:
+          clean_logits: `[b, K]`.
+          *start: the arguments of `generate` after the generator.
+
+        Returns:
+          What the generator made before the step.
+        """
+        with tf.GradientTape() as tape:
+            made = self.generate(self.generator, *start)
+            reached_ot = self.transport_cost(clean_logits, self.attacked(made.adversarial_images))
+            loss = -(reached_ot + self.settings.diversity_weight * made.diversity)
+        if not self.frozen:
+            self.update(tape, loss, self.generator_optimizer, self.generator)
+        return made._replace(reached_ot=reached_ot)
 
     def train_classifier(
         self, images: tf.Tensor, adversarial_images: list[tf.Tensor], labels: tf.Tensor
@@ -446,7 +485,7 @@ class FSGAN(LearntAdversary):
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The generator's images, as the classifier trains on them; labels are not used."""
         del labels
-        return self._attack(images, seed)["made"].adversarial_images
+        return self.attack_without_learning(images, seed).made.adversarial_images
 
     def diagnose(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """Whether the generator learns, and whether z matters, for the classifier that trains.
@@ -456,8 +495,8 @@ class FSGAN(LearntAdversary):
         output does.
         """
         del labels
-        seen = self._attack(images, seed)
-        made, signs = seen["made"], tf.sign(seen["gradients"])
+        made, gradients, _ = self.attack_without_learning(images, seed)
+        signs = tf.sign(gradients)
         step = self.threat_model.project(images + self.threat_model.epsilon * signs, images)
         clean, first, second, replaced_sign = (
             self._as_it_trains(batch)
@@ -481,29 +520,11 @@ class FSGAN(LearntAdversary):
             return self.classifier(images, training=False)
         return self.classifier_by_batch(images, training=True)
 
-    def _attack(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
-        """The last `Generated` of the training adversary, and the first gradient by its start."""
-        noise_seed, *latent_seeds = stateless_random.split(
-            seed, 1 + self.settings.attack_iterations
-        )
-        clean_logits = self.attacked(images)
-        perturbations = self.threat_model.random_perturbation(tf.shape(images), noise_seed)
-        adversarial_images = self.threat_model.project(images + perturbations, images)
-        first_gradients = None
-        for latent_seed in latent_seeds:
-            gradients, _ = self.scatter_gradient(clean_logits, adversarial_images)
-            if first_gradients is None:
-                first_gradients = gradients
-            made = self.generate(
-                self.generator_by_batch,
-                images,
-                perturbations,
-                adversarial_images,
-                gradients,
-                latent_seed,
-            )
-            perturbations, adversarial_images = made.perturbations, made.adversarial_images
-        return {"made": made, "gradients": first_gradients}
+    def attack_without_learning(self, images: tf.Tensor, seed: tf.Tensor) -> Attacked:
+        """What the training adversary does, with every variable left as it is."""
+        seeds = stateless_random.split(seed, 1 + self.settings.attack_iterations)
+        generate = functools.partial(self.generate, self.generator_by_batch)
+        return self.attack(images, self.attacked(images), seeds, generate)
 
     def transport_cost(self, clean_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
         """L_ot of two `[b, K]` batches of logits; scalar."""
