@@ -539,6 +539,27 @@ class TrainingMethod(keras.Model, abc.ABC):
                 computed = objective()
             return self._descended(tape, computed, gradient_by)
 
+    def descend_on(
+        self, adversarial_images: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
+    ) -> dict[str, tf.Tensor]:
+        """One step of the classifier down the cross-entropy of adversarial images alone.
+
+        Args:
+          adversarial_images: float32 `[b, h, w, c]`.
+          labels: int32 `[b]`.
+          label_smoothing: see `smoothed_targets`.
+
+        Returns:
+          `loss` and `accuracy_on_adversarial`, scalars.
+        """
+
+        def objective() -> dict[str, tf.Tensor]:
+            logits = self.classifier(adversarial_images, training=True)
+            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits, label_smoothing))
+            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
+
+        return self.descend(objective)
+
     def _descended(
         self, tape: tf.GradientTape, computed: dict[str, tf.Tensor], gradient_by: str | None
     ) -> dict[str, tf.Tensor]:
@@ -553,6 +574,14 @@ class TrainingMethod(keras.Model, abc.ABC):
     def descents(self) -> int:
         """How often `descend` computes its objective and gradient."""
         return 2 if getattr(self.settings, "awp_gamma", 0.0) else 1
+
+    @property
+    def two_pass_descents(self) -> int:
+        """Passes of descents through a start and a step from it, for `forward_equivalents`.
+
+        The start and a gradient by its images; then the step's pass, and back through both.
+        """
+        return (2 + 1 + 2 * 2) * self.descents
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds scalars to the epoch's means and returns the means so far."""

@@ -22,9 +22,8 @@ from typing import Any
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
 
 BASELINE = True
@@ -57,15 +56,8 @@ class FeatureScatter(TrainingMethod):
         (start_seed,) = self.step_seeds(1)
         start = images + self.threat_model.random_perturbation(tf.shape(images), start_seed)
         adversarial_images, start_ot = self.scatter(images, start)
-
-        def objective() -> dict[str, tf.Tensor]:
-            logits = self.classifier(adversarial_images, training=True)
-            loss = tf.reduce_mean(
-                smoothed_cross_entropy(labels, logits, self.settings.label_smoothing)
-            )
-            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
-
-        return self.track(start_ot=start_ot, **self.descend(objective))
+        descent = self.descend_on(adversarial_images, labels, self.settings.label_smoothing)
+        return self.track(start_ot=start_ot, **descent)
 
     def scatter(self, images: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Sign ascent on the optimal-transport distance to the clean logits.

@@ -100,8 +100,8 @@ class FGSMPGI(TrainingMethod):
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
-        """The stored start and a gradient there; then the step's pass, and back through both."""
-        return {"classifier": (2 + 1 + 2 * 2) * self.descents}
+        """Through the stored start and the step."""
+        return {"classifier": self.two_pass_descents}
 
     @property
     def training_ball(self) -> ThreatModel:

@@ -123,9 +123,9 @@ class GeneratedStep(RampedConsistency, LearntAdversary):
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
-        """The start and a gradient by its images; then the step's pass, and back through both."""
+        """Through the start and the step; then the generator's passes."""
         return {
-            "classifier": (2 + 1 + 2 * 2) * self.descents,
+            "classifier": self.two_pass_descents,
             "generator": 0 if self.frozen else self.descents + 2,
         }
 

@@ -30,7 +30,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.base import Batch, LearntAdversary
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_batch_max
 from fsgan_tf.methods.parts.input_gradient import input_gradient
@@ -90,13 +90,7 @@ class L2L(LearntAdversary):
         adversarial_images = self.attack(
             images, labels, classifier_training=True, attacker_training=False
         )
-
-        def objective() -> dict[str, tf.Tensor]:
-            logits = self.classifier(adversarial_images, training=True)
-            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
-
-        return self.descend(objective)
+        return self.descend_on(adversarial_images, labels)
 
     def train_attacker(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Ascends the same loss of the classifier in inference mode; returns scalars."""

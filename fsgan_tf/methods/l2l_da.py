@@ -38,6 +38,7 @@ from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import unit_channel_l2
 from fsgan_tf.methods.parts.input_gradient import input_gradient
+from fsgan_tf.methods.parts.last_iterate import last_iterate
 from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
 from fsgan_tf.networks.generators.unet import unet
 
@@ -170,21 +171,11 @@ class L2LDA(LearntAdversary):
             [tf.shape(images)[0], self.settings.latent_dim], latent_seed
         )
         zero = tf.constant(0.0)
-
-        def advance(step: tf.Tensor, state: Recursion) -> tuple[tf.Tensor, Recursion]:
-            return step + 1, self.advance(state, images, labels, latents, training)
-
-        # A loop of the graph: unrolled, even small networks take half a minute to trace.
-        _, reached = tf.while_loop(
-            lambda step, _: step < self.settings.attack_iterations,
-            advance,
-            (
-                tf.constant(0),
-                Recursion(twice(start), images, twice(gradients), cross_entropy, zero, zero),
-            ),
-            maximum_iterations=self.settings.attack_iterations,
+        return last_iterate(
+            lambda state: self.advance(state, images, labels, latents, training),
+            Recursion(twice(start), images, twice(gradients), cross_entropy, zero, zero),
+            self.settings.attack_iterations,
         )
-        return reached
 
     def advance(
         self,

@@ -22,10 +22,9 @@ import dataclasses
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.input_gradient import input_gradient
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.threat_model import ThreatModel
 
 BASELINE = True
@@ -63,13 +62,7 @@ class NFGSM(TrainingMethod):
         images, labels = data["image"], data["label"]
         (noise_seed,) = self.step_seeds(1)
         adversarial_images = self.attack(images, labels, noise_seed, training=True)
-
-        def objective() -> dict[str, tf.Tensor]:
-            logits = self.classifier(adversarial_images, training=True)
-            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
-
-        return self.track(**self.descend(objective))
+        return self.track(**self.descend_on(adversarial_images, labels))
 
     def attack(
         self, images: tf.Tensor, labels: tf.Tensor, noise_seed: tf.Tensor, training: bool

@@ -24,10 +24,10 @@ import dataclasses
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.input_gradient import input_gradient
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.last_iterate import last_iterate
 from fsgan_tf.settings import setting
 
 BASELINE = True
@@ -69,13 +69,7 @@ class PGDAT(TrainingMethod):
         adversarial_images = self.attack(
             images, labels, start_seed, training=self.settings.adversary_mode == "train"
         )
-
-        def objective() -> dict[str, tf.Tensor]:
-            logits = self.classifier(adversarial_images, training=True)
-            loss = tf.reduce_mean(smoothed_cross_entropy(labels, logits))
-            return {"loss": loss, "accuracy_on_adversarial": accuracy(labels, logits)}
-
-        return self.track(**self.descend(objective))
+        return self.track(**self.descend_on(adversarial_images, labels))
 
     def attack(
         self, images: tf.Tensor, labels: tf.Tensor, start_seed: tf.Tensor, training: bool
@@ -91,26 +85,19 @@ class PGDAT(TrainingMethod):
         Returns:
           The last iterate, float32 `[b, h, w, c]` within the threat model.
         """
-        start = self.threat_model.random_perturbation(tf.shape(images), start_seed)
-        num_steps = self.settings.attack_iterations
+        noise = self.threat_model.random_perturbation(tf.shape(images), start_seed)
         step_size = self.settings.attack_step_size * self.threat_model.epsilon
 
-        def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def ascend(current: tf.Tensor) -> tf.Tensor:
             _, gradients = input_gradient(self.classifier, current, labels, training=training)
             if self.threat_model.norm == "linf":
                 moved = current + step_size * tf.sign(gradients)
             else:
                 moved = current + self.threat_model.steepest_step(gradients, step_size)
-            return step + 1, self.threat_model.project(moved, images)
+            return self.threat_model.project(moved, images)
 
-        # A loop of the graph: unrolled, a deep classifier takes minutes to trace.
-        _, adversarial_images = tf.while_loop(
-            lambda step, _: step < num_steps,
-            ascend,
-            (tf.constant(0), self.threat_model.project(images + start, images)),
-            maximum_iterations=num_steps,
-        )
-        return adversarial_images
+        start = self.threat_model.project(images + noise, images)
+        return last_iterate(ascend, start, self.settings.attack_iterations)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The adversary's images, from the classifier in inference mode."""

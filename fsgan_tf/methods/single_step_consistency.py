@@ -52,8 +52,8 @@ class SingleStepConsistency(RampedConsistency):
 
     @property
     def forward_equivalents(self) -> dict[str, float]:
-        """The start and a gradient by its images; then the step's pass, and back through both."""
-        return {"classifier": (2 + 1 + 2 * 2) * self.descents}
+        """Through the start and the step."""
+        return {"classifier": self.two_pass_descents}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Steps from the start, then descends through both passes."""

@@ -21,6 +21,8 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
 from fsgan_tf.methods.parts import settings as shared
+from fsgan_tf.methods.parts.input_gradient import input_gradient
+from fsgan_tf.methods.parts.last_iterate import last_iterate
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
 from fsgan_tf.settings import setting
 
@@ -83,25 +85,15 @@ class TRADES(TrainingMethod):
         """
         clean_logits = self.classifier(images, training=False)
         start = images + _START_DEVIATION * stateless_random.normal(tf.shape(images), start_seed)
-        num_steps = self.settings.attack_iterations
         step_size = self.settings.attack_step_size * self.threat_model.epsilon
 
-        def ascend(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(current)
-                logits = self.classifier(current, training=False)
-                divergences = kl_divergence(clean_logits, logits)
-            moved = current + step_size * tf.sign(tape.gradient(divergences, current))
-            return step + 1, self.threat_model.project(moved, images)
+        def ascend(current: tf.Tensor) -> tf.Tensor:
+            _, gradients = input_gradient(
+                self.classifier, current, clean_logits, training=False, loss_fn=kl_divergence
+            )
+            return self.threat_model.project(current + step_size * tf.sign(gradients), images)
 
-        # A loop of the graph: unrolled, a deep classifier takes minutes to trace.
-        _, adversarial_images = tf.while_loop(
-            lambda step, _: step < num_steps,
-            ascend,
-            (tf.constant(0), start),
-            maximum_iterations=num_steps,
-        )
-        return adversarial_images
+        return last_iterate(ascend, start, self.settings.attack_iterations)
 
     def perturb(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The adversary's images; labels are not used."""

@@ -23,7 +23,7 @@ def input_gradient(
     Args:
       classifier: images to logits; takes `training`.
       images: float32 `[b, h, w, c]`.
-      labels: int32 `[b]`.
+      labels: int32 `[b]`, or whatever `loss_fn` compares the logits with.
       training: the classifier's mode.
       loss_fn: labels and logits to a loss an example, `[b]`.
 
