@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf import norms
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.networks.half_precision import with_scaled_gradients
@@ -95,10 +96,8 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
         return classifier
     if not callable(classifier):
         raise UserError(f"the classifier is a {type(classifier).__name__}; {_A_FUNCTION}")
-    if image.dtype == np.uint8:
-        image = image.astype(np.float32) / np.float32(255)
     try:
-        logits = classifier(tf.constant(image))
+        logits = classifier(tf.constant(unit(image)))
     except UserError:
         raise
     except Exception as error:  # Whatever the caller's function raises.

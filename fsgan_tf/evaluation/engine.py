@@ -20,6 +20,7 @@ from fsgan_tf.attacks.parts.attacked_classifier import (
 from fsgan_tf.attacks.parts.batches import padded
 from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.attacks.parts.sample import Sampling
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation.outcome import MostFooling, Outcome, Task
@@ -212,10 +213,7 @@ class Evaluator:
         self, images: np.ndarray, labels: np.ndarray, batch: np.ndarray
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The examples at indices `batch`: float32 images in [0, 1] and int32 labels."""
-        pixels = images[batch]
-        if pixels.dtype == np.uint8:
-            pixels = pixels.astype(np.float32) / np.float32(255)
-        return tf.constant(pixels), tf.constant(labels[batch], tf.int32)
+        return tf.constant(unit(images[batch])), tf.constant(labels[batch], tf.int32)
 
     def _spread(
         self, outcome_of: Callable[..., Outcome], tasks: Sequence[Task]

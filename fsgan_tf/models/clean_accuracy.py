@@ -10,6 +10,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import UserError
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import INPUT_RANGES, Preprocessing
@@ -43,7 +44,7 @@ def better_preprocessing(
       A sentence on the one that is clearly better than what is given; None if none is.
     """
     rows = np.unique(np.linspace(0, len(labels) - 1, _SLICE_SIZE).astype(int))
-    pixels, targets = _unit(images[rows]), labels[rows]
+    pixels, targets = unit(images[rows]), labels[rows]
 
     def correct(preprocessing: Preprocessing) -> np.ndarray:
         return _correct(classifier, preprocessing, pixels, targets, batch_size)
@@ -88,7 +89,7 @@ def require_expected(
       UserError: it differs by more than two standard errors.
     """
     count = len(labels)
-    pixels = _unit(images)
+    pixels = unit(images)
     correct = _correct(classifier, classifier.preprocessing, pixels, labels, batch_size)
     measured = float(correct.mean())
     # Of a count with that expectation; never less than one image.
@@ -140,12 +141,6 @@ def _statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...
     mean = pixels.mean(axis=(0, 1, 2), dtype=np.float64)
     std = np.maximum(pixels.std(axis=(0, 1, 2), dtype=np.float64), 1e-4)
     return tuple(round(float(x), 4) for x in mean), tuple(round(float(x), 4) for x in std)
-
-
-def _unit(images: np.ndarray) -> np.ndarray:
-    if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
-    return images
 
 
 def _correct(

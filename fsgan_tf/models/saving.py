@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.data.image_decoding import decode_images
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import RunError
 from fsgan_tf.models import export_folder
 from fsgan_tf.models.saved_models import load_module
@@ -96,7 +97,7 @@ def _require_same_answers(model: keras.Model, folder: Path) -> None:
     """Raises `RunError` unless both signatures answer as `model` does on random images."""
     loaded = load_module(folder)
     pixels = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
-    images = tf.constant(pixels.astype(np.float32) / np.float32(255))
+    images = tf.constant(unit(pixels))
     encoded = tf.stack([tf.io.encode_png(image) for image in pixels])
     expected = np.asarray(model(images, training=False))
     answers = {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.reporting.manifest import class_name
 from fsgan_tf.results.findings import AdversarialExamples
 from fsgan_tf.threat_model import ThreatModel
@@ -73,9 +74,7 @@ def _picture(
     class_names: Sequence[str],
     position: int,
 ) -> ExamplePicture:
-    clean, adversarial = examples.clean_images[position], examples.images[position]
-    if clean.dtype == np.uint8:
-        clean = clean / np.float32(255)
+    clean, adversarial = unit(examples.clean_images[position]), examples.images[position]
     return ExamplePicture(
         index=int(examples.indices[position]),
         attack=examples.attacks[position],

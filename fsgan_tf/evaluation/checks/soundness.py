@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
 from fsgan_tf.evaluation.repeated_calls import votes
 from fsgan_tf.results.findings import Check
@@ -48,9 +49,7 @@ def successes_verified(evidence: Evidence) -> Check:
 def _infeasible(evidence: Evidence) -> int:
     """How many of the images kept are not what the threat model allows, reckoned in NumPy."""
     examples, threat_model = evidence.result.examples, evidence.result.threat_model
-    clean = examples.clean_images
-    if clean.dtype == np.uint8:
-        clean = clean.astype(np.float32) / np.float32(255)
+    clean = unit(examples.clean_images)
     in_range = (examples.images >= threat_model.lower - _TOLERANCE) & (
         examples.images <= threat_model.upper + _TOLERANCE
     )
