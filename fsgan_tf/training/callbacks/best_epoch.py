@@ -17,10 +17,8 @@ class BestEpoch(keras.callbacks.Callback):
         super().__init__()
         self._run = run
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Compares the epoch with the best before it; equal ones leave the earlier."""
-        if logs is None:
-            return
         scores = self._run.metrics.robust_accuracies()
         scores.pop(epoch, None)
         best = self._run.checkpoints.best_epoch(scores)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.training.callbacks.examples import as_tensors
+from fsgan_tf.training.callbacks.made_once import MadeOnce
 
 _BATCHES = 4
 
 
-class Diagnoses(keras.callbacks.Callback):
+class Diagnoses(MadeOnce):
     """Adds the means of `TrainingMethod.diagnose` over a few held-out batches to the figures."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, *, batch_size: int, seed: int = 0):
@@ -30,29 +30,22 @@ class Diagnoses(keras.callbacks.Callback):
         self._images, self._labels = images, labels
         self._batch_size = min(batch_size, len(images))
         self._seed = seed
-        self._diagnose: Any = None
 
-    def set_model(self, model: keras.Model) -> None:
-        """Takes the method; the trace of another one is dropped."""
-        if model is not self.model:
-            self._diagnose = None
-        super().set_model(model)
+    def make(self) -> Any:
+        """The trace of the diagnoses."""
+        return tf.function(self.model.diagnose, autograph=False)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Measures and adds the figures."""
         del epoch
-        if logs is not None:
-            logs.update(self.measure())
+        logs.update(self.measure())
 
     def measure(self) -> dict[str, float]:
         """The diagnoses of the method as it is now."""
-        if self._diagnose is None:
-            # Traced once, for all epochs.
-            self._diagnose = tf.function(self.model.diagnose, autograph=False)
         collected: dict[str, list[float]] = {}
         for index in range(min(_BATCHES, len(self._images) // self._batch_size)):
             rows = slice(index * self._batch_size, (index + 1) * self._batch_size)
             batch = as_tensors(self._images[rows], self._labels[rows])
-            for name, value in self._diagnose(*batch, tf.constant([self._seed, 0])).items():
+            for name, value in self.made(*batch, tf.constant([self._seed, 0])).items():
                 collected.setdefault(name, []).append(float(value))
         return {name: float(np.mean(values)) for name, values in collected.items()}

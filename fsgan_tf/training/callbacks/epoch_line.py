@@ -28,11 +28,11 @@ class EpochLine(keras.callbacks.Callback):
         del epoch, logs
         self._started = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Prints the line, with the figures that the callbacks before this one have added."""
         self._seconds.append(time.monotonic() - self._started)
         left = float(np.mean(self._seconds)) * (self._epochs - epoch - 1)
-        say(f"epoch {epoch + 1}/{self._epochs}  {described(logs or {}, left)}")
+        say(f"epoch {epoch + 1}/{self._epochs}  {described(logs, left)}")
 
 
 def described(figures: dict[str, Any], seconds_left: float) -> str:

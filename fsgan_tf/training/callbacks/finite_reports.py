@@ -28,7 +28,7 @@ class FiniteReports(keras.callbacks.Callback):
         self._steps = int(self.model.optimizer.iterations.numpy())
         self._before = {}
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Checks the step before this one.
 
         Raises:
@@ -36,7 +36,7 @@ class FiniteReports(keras.callbacks.Callback):
         """
         del batch
         self._check()
-        self._before = logs or {}
+        self._before = logs
         self._steps += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

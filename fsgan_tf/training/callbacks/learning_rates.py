@@ -23,11 +23,9 @@ class ReportedRates(keras.callbacks.Callback):
         for network, schedule in self._schedules.items():
             self.model.optimizers_by_network[network].learning_rate = schedule(moment)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Adds the rates to the epoch's figures."""
         del epoch
-        if logs is None:
-            return
         for network in self._schedules:
             optimizer = self.model.optimizers_by_network[network]
             logs[f"learning_rate_{network}"] = float(optimizer.learning_rate.numpy())

@@ -17,12 +17,12 @@ class MetricsFile(keras.callbacks.Callback):
         super().__init__()
         self._metrics = metrics
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Appends the figures that the callbacks before this one have added.
 
         Raises:
           OSError: they cannot be written.
         """
         step = int(self.model.optimizer.iterations.numpy())
-        figures = {name: float(value) for name, value in (logs or {}).items()}
+        figures = {name: float(value) for name, value in logs.items()}
         self._metrics.append({"epoch": epoch, "step": step, **figures})

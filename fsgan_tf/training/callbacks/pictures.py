@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from fsgan_tf.reporting.example_pictures import magnified
 from fsgan_tf.training.callbacks.examples import as_tensors
+from fsgan_tf.training.callbacks.made_once import MadeOnce
 from fsgan_tf.training.tensorboard_log import TensorBoardLog
 
 _SHOWN = 8
@@ -22,7 +22,7 @@ _CAPTION = (
 )
 
 
-class Pictures(keras.callbacks.Callback):
+class Pictures(MadeOnce):
     """Writes an epoch's pictures to TensorBoard: clean, adversarial, and the difference magnified.
 
     The adversarial images are the method's own, of the classifier and the generator as they are.
@@ -44,13 +44,10 @@ class Pictures(keras.callbacks.Callback):
         self._log = log
         self._images, self._labels = as_tensors(images, labels)
         self._seed = seed
-        self._perturb: Any = None
 
-    def set_model(self, model: keras.Model) -> None:
-        """Takes the method; the trace of another one is dropped."""
-        if model is not self.model:
-            self._perturb = None
-        super().set_model(model)
+    def make(self) -> Any:
+        """The trace of the method's adversary."""
+        return tf.function(self.model.perturb, autograph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the pictures.
@@ -63,11 +60,8 @@ class Pictures(keras.callbacks.Callback):
         self._log.write("pictures", step, self._draw)
 
     def _draw(self) -> None:
-        if self._perturb is None:
-            # Traced once, for all epochs.
-            self._perturb = tf.function(self.model.perturb, autograph=False)
         images = self._images
-        adversarial = self._perturb(images, self._labels, tf.constant([self._seed, 0]))
+        adversarial = self.made(images, self._labels, tf.constant([self._seed, 0]))
         changes = tf.stack(
             [magnified(x, self.model.threat_model) for x in (adversarial - images).numpy()]
         )

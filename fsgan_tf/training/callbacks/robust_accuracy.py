@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.evaluation.engine import Evaluator
+from fsgan_tf.training.callbacks.made_once import MadeOnce
 
 ONE_STEP, MULTI_STEP = "fgsm", "pgd10"
 # Enough to see robustness come or go (standard error 3 points at worst), cheap beside an epoch.
 ATTACKED_EXAMPLES = 256
 
 
-class RobustAccuracy(keras.callbacks.Callback):
+class RobustAccuracy(MadeOnce):
     """Adds `clean_accuracy`, `one_step_accuracy` and `robust_accuracy` to an epoch's figures.
 
     The multi-step attack is what tells a robust classifier from one that learnt to defeat its own
@@ -42,30 +42,21 @@ class RobustAccuracy(keras.callbacks.Callback):
         self._images, self._labels = images, labels
         self._batch_size = min(batch_size, len(images))
         self._attacked = slice(attacked_examples)
-        self._evaluator: Evaluator | None = None
 
-    def set_model(self, model: keras.Model) -> None:
-        """Takes the method; the evaluator of another one is dropped."""
-        if model is not self.model:
-            self._evaluator = None
-        super().set_model(model)
+    def make(self) -> Evaluator:
+        """The compiled evaluation."""
+        return Evaluator(self.model.evaluated_classifier, self.model.threat_model, self._batch_size)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Measures and adds the figures."""
         del epoch
-        if logs is not None:
-            logs.update(self.measure())
+        logs.update(self.measure())
 
     def measure(self) -> dict[str, float]:
         """The three accuracies of the classifier as it is now."""
         threat_model = self.model.threat_model
-        if self._evaluator is None:
-            # Compiled once, for all epochs.
-            self._evaluator = Evaluator(
-                self.model.evaluated_classifier, threat_model, self._batch_size
-            )
-        clean = float(np.mean(self._evaluator.correct(self._images, self._labels)))
-        result = self._evaluator.attack(
+        clean = float(np.mean(self.made.correct(self._images, self._labels)))
+        result = self.made.attack(
             self._images[self._attacked],
             self._labels[self._attacked],
             by_names([ONE_STEP, MULTI_STEP], threat_model.epsilon, norm=threat_model.norm),

@@ -17,13 +17,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
         super().__init__()
         self._log = log
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Writes the figures that the callbacks before this one have added.
 
         Raises:
           OSError: they cannot be written.
         """
         del epoch
-        figures = dict(logs or {})
         step = int(self.model.optimizer.iterations.numpy())
-        self._log.write("epoch", step, lambda: write_scalars(figures))
+        self._log.write("epoch", step, lambda: write_scalars(logs))

@@ -35,10 +35,9 @@ class Throughput(keras.callbacks.Callback):
         del batch, logs
         self._steps += 1
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Adds the epoch's rate to its figures."""
         del epoch
-        if logs is not None:
-            seconds = time.monotonic() - self._started
-            images = self._steps * self._images_per_step - self._less_at_last
-            logs["images_per_second"] = images / seconds
+        seconds = time.monotonic() - self._started
+        images = self._steps * self._images_per_step - self._less_at_last
+        logs["images_per_second"] = images / seconds

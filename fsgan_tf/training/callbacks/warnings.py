@@ -28,10 +28,10 @@ class Warnings(keras.callbacks.Callback):
             self._rows = []
         super().set_model(model)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """Judges the epoch's figures, which the callbacks before this one have added."""
         del epoch
-        row = dict(logs or {})
+        row = dict(logs)
         for warning in warnings_of(self._rows, row, getattr(self.model, "settings", None)):
             say(f"warning: {warning}")
         self._rows.append(row)

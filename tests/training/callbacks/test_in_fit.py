@@ -107,6 +107,6 @@ def test_a_second_method_is_measured_itself(held_out, tmp_path):
     fresh.set_model(second)
     assert accuracy.measure() == fresh.measure()
     assert diagnoses.measure().keys() == {"validation_sign_step_ot"}
-    adversarial = pictures._perturb(pictures._images, pictures._labels, tf.constant([0, 0]))
+    adversarial = pictures.made(pictures._images, pictures._labels, tf.constant([0, 0]))
     expected = second.perturb(pictures._images, pictures._labels, tf.constant([0, 0]))
     np.testing.assert_allclose(adversarial, expected, atol=1e-5)
