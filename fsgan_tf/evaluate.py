@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fsgan_tf.attacks.parts.attack import Attack
     from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
     from fsgan_tf.attacks.parts.source import Source
-    from fsgan_tf.data.loading import Split
+    from fsgan_tf.data.split import Split
     from fsgan_tf.evaluation.result import Result
     from fsgan_tf.models.classifier import Classifier
     from fsgan_tf.threat_model import ThreatModel

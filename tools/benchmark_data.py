@@ -121,12 +121,13 @@ def measure(name: str, options: dict[str, Any], batches: int) -> dict[str, float
       largest memory of this process.
     """
     from fsgan_tf.data import loading
+    from fsgan_tf.data.batches import training_batches
 
     if size := options.get("image_size"):
         options["image_size"] = tuple(size)
     began = time.perf_counter()
     dataset = loading.load(name, **options)
-    stream = loading.training_batches(dataset.train, batch_size=_BATCH, seed=0, augmentation="none")
+    stream = training_batches(dataset.train, batch_size=_BATCH, seed=0, augmentation="none")
     iterator = iter(stream)
     next(iterator)
     first = time.perf_counter() - began

@@ -164,7 +164,7 @@ def _task(flag_values: flags.FlagValues, norm: str, epsilon: float) -> Task:
     options = values.data_options()
     if flag_values.data_dir:
         options["data_dir"] = flag_values.data_dir
-    test, _ = loading.load_test(values.data.dataset, **options)
+    test, _ = loading.load_split(values.data.dataset, "test", **options)
     split = test.first(flag_values.num_examples)
     return Task(
         restored,

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-    from fsgan_tf.data.loading import Split
+    from fsgan_tf.data.split import Split
     from fsgan_tf.methods.base import TrainingMethod
     from fsgan_tf.runs.restored import RestoredClassifier
     from fsgan_tf.threat_model import ThreatModel

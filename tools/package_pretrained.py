@@ -87,7 +87,7 @@ def _agreement(
 
     settings = original.settings
     given = {"data_dir": flag_values.data_dir} if flag_values.data_dir else {}
-    split, _ = loading.load_test(settings.data.dataset, **settings.data_options() | given)
+    split, _ = loading.load_split(settings.data.dataset, "test", **settings.data_options() | given)
     images = (split.first(_SAMPLE).images / 255).astype(np.float32)
     answers = [
         np.argmax(one.model.predict(images, batch_size=128, verbose=0), axis=1)

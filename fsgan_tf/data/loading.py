@@ -4,25 +4,11 @@ import functools
 import sys
 from typing import Any
 
-from fsgan_tf.data import class_names as class_order
 from fsgan_tf.data import registry
-from fsgan_tf.data.augmentation import resolve_augmentation
-from fsgan_tf.data.batches import batches_per_epoch, training_batches
-from fsgan_tf.data.source import KnownSize, Source
+from fsgan_tf.data.opened import Opened
+from fsgan_tf.data.source import KnownSize
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
-
-__all__ = [
-    "ImageDataset",
-    "Split",
-    "batches_per_epoch",
-    "load",
-    "load_split",
-    "load_test",
-    "resolve_augmentation",
-    "training_batches",
-    "training_size",
-]
 
 
 class ImageDataset:
@@ -35,7 +21,7 @@ class ImageDataset:
       validation: to watch the training: held out of the training set, or its own split.
     """
 
-    def __init__(self, opened: "_Opened", train: Split, validation: Split):
+    def __init__(self, opened: Opened, train: Split, validation: Split):
         """Takes what was read for training; the test split is read on first use."""
         self.name = opened.name
         self.class_names = opened.class_names
@@ -87,7 +73,7 @@ def load(
     Raises:
       UserError: unknown, missing, damaged or unfit data; fewer than `train_examples`.
     """
-    opened = _Opened(name, class_names, options)
+    opened = Opened(name, class_names, options)
     splits = opened.source.splits
     if splits.train is None:
         raise UserError(
@@ -138,7 +124,7 @@ def load_split(
     Raises:
       UserError: unknown, missing, damaged or unfit data.
     """
-    opened = _Opened(name, class_names, options, known_names)
+    opened = Opened(name, class_names, options, known_names)
     splits = opened.source.splits
     if split is None:
         everything = None if trained_on else splits.all
@@ -159,22 +145,6 @@ def load_split(
         return held_out, opened.class_names
     named = {"train": splits.train, "test": splits.test, "validation": splits.validation}
     return opened.read(named.get(split) or split), opened.class_names
-
-
-def load_test(name: str, **options: Any) -> tuple[Split, tuple[str, ...]]:
-    """Reads the test split alone, the same as `load` gives.
-
-    Args:
-      name: as for `load`.
-      **options: as for `load`.
-
-    Returns:
-      The test split and the class names.
-
-    Raises:
-      UserError: unknown, missing, damaged or unfit data.
-    """
-    return load_split(name, "test", **options)
 
 
 def training_size(
@@ -224,42 +194,3 @@ def _hold_out(train: Split, validation_examples: int) -> Split:
 
 def _held_out(train_images: int, validation_examples: int) -> int:
     return min(validation_examples, max(1, train_images // 10))
-
-
-class _Opened:
-    """A source of images, with the labels in the order that the user wants."""
-
-    def __init__(
-        self,
-        name: str,
-        class_names: str | None,
-        options: dict[str, Any],
-        known_names: tuple[str, ...] = (),
-    ):
-        self.name = name
-        self.source: Source = registry.open_source(name, options)
-        self.class_names = self.source.class_names
-        if class_names is not None:
-            self.class_names = class_order.read_class_names(class_names)
-            class_order.require_names(self.source.class_names, self.class_names, name)
-        elif set(self.class_names) <= set(known_names):
-            self.class_names = known_names
-        elif self.source.sorts_classes:
-            class_order.warn_of_numeric_order(self.class_names, name)
-        if not all(map(str.isprintable, self.class_names)):
-            # They are written a line each, and shown on terminals.
-            raise UserError(f"{name} has class names of unprintable characters; rename its classes")
-
-    def read(self, split: str) -> Split:
-        """Reads a split and checks its labels."""
-        own = self.source.class_names
-        result = self.source.read(split)
-        outside = result.labels[(result.labels < 0) | (result.labels >= len(own))]
-        if outside.size:
-            raise UserError(
-                f"{self.name} has {outside.size} labels outside its {len(own)} classes (such as "
-                f"{outside[0]}); use a data set whose examples are all labelled"
-            )
-        if self.class_names == own:
-            return result
-        return class_order.relabel(result, own, self.class_names)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fsgan_tf import devices
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import batches_per_epoch
 from fsgan_tf.evaluation.estimate import duration
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.configuration import TrainingConfiguration
@@ -50,7 +51,7 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
             "replica and in every checkpoint"
         )
     batch_size = settings.batch_size * replicas
-    steps = loading.batches_per_epoch(train_images, batch_size, settings.last_batch)
+    steps = batches_per_epoch(train_images, batch_size, settings.last_batch)
     print(f"steps an epoch: {steps}, steps in all: {settings.epochs * steps}")
     if told := without_drops(settings):
         print(told.strip(" ()"))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fsgan_tf import devices
-from fsgan_tf.data import loading
+from fsgan_tf.data.augmentation import resolve_augmentation
+from fsgan_tf.data.batches import training_batches
 from fsgan_tf.errors import NonFiniteError
 from fsgan_tf.runs.checkpoints import Progress
 from fsgan_tf.runs.configuration import TrainingConfiguration
@@ -76,11 +77,11 @@ def _steps(
     training.method.reseed(seed)
     training.method.set_total_steps(training.settings.epochs * training.steps_per_epoch)
     training.method.continues_epoch = progress.step_in_epoch > 0
-    batches = loading.training_batches(
+    batches = training_batches(
         training.dataset.train,
         batch_size=training.global_batch_size,
         seed=seed,
-        augmentation=loading.resolve_augmentation(
+        augmentation=resolve_augmentation(
             data.augmentation, data.dataset, training.dataset.image_shape
         ),
         last_batch=training.settings.last_batch,

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from fsgan_tf import devices
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import batches_per_epoch
 from fsgan_tf.data.loading import ImageDataset
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import require_outside
@@ -64,7 +65,7 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Batches over all replicas, a smaller last one among them where it is kept."""
-        return loading.batches_per_epoch(
+        return batches_per_epoch(
             len(self.dataset.train), self.global_batch_size, self.settings.last_batch
         )
 

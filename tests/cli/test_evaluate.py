@@ -17,6 +17,7 @@ from fsgan_tf.attacks.suites import Suite
 from fsgan_tf.cli import flags as command_flags
 from fsgan_tf.cli import runner, training_flags
 from fsgan_tf.data import loading
+from fsgan_tf.data.split import Split
 from fsgan_tf.evaluation import checks, engine, run_and_diagnose, saved_examples
 from fsgan_tf.files import sole_writer
 from fsgan_tf.reporting import report, robustbench
@@ -32,7 +33,7 @@ FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
 def split():
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (20, 8, 8, 1), np.uint8)
-    return loading.Split(images, np.arange(20, dtype=np.int32) % 3, "test")
+    return Split(images, np.arange(20, dtype=np.int32) % 3, "test")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf import evaluate
-from fsgan_tf.data import loading
+from fsgan_tf.data.split import Split
 from fsgan_tf.models.saving import save_classifier
 from tests.commands import call
 
@@ -22,7 +22,7 @@ def read(monkeypatch):
     labels = np.arange(60, dtype=np.int32) % 3
     images[..., 0] = (40 + 80 * labels)[:, None, None]
     names = ("a", "b", "c")
-    found = loading.Split(images, labels)
+    found = Split(images, labels)
     monkeypatch.setattr(evaluate, "_examples", lambda *_: (found, names))
     return found
 

@@ -145,7 +145,7 @@ def test_what_is_of_another_classifier_or_of_weaker_attacks_is_made_again(run, t
 
 def test_an_evaluation_of_other_images_is_none_of_these(run):
     restored = restore_classifier(run.path)
-    images, _ = loading.load_test("digits")
+    images, _ = loading.load_split("digits", "test")
     test = images.first(8)
     assert is_evaluated(run, restored, test)
     assert not is_evaluated(run, restored, test.relabelled((test.labels + 1) % 10))

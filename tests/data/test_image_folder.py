@@ -65,16 +65,16 @@ def test_the_first_examples_are_of_several_classes(tmp_path):
 def test_train_and_test_folders_are_used_as_they_are(tmp_path):
     dataset = loading.load(str(split_folders(tmp_path)))
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (18, 2, 6)
-    test, class_names = loading.load_test(str(tmp_path))
+    test, class_names = loading.load_split(str(tmp_path), "test")
     np.testing.assert_array_equal(test.images, dataset.test.images)
     assert class_names == ("cat", "dog")
 
 
-def test_load_test_reads_no_training_image(tmp_path, capsys):
+def test_the_test_split_is_read_without_the_training_images(tmp_path, capsys):
     split_folders(tmp_path)
     for path in (tmp_path / "train").glob("*/*.png"):
         path.write_bytes(b"damaged")
-    test, _ = loading.load_test(str(tmp_path))
+    test, _ = loading.load_split(str(tmp_path), "test")
     assert len(test) == 6
     assert capsys.readouterr().err == ""
 
@@ -84,7 +84,7 @@ def test_relative_and_home_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("images", "./images", "~/images"):
-        assert len(loading.load_test(name)[0]) == 4
+        assert len(loading.load_split(name, "test")[0]) == 4
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_formats_become_rgb_of_8_bits(tmp_path, name, channels, bits, expected):
     for label in ("cat", "dog"):
         write_image(tmp_path / "train" / label / "0.png")
         write_image(tmp_path / "test" / label / name, RED, channels=channels, bits=bits)
-    test, _ = loading.load_test(str(tmp_path))
+    test, _ = loading.load_split(str(tmp_path), "test")
     assert test.images.dtype == np.uint8
     tolerance = 0 if name.lower().endswith(".png") else 3
     np.testing.assert_allclose(test.images[0, 16, 16].astype(int), expected, atol=tolerance)
@@ -119,7 +119,7 @@ def test_images_are_resized_with_antialias(tmp_path):
         for label in ("cat", "dog"):
             path = write_image(tmp_path / split / label / "0.png")
             path.write_bytes(tf.io.encode_png(stripes).numpy())
-    test, _ = loading.load_test(str(tmp_path), image_size=(16, 16))
+    test, _ = loading.load_split(str(tmp_path), "test", image_size=(16, 16))
     assert test.images.shape == (2, 16, 16, 3)
     np.testing.assert_allclose(test.images[:, 2:-2, 2:-2].astype(int), 127, atol=4)
 

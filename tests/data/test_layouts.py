@@ -3,6 +3,7 @@
 import pytest
 
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import training_batches
 from fsgan_tf.errors import UserError
 from tests.data.test_image_folder import class_folders
 
@@ -87,6 +88,6 @@ def test_training_does_not_read_the_test_split(tmp_path):
     for path in (tmp_path / "test").glob("*/*.png"):
         path.write_bytes(b"damaged")
     dataset = loading.load(str(tmp_path))
-    next(iter(loading.training_batches(dataset.train, batch_size=4, seed=0, augmentation="none")))
+    next(iter(training_batches(dataset.train, batch_size=4, seed=0, augmentation="none")))
     with pytest.raises(UserError, match="no readable image for the test split"):
         assert dataset.test

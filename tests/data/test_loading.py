@@ -6,14 +6,16 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import batches_per_epoch, training_batches
+from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
 
 
-def numbered(count: int, size: int = 12) -> loading.Split:
+def numbered(count: int, size: int = 12) -> Split:
     """Every label is the example's number, and so are its pixels (modulo 256)."""
     labels = np.arange(count, dtype=np.int32)
     images = np.broadcast_to(labels[:, None, None, None] % 256, (count, size, size, 3))
-    return loading.Split(images.astype(np.uint8), labels)
+    return Split(images.astype(np.uint8), labels)
 
 
 def take(stream: tf.data.Dataset, count: int) -> list[dict[str, np.ndarray]]:
@@ -59,15 +61,15 @@ def test_digits_are_those_of_scikit_learn(digits):
     np.testing.assert_array_equal(originals.target[distances.argmin(1)], digits.test.labels[:100])
 
 
-def test_load_test_gives_the_test_split_of_load(digits):
-    test, class_names = loading.load_test("digits")
+def test_load_split_gives_the_test_split_of_load(digits):
+    test, class_names = loading.load_split("digits", "test")
     np.testing.assert_array_equal(test.images, digits.test.images)
     np.testing.assert_array_equal(test.labels, digits.test.labels)
     assert class_names == digits.class_names
 
 
 def test_digits_take_another_size():
-    test, _ = loading.load_test("digits", image_size=(16, 16))
+    test, _ = loading.load_split("digits", "test", image_size=(16, 16))
     assert test.images.shape == (360, 16, 16, 3)
 
 
@@ -102,13 +104,13 @@ def test_split_first():
 
 def test_a_split_of_other_images_or_labels_has_another_hash():
     images, labels = np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int32)
-    assert loading.Split(images, labels).sha256() == loading.Split(images.copy(), labels).sha256()
+    assert Split(images, labels).sha256() == Split(images.copy(), labels).sha256()
     others = [(images, labels), (images + np.uint8(1), labels), (images, labels + np.int32(1))]
-    assert len({loading.Split(*arrays).sha256() for arrays in others}) == 3
+    assert len({Split(*arrays).sha256() for arrays in others}) == 3
 
 
 def test_training_batches_are_static_and_scaled():
-    stream = loading.training_batches(numbered(300), batch_size=8, seed=0, augmentation="none")
+    stream = training_batches(numbered(300), batch_size=8, seed=0, augmentation="none")
     assert stream.element_spec == {
         "image": tf.TensorSpec([8, 12, 12, 3], tf.float32),
         "label": tf.TensorSpec([8], tf.int32),
@@ -121,7 +123,7 @@ def test_training_batches_are_static_and_scaled():
 
 def test_every_example_is_seen_once_an_epoch_in_another_order():
     split = numbered(60)
-    stream = loading.training_batches(split, batch_size=6, seed=0, augmentation="none")
+    stream = training_batches(split, batch_size=6, seed=0, augmentation="none")
     labels = np.array([batch["label"] for batch in take(stream, 30)]).reshape(3, 60)
     np.testing.assert_array_equal(np.sort(labels), np.tile(split.labels, (3, 1)))
     assert len({tuple(epoch) for epoch in labels}) == 3
@@ -129,7 +131,7 @@ def test_every_example_is_seen_once_an_epoch_in_another_order():
 
 
 def test_the_remainder_of_an_epoch_is_dropped():
-    stream = loading.training_batches(numbered(10), batch_size=4, seed=0, augmentation="none")
+    stream = training_batches(numbered(10), batch_size=4, seed=0, augmentation="none")
     labels = np.array([batch["label"] for batch in take(stream, 20)]).reshape(10, 8)
     assert all(len(set(epoch)) == 8 for epoch in labels)
     assert set(labels.flat) == set(range(10))  # Each time others are left over.
@@ -138,15 +140,15 @@ def test_the_remainder_of_an_epoch_is_dropped():
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
 def test_the_remainder_is_kept_as_a_smaller_batch_if_asked_for(augmentation):
     options = {"batch_size": 4, "seed": 3, "augmentation": augmentation}
-    kept = loading.training_batches(numbered(10), last_batch="keep", **options)
+    kept = training_batches(numbered(10), last_batch="keep", **options)
     batches = take(kept, 6)
     assert [len(batch["label"]) for batch in batches] == [4, 4, 2] * 2
     for epoch in (batches[:3], batches[3:]):
         seen = np.concatenate([batch["label"] for batch in epoch])
         np.testing.assert_array_equal(np.sort(seen), np.arange(10))
     # What is whole is as where the rest is dropped, and a stream that resumes is the stream.
-    dropped = take(loading.training_batches(numbered(10), **options), 4)
-    resumed = loading.training_batches(
+    dropped = take(training_batches(numbered(10), **options), 4)
+    resumed = training_batches(
         numbered(10), last_batch="keep", first_epoch=1, first_batch=1, **options
     )
     pairs = zip(
@@ -162,8 +164,8 @@ def test_the_remainder_is_kept_as_a_smaller_batch_if_asked_for(augmentation):
     [("drop", 10, 2), ("keep", 10, 3), ("keep", 8, 2), ("drop", 8, 2)],
 )
 def test_an_epoch_has_as_many_batches_as_the_stream(last_batch, examples, steps):
-    assert loading.batches_per_epoch(examples, 4, last_batch) == steps
-    stream = loading.training_batches(
+    assert batches_per_epoch(examples, 4, last_batch) == steps
+    stream = training_batches(
         numbered(examples), batch_size=4, seed=0, augmentation="none", last_batch=last_batch
     )
     seen = np.concatenate([batch["label"] for batch in take(stream, steps)])
@@ -174,35 +176,35 @@ def test_an_epoch_has_as_many_batches_as_the_stream(last_batch, examples, steps)
 
 def test_shuffling_is_fair():
     """The example that comes first is any of them, equally often."""
-    stream = loading.training_batches(numbered(4), batch_size=4, seed=7, augmentation="none")
+    stream = training_batches(numbered(4), batch_size=4, seed=7, augmentation="none")
     first = [batch["label"][0] for batch in take(stream, 1000)]
     np.testing.assert_allclose(np.bincount(first), 250, atol=68)  # 5 standard deviations.
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
 def test_a_stream_from_a_later_epoch_is_the_uninterrupted_one(augmentation):
-    split = loading.Split(
+    split = Split(
         np.random.RandomState(0).randint(0, 256, (20, 12, 12, 3), np.uint8),
         np.arange(20, dtype=np.int32),
     )
     arguments = {"batch_size": 6, "seed": 5, "augmentation": augmentation}
-    whole = take(loading.training_batches(split, **arguments), 12)
-    resumed = take(loading.training_batches(split, first_epoch=2, **arguments), 6)
+    whole = take(training_batches(split, **arguments), 12)
+    resumed = take(training_batches(split, first_epoch=2, **arguments), 6)
     for expected, actual in zip(whole[6:], resumed, strict=True):
         np.testing.assert_array_equal(expected["label"], actual["label"])
         np.testing.assert_array_equal(expected["image"], actual["image"])
     assert np.any(whole[0]["image"] != resumed[0]["image"])
-    within = loading.training_batches(split, first_epoch=2, first_batch=2, **arguments)
+    within = training_batches(split, first_epoch=2, first_batch=2, **arguments)
     np.testing.assert_array_equal(take(within, 1)[0]["image"], whole[8]["image"])
 
 
 def test_seeds_give_other_orders_and_augmentations():
-    split = loading.Split(
+    split = Split(
         np.random.RandomState(0).randint(0, 256, (1, 12, 12, 3), np.uint8).repeat(64, 0),
         np.arange(64, dtype=np.int32),
     )
     zero, one = (
-        take(loading.training_batches(split, batch_size=64, seed=seed, augmentation="crop_flip"), 2)
+        take(training_batches(split, batch_size=64, seed=seed, augmentation="crop_flip"), 2)
         for seed in (0, 1)
     )
     assert np.any(zero[0]["label"] != one[0]["label"])
@@ -212,21 +214,21 @@ def test_seeds_give_other_orders_and_augmentations():
 
 def test_a_training_set_smaller_than_a_batch_is_refused():
     with pytest.raises(UserError, match="3 examples, fewer than the batch of 4"):
-        loading.training_batches(numbered(3), batch_size=4, seed=0, augmentation="none")
+        training_batches(numbered(3), batch_size=4, seed=0, augmentation="none")
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
 def test_replicas_get_halves_of_the_global_batch(augmentation):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    split = loading.Split(
+    split = Split(
         np.random.RandomState(0).randint(0, 256, (24, 12, 12, 3), np.uint8),
         np.arange(24, dtype=np.int32),
     )
     arguments = {"batch_size": 8, "seed": 0, "augmentation": augmentation}
-    expected = take(loading.training_batches(split, **arguments), 4)
+    expected = take(training_batches(split, **arguments), 4)
     strategy = tf.distribute.MirroredStrategy(devices[:2])
     with strategy.scope():
-        stream = loading.training_batches(split, **arguments)
+        stream = training_batches(split, **arguments)
     distributed = iter(strategy.experimental_distribute_dataset(stream))
     for batch in expected:
         parts = next(distributed)

@@ -113,8 +113,8 @@ def test_a_flag_of_another_source_is_refused_by_name():
 
 
 def test_digits_of_one_channel_and_two_sides():
-    colour = loading.load_test("digits", image_size=(12, 20))[0]
-    grey = loading.load_test("digits", image_size=(12, 20), channels=1)[0]
+    colour = loading.load_split("digits", "test", image_size=(12, 20))[0]
+    grey = loading.load_split("digits", "test", image_size=(12, 20), channels=1)[0]
     assert grey.image_shape == (12, 20, 1)
     assert (grey.images == colour.images[..., :1]).all()
 

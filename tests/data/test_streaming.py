@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import batches_per_epoch, training_batches
 from fsgan_tf.data.split import StreamedSplit
 from fsgan_tf.data.tfrecords import TfRecords, record_offsets
 from fsgan_tf.errors import UserError
@@ -68,7 +69,7 @@ def array_record(tmp_path_factory):
 
 
 def take(split, count, **arguments):
-    stream = loading.training_batches(split, batch_size=6, seed=5, **arguments)
+    stream = training_batches(split, batch_size=6, seed=5, **arguments)
     return list(itertools.islice(stream.as_numpy_iterator(), count))
 
 
@@ -92,7 +93,7 @@ def test_streamed_batches_are_those_of_memory(source, last_batch, request):
     arguments = {"augmentation": "crop_flip", "last_batch": last_batch}
     expected = take(memory.train, 15, **arguments)
     assert_same(expected, take(streamed.train, 15, **arguments))
-    per_epoch = loading.batches_per_epoch(len(memory.train), 6, last_batch)
+    per_epoch = batches_per_epoch(len(memory.train), 6, last_batch)
     resumed = take(streamed.train, 15 - per_epoch, first_epoch=1, **arguments)
     assert_same(expected[per_epoch:], resumed)
     for split in ("validation", "test"):
@@ -121,7 +122,7 @@ def test_replicas_get_halves_of_a_streamed_batch(folder, mirrored_strategy):
     train = loading.load(name, memory_limit=NOTHING, **options).train
     expected = take(train, 3, augmentation="none")
     with mirrored_strategy.scope():
-        stream = loading.training_batches(train, batch_size=6, seed=5, augmentation="none")
+        stream = training_batches(train, batch_size=6, seed=5, augmentation="none")
     distributed = iter(mirrored_strategy.experimental_distribute_dataset(stream))
     for batch in expected:
         parts = next(distributed)

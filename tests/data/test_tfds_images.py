@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fsgan_tf.data import loading
+from fsgan_tf.data.batches import training_batches
 from fsgan_tf.errors import UserError
 
 SVHN_COUNTS = {"train": 40, "test": 20, "extra": 5}
@@ -37,7 +38,7 @@ def svhn_dir(tmp_path_factory) -> Path:
             "download",
             lambda self, urls: {key: site / os.path.basename(url) for key, url in urls.items()},
         )
-        loading.load_test("svhn_cropped", data_dir=str(folder))
+        loading.load_split("svhn_cropped", "test", data_dir=str(folder))
     shutil.rmtree(site)
     return folder
 
@@ -97,7 +98,7 @@ def test_prepared_svhn_is_read_without_a_network(svhn_dir, no_network, capfd):
 
 
 def test_svhn_images_keep_their_labels(svhn_dir):
-    test, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir))
+    test, _ = loading.load_split("svhn_cropped", "test", data_dir=str(svhn_dir))
     matrix = svhn_matrix("test")
     expected = {
         matrix["X"][..., i].tobytes(): matrix["y"][i, 0] % 10 for i in range(SVHN_COUNTS["test"])
@@ -109,7 +110,7 @@ def test_svhn_images_keep_their_labels(svhn_dir):
 def test_the_order_never_changes(svhn_dir):
     first, second = (loading.load("svhn_cropped", data_dir=str(svhn_dir)) for _ in range(2))
     np.testing.assert_array_equal(first.train.images, second.train.images)
-    test, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir))
+    test, _ = loading.load_split("svhn_cropped", "test", data_dir=str(svhn_dir))
     np.testing.assert_array_equal(first.test.images, test.images)
 
 
@@ -121,16 +122,18 @@ def test_svhn_of_tfds_mock_data(svhn_copy):
         assert len(dataset.test) == 30
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 3, 30)
     assert dataset.image_shape == (32, 32, 3)
-    stream = loading.training_batches(dataset.train, batch_size=20, seed=0, augmentation="none")
+    stream = training_batches(dataset.train, batch_size=20, seed=0, augmentation="none")
     batch = next(iter(stream))
     assert batch["image"].shape == (20, 32, 32, 3)
     assert int(tf.reduce_max(batch["label"])) < 10
 
 
 def test_images_are_resized_when_asked(svhn_dir):
-    test, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir), image_size=(16, 16))
+    test, _ = loading.load_split(
+        "svhn_cropped", "test", data_dir=str(svhn_dir), image_size=(16, 16)
+    )
     assert test.images.shape == (20, 16, 16, 3)
-    full, _ = loading.load_test("svhn_cropped", data_dir=str(svhn_dir))
+    full, _ = loading.load_split("svhn_cropped", "test", data_dir=str(svhn_dir))
     np.testing.assert_allclose(test.images.mean(), full.images.mean(), atol=2)
 
 
@@ -182,7 +185,7 @@ def test_labels_outside_the_classes_are_refused(tmp_path):
     unlabelled = {**examples(4), "label": np.full(4, -1)}
     store(tmp_path, "tiny", GREY, train=examples(20), test=unlabelled)
     with pytest.raises(UserError, match="4 labels outside its 2 classes"):
-        loading.load_test("tiny", data_dir=str(tmp_path))
+        loading.load_split("tiny", "test", data_dir=str(tmp_path))
 
 
 def test_one_training_example_is_too_few(tmp_path):
@@ -269,7 +272,7 @@ def flip_bits(path: Path) -> None:
 def test_damaged_records_are_told(svhn_copy, damage):
     damage(record_file(svhn_copy, "test"))
     with pytest.raises(UserError, match="cannot read svhn_cropped in .*; move that") as error:
-        loading.load_test("svhn_cropped", data_dir=str(svhn_copy))
+        loading.load_split("svhn_cropped", "test", data_dir=str(svhn_copy))
     assert "\n" not in str(error.value)
 
 
@@ -296,9 +299,9 @@ def test_a_set_with_code_and_without_metadata_is_told(svhn_copy, no_network):
         loading.load("svhn_cropped", data_dir=str(svhn_copy))
 
 
-def test_load_test_reads_no_training_image(svhn_copy):
+def test_the_test_split_is_read_without_the_training_images(svhn_copy):
     record_file(svhn_copy, "train").unlink()
-    assert len(loading.load_test("svhn_cropped", data_dir=str(svhn_copy))[0]) == 20
+    assert len(loading.load_split("svhn_cropped", "test", data_dir=str(svhn_copy))[0]) == 20
 
 
 def test_damaged_metadata_is_told(svhn_copy, no_network):

@@ -188,7 +188,7 @@ def test_a_packaged_classifier_is_the_one_of_its_figures_and_of_its_card(name):
         assert known in card
     assert "/work" not in card + json.dumps(results)
     if results["dataset"] == "digits":
-        test, _ = loading.load_test("digits")
+        test, _ = loading.load_split("digits", "test")
         test = test.first(results["num_examples"])
         logits = restored.model.predict(test.images / np.float32(255), verbose=0)
         clean = np.mean(np.argmax(logits, axis=1) == test.labels)

@@ -163,7 +163,7 @@ def _load(task: Task) -> _Examples:
     options = restored.settings.data_options()
     if task.data_dir:
         options["data_dir"] = task.data_dir
-    test, _ = loading.load_test(restored.settings.data.dataset, **options)
+    test, _ = loading.load_split(restored.settings.data.dataset, "test", **options)
     if len(test) < task.num_examples:
         raise UserError(f"--num_examples={task.num_examples}: there are {len(test)} test images")
     examples = test.first(task.num_examples)

@@ -17,7 +17,7 @@ from fsgan_tf.training.build import build_method
 if TYPE_CHECKING:
     import numpy as np
 
-    from fsgan_tf.data.loading import Split
+    from fsgan_tf.data.split import Split
 
 
 def restore_fs_gan(run_dir: str) -> RestoredClassifier:

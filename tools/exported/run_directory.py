@@ -13,7 +13,7 @@ import tensorflow as tf
 from exported import training as exported
 from exported.epoch import epoch_function
 from exported.training import Description, Record
-from fsgan_tf.data import loading
+from fsgan_tf.data.augmentation import resolve_augmentation
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import atomic_file
 from fsgan_tf.methods.base import TrainingMethod
@@ -104,7 +104,7 @@ def _program(training: Training) -> tuple[bytes, dict[str, tf.Variable]]:
         method,
         examples=len(dataset),
         batch_size=training.settings.batch_size,
-        augmentation=loading.resolve_augmentation(
+        augmentation=resolve_augmentation(
             data.augmentation, data.dataset, training.dataset.image_shape
         ),
     )
