@@ -38,7 +38,8 @@ def with_scaled_gradients(logits_fn: LogitsFn) -> LogitsFn:
 
     @tf.custom_gradient
     def scaled(images: tf.Tensor) -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        # Persistent: a gradient that is taken outside of a tf.function is traced more than once.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = tf.cast(logits_fn(images), tf.float32)
 
