@@ -107,6 +107,8 @@ class Evaluator:
             score.begin(attack)
             if isinstance(attack, Sampling):
                 standing = np.flatnonzero(score.standing)
+                key = _random_key(seed, attack.name, 0)
+                self.restart_draws(self.classifier, images, seed, _SEARCH, key)
                 leads = self.leads(images, labels, standing)
                 score.limit(attack.sample(standing, leads, seed))
             with Progress(attack, shown=progress) as bar:
@@ -144,10 +146,10 @@ class Evaluator:
         """Judges each example's most fooling image by calls that chose nothing, for the figures."""
         wrong, wrong_8bit = clean_wrong.copy(), clean_wrong.copy()
         predictions = np.zeros(len(labels), np.int32)
-        for number, batch in enumerate(self.batches(chosen.indices)):
+        self.restart_draws(self._judge, images, seed, _JUDGEMENT)
+        for batch in self.batches(chosen.indices):
             pixels, targets = self.take(images, labels, batch)
             found = tf.constant(chosen.images(batch))
-            self.restart_draws(self._judge, pixels, seed, _JUDGEMENT, number)
             wrong[batch], predictions[batch] = self._verify(self._judge, found, pixels, targets)
             rounded = self.threat_model.round_to_8_bits(found, pixels)
             wrong_8bit[batch], _ = self._verify(self._judge, rounded, pixels, targets)
@@ -163,9 +165,9 @@ class Evaluator:
     def _clean_wrong(self, images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
         """How many of `calls` misclassify each example without attack, int64 `[n]`."""
         wrong, unanswered = np.zeros(len(labels), np.int64), np.zeros(len(labels), bool)
-        for number, batch in enumerate(self.batches(np.arange(len(labels)))):
+        self.restart_draws(self.classifier, images, seed, _VERIFICATION)
+        for batch in self.batches(np.arange(len(labels))):
             pixels, targets = self.take(images, labels, batch)
-            self.restart_draws(self.classifier, pixels, seed, _VERIFICATION, number)
             logits = self.classifier.given_logits(pixels)
             self._require_known_labels(logits, labels)
             unanswered[batch] = np.isnan(logits).any(axis=1)
@@ -176,15 +178,17 @@ class Evaluator:
         return wrong
 
     def restart_draws(
-        self, classifier: AttackedClassifier, images: tf.Tensor, seed: int, *key: int
+        self, classifier: AttackedClassifier, images: np.ndarray, seed: int, *key: int
     ) -> None:
         """Lets the draws to come follow from a seed, whatever was drawn before.
 
-        Does nothing where answers are taken not to differ.
+        Does nothing where answers are taken not to differ. A TensorFlow operation such as
+        `tf.random.normal` draws the same after each call, whatever the key; batches of which none
+        is resumed alone are therefore drawn for one after another.
 
         Args:
           classifier: one of `copies`.
-          images: float32 `[b, h, w, c]`, on which it is called the first time.
+          images: those evaluated; the classifier is called on one of them the first time.
           seed: of the evaluation.
           *key: tells this place in the evaluation from others; first, what is done there.
         """
@@ -194,7 +198,7 @@ class Evaluator:
             # Operations draw by the global seed at their trace, and start over whenever it is set.
             # Several devices would start each other's draws over.
             tf.random.set_seed((2 * seed + key[0]) % 2**31)
-        classifier.restart_draws((seed, *key), images)
+        classifier.restart_draws((seed, *key), tf.constant(unit(images[:1])))
 
     def leads(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """The true class's lead without attack, float32 `[n]`, of the examples at `indices`."""
@@ -262,11 +266,11 @@ class Evaluator:
             pixels, targets = self.take(images, labels, task.batch)
             indices = tf.constant(task.batch, tf.int64)
             seeds = tf.stack([tf.fill(indices.shape, key), indices], axis=1)
-            self.restart_draws(classifier, pixels, seed, _SEARCH, key, task.number)
+            self.restart_draws(classifier, images, seed, _SEARCH, key, task.number)
             attempt = task.attack.run(
                 classifier, self.threat_model, pixels, targets, seeds, task.restart
             )
-            self.restart_draws(classifier, pixels, seed, _VERIFICATION, key, task.number)
+            self.restart_draws(classifier, images, seed, _VERIFICATION, key, task.number)
             outcome = self._verified(classifier, task, attempt, pixels, targets)
         outcome = outcome._replace(seconds=time.monotonic() - start)
         if state:

@@ -245,6 +245,36 @@ def test_figure_and_interval_are_of_calls_that_chose_nothing(restarts, draw):
         assert attack.accuracy_8bit >= attack.accuracy
 
 
+def test_the_calls_that_decide_draw_on_from_batch_to_batch():
+    """With the same draws for each batch the interval would take them for so many more."""
+
+    def lucky(pixels):
+        wrong = tf.random.uniform(tf.shape(pixels)[:1]) < 0.2
+        return tf.one_hot(tf.cast(wrong, tf.int32), 2)
+
+    evaluator = Evaluator(lucky, ThreatModel(0.001), 8, eot=1)
+    images, labels = np.full((32, 1, 1, 1), 0.5, np.float32), np.zeros(32, np.int32)
+    result = evaluator.attack(images, labels, [_Unchanged("a", 1)])
+    assert result.clean_correct.all()
+    for wrong in (result.randomness.clean_wrong, result.randomness.attacked_wrong):
+        assert len(np.unique(wrong.reshape(4, 8), axis=0)) == 4
+
+
+def test_a_count_of_calls_starts_over_from_its_first_value():
+    """Also for the calls that judge last, which are reached after fewer calls in a resumed run."""
+    count = tf.Variable(0)
+
+    def counting(pixels):
+        return tf.cast(count.assign_add(1), tf.float32) * tf.ones([tf.shape(pixels)[0], 2])
+
+    images, once = tf.zeros([1, 1, 1, 1]), AttackedClassifier(counting).averaged(1)
+    last = once.averaged(1)
+    once.restart_draws((0,), images)
+    once.given_logits(images)
+    last.restart_draws((0,), images)
+    assert count.numpy() == 0
+
+
 @pytest.mark.parametrize("attempts", [1, 5])
 def test_the_interval_covers_the_truth(attempts):
     """By simulation, of images whose shares of wrong calls at each attempt are spread evenly."""

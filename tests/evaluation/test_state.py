@@ -11,7 +11,9 @@ from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.random_draws import with_own_seeds
 from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.attacks.square_sample import SampledSquare
 from fsgan_tf.errors import RunError
+from fsgan_tf.evaluation import checks
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.request import Request
@@ -248,6 +250,65 @@ def test_a_killed_evaluation_of_a_random_classifier_draws_on(honest, images, lab
     assert_same(found, expected)
     for name, counted in dataclasses.asdict(expected.randomness).items():
         np.testing.assert_array_equal(getattr(found.randomness, name), counted)
+
+
+def _noisy(logits_fn):
+    """Draws by a generator, whose state any call moves."""
+    generator = tf.random.Generator.from_seed(1)
+    return lambda pixels: logits_fn(pixels + 0.1 * generator.normal(tf.shape(pixels)))
+
+
+def test_a_resumed_sample_of_a_random_classifier_is_the_same(honest, images, labels, folder):
+    attacks = [
+        *by_names(["pgd1"], 0.001),
+        SampledSquare("square_sample", num_queries=9, rescaled_schedule=True, nearest=3, drawn=3),
+    ]
+    evaluator = Evaluator(_noisy(honest), ThreatModel(0.001), 12, eot=1)
+    state = EvaluationState(folder, {})
+
+    def sampled():
+        return evaluator.attack(images, labels, attacks, state=state).attacks[1].sample
+
+    fresh = sampled()
+    assert len(fresh.nearest) == 3
+    for file in state.folder.glob("square_sample_*"):
+        file.unlink()
+    resumed = sampled()
+    np.testing.assert_array_equal(resumed.nearest, fresh.nearest)
+    np.testing.assert_array_equal(resumed.drawn, fresh.drawn)
+
+
+def test_resumed_checks_of_a_random_classifier_are_the_same(
+    honest, images, labels, folder, monkeypatch
+):
+    drawing = (
+        checks.outputs.same_output_twice,
+        checks.gradients.gradients_exist,
+        checks.gradients.loss_is_smooth,
+        checks.radius.single_step_below_clean,
+        checks.convergence.loss_converged,
+        checks.rivals.white_box_beats_random_noise,
+    )
+    monkeypatch.setattr(checks, "_CHECKS", drawing)
+    attacks = by_names(["cw2"], 0.03)
+    evaluator = Evaluator(_noisy(honest), ThreatModel(0.03), 12, eot=1)
+    evaluated = (images, labels, attacks, evaluator.attack(images, labels, attacks))
+    state = EvaluationState(folder, {})
+
+    def seen():
+        diagnosis = checks.diagnose(evaluator, *evaluated, first=12, state=state)
+        return (
+            {check.name: (check.verdict, check.detail) for check in diagnosis.checks},
+            diagnosis.epsilon_curve,
+            diagnosis.loss_curves,
+        )
+
+    fresh = seen()
+    made = sorted(state.folder.glob("*.json"))
+    for lost in (made[::2], made[1::2]):
+        for file in lost:
+            file.unlink(missing_ok=True)
+        assert seen() == fresh
 
 
 def test_seconds_count_what_ran_before_the_kill(honest, images, labels, threat_model, folder):

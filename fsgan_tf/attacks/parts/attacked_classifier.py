@@ -64,6 +64,7 @@ class AttackedClassifier:
             self._climbed = _inference(with_fused_normalization(logits_fn))
             self.logits = _compiled(self._climbed)
         self._one_call = self.logits
+        # Views that are averaged share it, so that all start over from the same first values.
         self._streams: list[list[tuple[tf.Variable, np.ndarray]]] = []
 
     def averaged(self, draws: int) -> "AttackedClassifier":
@@ -178,7 +179,7 @@ class AttackedClassifier:
           images: float32 `[b, h, w, c]`, on which the classifier is called the first time.
         """
         if not self._streams:
-            self._streams = [
+            self._streams += [
                 random_draws.changing_variables(logits_fn, images[:1])
                 for logits_fn in dict.fromkeys((self._given, self._climbed))
             ]

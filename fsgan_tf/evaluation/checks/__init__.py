@@ -242,12 +242,10 @@ def _made(
 
     def make() -> dict[str, Any]:
         start = time.monotonic()
-        narrow.restart_draws(check.__name__)
-        found = check(narrow)
+        found = _with_its_draws(check, narrow)
         widened = found.verdict in ("fail", "warn") and narrow.sample.count < wide.sample.count
         if widened:
-            wide.restart_draws(check.__name__)
-            found = check(wide)
+            found = _with_its_draws(check, wide)
         seconds = time.monotonic() - start
         return {
             "check": dataclasses.asdict(dataclasses.replace(found, seconds=seconds)),
@@ -256,6 +254,13 @@ def _made(
 
     record = kept(f"check_{check.__name__}", make)
     return Check(**record["check"]), record["widened"]
+
+
+def _with_its_draws(check: Callable[[Evidence], Check], evidence: Evidence) -> Check:
+    """What a check finds, by draws that do not depend on which check took the sample first."""
+    _ = evidence.sample
+    evidence.restart_draws(check.__name__)
+    return check(evidence)
 
 
 def _computed(name: str, compute: Callable[[], Any]) -> Any:

@@ -106,16 +106,21 @@ class Evidence:
     size: int = LARGEST_SAMPLE
 
     def restart_draws(self, name: str) -> None:
-        """Of a random classifier, lets the draws of a check follow from its name and the seed."""
-        pixels, _ = self.evaluator.take(self.images, self.labels, np.arange(1))
+        """Of a random classifier, lets the draws to come follow from a name and the seed.
+
+        What several checks share has a name of its own: whichever needs it first, and makes it, a
+        check that was made before a kill leaves it as it was.
+        """
+        key = zlib.crc32(name.encode())
         self.evaluator.restart_draws(
-            self.evaluator.classifier, pixels, self.result.seed, 0, zlib.crc32(name.encode())
+            self.evaluator.classifier, self.images, self.result.seed, 0, key
         )
 
     @functools.cached_property
     def sample(self) -> Sample:
         """The examples on which most checks run, drawn by chance where there are more."""
         indices = self.drawn(np.arange(len(self.labels)), self.size)
+        self.restart_draws("sample")
         return Sample(self.evaluator, self.images, self.labels, indices, self.size)
 
     def drawn(self, indices: np.ndarray, most: int) -> np.ndarray:
@@ -130,6 +135,7 @@ class Evidence:
     def epsilon_curve(self) -> EpsilonCurve:
         """Of the sample."""
         sample, size = self.sample, self.evaluator.batch_size
+        self.restart_draws("epsilon_curve")
         return curves.joined(
             curves.sweep(
                 self.evaluator.classifier,
@@ -154,7 +160,9 @@ class Evidence:
                 images, labels, lambda logits: loss(labels=labels, logits=logits)
             )[2]
 
-        return self.batched(slope, self.sample.images, self.sample.labels)
+        sample = self.sample
+        self.restart_draws(f"gradient of {loss.__name__}")
+        return self.batched(slope, sample.images, sample.labels)
 
     @functools.cached_property
     def fooled_by_one_step(self) -> np.ndarray:
@@ -162,6 +170,7 @@ class Evidence:
         sample, threat_model = self.sample, self.evaluator.threat_model
         step = threat_model.steepest_step(self.slope, threat_model.epsilon)
         last = threat_model.project(sample.images + step, sample.images)
+        self.restart_draws("fooled_by_one_step")
         logits = self.batched(self.evaluator.classifier.logits, last)
         wrong = is_misclassified(logits, sample.labels)
         return sample.rows(wrong & threat_model.is_feasible(last, sample.images))
@@ -185,6 +194,7 @@ class Evidence:
             shape = (curves.traced_steps(attack) + 1, 0)
             return attack, curves.Trace(np.zeros(shape, np.float32), np.zeros(shape, bool))
         evaluator, followed = self.evaluator, []
+        self.restart_draws("traced")
         for first in range(0, len(self.correct), evaluator.batch_size):
             batch = self.correct[first : first + evaluator.batch_size]
             followed.append(
@@ -232,6 +242,7 @@ class Evidence:
         standing = self.drawn(np.flatnonzero(self.result.robust), LARGEST_SAMPLE)
         if not len(standing):
             return standing
+        self.restart_draws("standing")
         leads = self.evaluator.leads(self.images, self.labels, standing)
         return standing[np.argsort(leads, kind="stable")]
 
