@@ -98,9 +98,7 @@ def test_they_are_used_however_the_network_comes(given, exact, half, pixels, tmp
 
 def test_the_checks_take_gradients_outside_of_a_function(half, pixels):
     labels = half(pixels).numpy().argmax(axis=1)
-    result = evaluate(
-        half, pixels[:8], labels[:8], epsilon=0.02, attacks=["fgsm"], checks="fast"
-    )
+    result = evaluate(half, pixels[:8], labels[:8], epsilon=0.02, attacks=["fgsm"], checks="fast")
     assert {check.name: check.verdict for check in result.checks}["gradients_exist"] == "pass"
 
 
