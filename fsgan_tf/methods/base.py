@@ -34,6 +34,7 @@ from fsgan_tf.methods.parts.classifier import (
     num_classes_of,
     require_trainable,
 )
+from fsgan_tf.methods.parts.directions import Directions
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
 from fsgan_tf.methods.parts.loss_scaling import agree_on_overflow
 from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
@@ -369,8 +370,8 @@ class TrainingMethod(keras.Model, abc.ABC):
 
     @property
     def metrics(self) -> list:
-        """None for Keras to average over replicas: the steps return means that are."""
-        return []
+        """Names and directions alone: the steps return the means, averaged over replicas."""
+        return [Directions([*self.means.values(), *self.clean_means.values()])]
 
     def reset_metrics(self) -> None:
         """Starts the means of an epoch, unless it resumes one that was interrupted."""

@@ -380,6 +380,16 @@ def test_keras_callbacks_work_and_save_the_classifier(tmp_path):
     assert len(labels) == len(images)
 
 
+@pytest.mark.parametrize("monitor", ["val_accuracy", "accuracy_on_adversarial"])
+def test_callbacks_know_that_a_higher_accuracy_is_better(monitor):
+    method = PGDAT(_small(), epsilon=EPSILON, attack_iterations=1)
+    method.compile(run_eagerly=True)
+    watching = keras.callbacks.EarlyStopping(monitor=monitor)
+    method.fit(*_arrays(), validation_data=_arrays(), verbose=0, callbacks=[watching])
+    assert watching._is_improvement(0.5, 0.4)
+    assert not watching._is_improvement(0.4, 0.5)
+
+
 def test_the_means_of_an_epoch_start_anew_unless_it_goes_on():
     images, labels = _arrays()
     method = Standard(_small(), epsilon=EPSILON)
