@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf import norms
 from fsgan_tf.data.pixels import unit
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.networks.half_precision import with_scaled_gradients
@@ -77,6 +78,15 @@ def require_settings(**given: Any) -> None:
         EvaluationSettings(**given)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def require_names(attacks: Sequence[Attack]) -> None:
+    """Raises `UserError` where two attacks share a name, by which results and states know them."""
+    names = [attack.name for attack in attacks]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(
+            f"more than one attack is named {', '.join(repeated)}; give each a name of its own"
+        )
 
 
 def as_classifier(classifier: Any, image: np.ndarray) -> Any:

@@ -60,7 +60,9 @@ def evaluate(
         others in `Result.smaller`.
       norm: that measures perturbations: `linf`, `l2` or `l1`.
       suite: one of `attacks.suites.SUITES`.
-      attacks: instead of a suite, names such as `pgd20`, or attacks.
+      attacks: instead of a suite, names such as `pgd20`, or attacks, each with a name of its own.
+        With several radii an attack keeps the `step_size` that it was made with at each of them;
+        one that is asked for by its name gets one for each radius.
       sources: other classifiers, which transfer attacks make their images against and the checks
         compare with.
       batch_size: images attacked together.
@@ -85,7 +87,8 @@ def evaluate(
       The result, checks included.
 
     Raises:
-      UserError: the images or labels are not as above, or there is no such suite or attack.
+      UserError: the images, labels or attacks are not as above, or there is no such suite or
+        attack.
     """
     arguments.require_settings(
         suite=suite, norm=norm, checks=checks, batch_size=int(batch_size), seed=int(seed), eot=eot
@@ -160,10 +163,11 @@ def measure(
       The result, checks included.
 
     Raises:
-      UserError: the images or labels do not fit.
+      UserError: the images or labels do not fit, or two attacks share a name.
     """
     images, labels = arguments.as_examples(images, labels)
     arguments.require_radius(request.threat_model, images.shape[1:])
+    arguments.require_names(request.attacks)
     classifier = arguments.as_classifier(classifier, images[:1])
     evaluator = Evaluator(
         classifier,

@@ -15,12 +15,12 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import tensorflow as tf
 
 import fsgan_tf
 from fsgan_tf.attacks.parts.attack import Attack
@@ -29,6 +29,8 @@ from fsgan_tf.evaluation.outcome import Outcome, Task
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.files import files_sha256, sole_writer, write_atomically
 
+# Whose code decides what an attack does to a batch.
+_PACKAGES = ("tensorflow", "keras", "cleverhans")
 _FOLDER = ".state"
 _FINGERPRINT = "fingerprint.json"
 
@@ -63,7 +65,10 @@ def fingerprint(
             for radius in request.smaller
         ]
         or None,
-        "versions": {"fsgan_tf": fsgan_tf.__version__, "tensorflow": tf.__version__},
+        "versions": {
+            "fsgan_tf": fsgan_tf.__version__,
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
         "code": _code_sha256(request.attacks),
     }
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import evaluate
 from fsgan_tf.evaluation.arguments import as_classifier, as_examples, require_answers
@@ -60,6 +61,10 @@ def test_examples_that_mean_nothing(change, words, images, labels):
         ({"epsilon": [0.1, 1.5]}, "epsilon is 1.5; it must be at most 1 in linf"),
         ({"norm": "l3"}, "norm is 'l3'; it must be one of linf, l2, l1"),
         ({"epsilon": "8/255"}, "epsilon is '8/255'; give a number above 0"),
+        (
+            {"attacks": ["fgsm", "pgd2", *by_names(["fgsm"], 0.05)]},
+            "more than one attack is named fgsm",
+        ),
     ],
 )
 def test_options_that_mean_nothing(change, words, honest, images, labels):

@@ -2,6 +2,7 @@ import dataclasses
 import runpy
 import sys
 import types
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -167,6 +168,18 @@ def test_the_state_of_other_code_is_not_read(tmp_path, folder, task, outcome, ca
     finally:
         del sys.modules["own_attack"]
     assert capsys.readouterr().out.endswith("it differs in: code\n")
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "keras", "cleverhans"])
+def test_the_state_of_other_versions_is_another(package, monkeypatch):
+    before = _fingerprint()
+    version = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "0.0" if name == package else version(name)
+    )
+    after = _fingerprint()
+    assert after.pop("versions") != before.pop("versions")
+    assert after == before
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"\xff", b"{}"])
