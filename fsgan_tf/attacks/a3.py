@@ -5,9 +5,9 @@ c3650cd. A restart starts at random in the ball, takes steps of length epsilon u
 of the logits with a direction, then steps up the margin, whose length falls along a cosine from
 epsilon to epsilon/1000 (epsilon/10 where there are at most 10). The first restart takes no
 direction, the second a random one; the direction of the others has 0.8 for one wrong class, a
-random number of one sign for the true class, and random numbers in (-1, 1) for the rest. The wrong
-class is the second likeliest in the third restart and the next in each after it; the last three
-restarts aim at the likeliest, the second and the third. Steps and draws are theirs (those for
+random number, mostly of one sign, for the true class, and random numbers in (-1, 1) for the rest.
+The wrong class is the second likeliest in the third restart and the next in each after it; the last
+three restarts aim at the likeliest, the second and the third. Steps and draws are theirs (those for
 classifiers that direction steps alone do not fool, and one restart of each kind). In l_2 the steps
 go along the gradient, as theirs.
 
@@ -162,7 +162,6 @@ def directions(logits: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, restart: 
       float32 `[b, k]`.
     """
     num_classes = logits.shape[1]
-    # Their own draw; that of the random start takes the seeds as they are.
     uniform = _uniform(seeds, num_classes + 1)
     weights = 2 * uniform[:, :num_classes] - 1
     if restart < 2:
@@ -197,9 +196,12 @@ def _is(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
 
 @for_any_batch_size
 def _uniform(seeds: tf.Tensor, count: int) -> tf.Tensor:
-    """Uniform numbers in (0, 1) of each example, `[b, count]`."""
+    """Uniform numbers in (0, 1) of each example, `[b, count]`.
+
+    The random start takes the seed as it is in l_inf, and the first two of its parts in l_2.
+    """
     return tf.map_fn(
-        lambda seed: stateless_random.uniform([count], stateless_random.split(seed, 2)[1]),
+        lambda seed: stateless_random.uniform([count], stateless_random.split(seed, 3)[2]),
         seeds,
         fn_output_signature=tf.TensorSpec([count], tf.float32),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from fsgan_tf import norms
-from fsgan_tf.data.pixels import unit
 from fsgan_tf.attacks.parts.attack import Attack
+from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.networks.half_precision import with_scaled_gradients

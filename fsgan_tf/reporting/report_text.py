@@ -47,7 +47,7 @@ _MOST_CLASSES = 20
 # Kinds of attacks that find what others miss, and how the names of those in each begin.
 _KINDS = {
     "targeted attacks": ("apgd_t", "fab_t", "a3"),
-    "attacks that adapt their steps": ("apgd_", "pma", "a3"),
+    "attacks that shorten their steps": ("apgd_", "pma", "a3"),
     "attacks without gradients": ("square", "spsa"),
 }
 _STRONG = (

@@ -23,7 +23,7 @@ SIGNS = {2: (0.8, -0.5, 0.1), 3: (-0.8, -0.1, 0.5), 12: (0.8, -0.8, 0.1)}
 def _direction(clean_logits, seed, restart):
     """`randVector_` of one image with label 0, after `sorted_logits` of the clean image."""
     num_classes = len(clean_logits)
-    drawn = stateless_random.split(tf.constant(seed), 2)[1]
+    drawn = stateless_random.split(tf.constant(seed), 3)[2]
     uniform = stateless_random.uniform([num_classes + 1], drawn).numpy()
     direction = 2 * uniform[:-1] - 1
     if restart >= 2:
@@ -104,6 +104,15 @@ def test_of_many_classes_the_target_always_rises():
         weights = a3.directions(logits, labels, waves.seeds(6), restart).numpy()
         np.testing.assert_allclose(weights.max(axis=1), 0.8 * 20)
         assert (weights[np.arange(6), labels] <= 0.1 * 20).all()
+
+
+def test_the_direction_is_drawn_apart_from_the_start():
+    """In l_inf the start takes the seed as it is, in l_2 its two halves."""
+    seeds = waves.seeds(1)
+    directions = a3.directions(tf.zeros([1, 5]), tf.constant([0]), seeds, 1).numpy()[0]
+    for taken in (seeds[0], *stateless_random.split(tf.constant(seeds[0]), 2)):
+        uniform = stateless_random.uniform([6], tf.constant(taken)).numpy()
+        assert not np.isclose(directions, 2 * uniform[:5] - 1).any()
 
 
 def test_parameters_and_cost():

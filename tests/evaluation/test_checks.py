@@ -371,6 +371,18 @@ def test_spoiled_classifiers(check, spoil, verdict, honest, images, labels):
     assert check(_gather(honest, images, labels, [])).verdict == "pass"
 
 
+@pytest.mark.parametrize(("wrong", "verdict"), [(1, "pass"), (2, "fail")])
+def test_one_image_that_a_step_puts_right_is_chance(wrong, verdict, honest, images):
+    logits = honest(images).numpy()
+    labels = logits.argmax(axis=1)
+    close = np.argsort(np.ptp(logits, axis=1))[:wrong]
+    labels[close] = np.argsort(logits[close], axis=1)[:, -2]
+    found = _gather(_reversed(honest), images, labels, [])
+    assert found.sample.correct.sum() == len(labels) - wrong
+    assert not found.fooled_by_one_step.any()
+    assert radius.single_step_below_clean(found).verdict == verdict
+
+
 def test_a_few_zero_gradients_are_a_warning(honest, images, labels):
     images = images.copy()
     images[3, ...] = 0.9

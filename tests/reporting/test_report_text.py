@@ -32,9 +32,9 @@ def _attacked_by(*names):
     return dataclasses.replace(result(), attacks=attacks)
 
 
-TARGETED, ADAPTING, BLIND = (
+TARGETED, SHORTENING, BLIND = (
     "targeted attacks",
-    "attacks that adapt their steps",
+    "attacks that shorten their steps",
     "attacks without gradients",
 )
 
@@ -42,10 +42,10 @@ TARGETED, ADAPTING, BLIND = (
 @pytest.mark.parametrize(
     ("suite", "untried"),
     [
-        ("quick", {TARGETED, ADAPTING, BLIND}),
+        ("quick", {TARGETED, SHORTENING, BLIND}),
         ("random", {TARGETED, BLIND}),
-        ("paper_white_box", {TARGETED, ADAPTING, BLIND}),
-        ("paper_black_box", {TARGETED, ADAPTING}),
+        ("paper_white_box", {TARGETED, SHORTENING, BLIND}),
+        ("paper_black_box", {TARGETED, SHORTENING}),
         ("strong", set()),
         ("strongest", set()),
     ],
@@ -55,7 +55,7 @@ def test_only_what_no_attack_did_was_not_tried(suite, untried):
     # As of a command with --suite, and of `write_report`, which knows of no suite.
     for manifest in (dataclasses.replace(MANIFEST, suite=suite), Manifest("a", "b")):
         sentence, command = report_text.tried(found, manifest)
-        assert {kind for kind in (TARGETED, ADAPTING, BLIND) if kind in sentence} == untried
+        assert {kind for kind in (TARGETED, SHORTENING, BLIND) if kind in sentence} == untried
         assert ("did not try" in sentence) == bool(untried)
         assert ("may still find more" in sentence) == (not untried)
         assert bool(command) == bool(untried and manifest.command)
@@ -64,8 +64,8 @@ def test_only_what_no_attack_did_was_not_tried(suite, untried):
 def test_the_suite_says_what_it_left_untried_and_the_next_command():
     sentence, command = report_text.tried(result(), MANIFEST)
     assert sentence == (
-        "The suite quick ran pgd20, square. It did not try targeted attacks, or attacks that adapt "
-        "their steps, which often lower the figure."
+        "The suite quick ran pgd20, square. It did not try targeted attacks, or attacks that "
+        "shorten their steps, which often lower the figure."
     )
     assert command == "python -m fsgan_tf.evaluate '--run_dir=runs/a b' --suite=strong"
     chosen = dataclasses.replace(

@@ -37,9 +37,10 @@ def single_step_below_clean(evidence: Evidence) -> Check:
     """
     clean = float(np.mean(evidence.sample.correct))
     single_step = 1 - float(np.mean(evidence.fooled_by_one_step))
+    gain = single_step - clean
     return judged(
         "single_step_below_clean",
-        "fail" if single_step > clean else "pass",
+        level(round(gain * evidence.sample.count), gain, 0, 0),
         f"On {evidence.sample.count} images the accuracy is {clean:.1%} without attack and "
         f"{single_step:.1%} under FGSM.",
         holds="One step along the gradient does not help the classifier.",
