@@ -26,6 +26,7 @@ from fsgan_tf.evaluation.checks import (
     radius,
     rivals,
     soundness,
+    verdicts,
 )
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
@@ -187,7 +188,7 @@ def test_a_small_batch_leaves_the_checks_as_they_are(honest, images, labels):
     gathered = _gather(honest, images, labels, QUICK, sources=[_source(honest)])
     small = Evaluator(honest, ThreatModel(EPSILON), 5)
     together = dataclasses.replace(gathered, evaluator=small)
-    for made in (*checks._CHECKS, lambda evidence: checks._drawn(evidence)):
+    for made in (*(rule.check for rule in checks._CHECKS), checks._drawn):
         assert made(together) == made(gathered)
     assert together.epsilon_curve == gathered.epsilon_curve
 
@@ -281,7 +282,7 @@ def test_checks_are_resumed_after_a_kill(honest, images, labels, tmp_path, monke
 
     state = EvaluationState(tmp_path / "state", {})
     made, last = checks._CHECKS, checks._CHECKS[-1]
-    monkeypatch.setattr(checks, "_CHECKS", (*made[:-1], kill))
+    monkeypatch.setattr(checks, "_CHECKS", (*made[:-1], checks.Rule(kill)))
     with pytest.raises(KeyboardInterrupt):
         checks.diagnose(*evaluated, state=state)
     before = {file.name: file.read_bytes() for file in state.folder.glob("check_*")}
@@ -647,7 +648,7 @@ def test_errors_between_two_levels_of_8_bits(images, labels):
     [(1, 1.0, "pass"), (2, 0.1, "pass"), (2, 0.11, "warn"), (2, 0.2, "warn"), (2, 0.21, "fail")],
 )
 def test_one_image_and_a_notable_share_pass(number, share, verdict):
-    assert evidence.level(number, share, notable=0.1, large=0.2) == verdict
+    assert verdicts.level(number, share, notable=0.1, large=0.2) == verdict
 
 
 def test_the_strongest_attack_is_the_dearest_that_climbs(honest, images, labels):

@@ -16,7 +16,7 @@ restart too.
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,8 @@ from fsgan_tf.evaluation.checks import (
     sampled,
     soundness,
 )
-from fsgan_tf.evaluation.checks.evidence import LARGEST_SAMPLE, Evidence, block, skipped
+from fsgan_tf.evaluation.checks.evidence import LARGEST_SAMPLE, Evidence, block
+from fsgan_tf.evaluation.checks.verdicts import Finding, skipped
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.progress_bar import progress_bar
 from fsgan_tf.evaluation.result import Result
@@ -44,78 +45,55 @@ from fsgan_tf.results.findings import Check, Diagnosis, EpsilonCurve, LossCurve
 # each so many gradients that the attacks took, so that checks cost a part of what they check.
 _FEWEST, _GRADIENTS_AN_IMAGE = 10, 300
 
+
+class Rule(NamedTuple):
+    """A check, and where it has a place.
+
+    Attributes:
+      check: what finds the verdict; the check has this function's name.
+      fast: whether it needs an answer or a gradient of an image, and attacks nothing anew.
+      climbs: whether it climbs the classifier's gradient, or asks whether attacks that do beat
+        those that do not.
+      judges: the curve of `Diagnosis` that it judges, `epsilon_curve` or `loss_curves`; else None.
+    """
+
+    check: Callable[[Evidence], Finding]
+    fast: bool = False
+    climbs: bool = False
+    judges: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The check's."""
+        return self.check.__name__
+
+
 # From what makes every figure void to what makes one doubtful.
-_CHECKS: tuple[Callable[[Evidence], Check], ...] = (
-    clean_accuracy.answers_are_numbers,
-    clean_accuracy.clean_accuracy_above_chance,
-    outputs.logits_not_probabilities,
-    outputs.same_output_twice,
-    radius.epsilon_zero_equals_clean,
-    soundness.successes_verified,
-    soundness.undefended_twin_falls,
-    gradients.gradients_exist,
-    gradients.loss_is_smooth,
-    radius.single_step_below_clean,
-    radius.accuracy_falls_with_epsilon,
-    radius.epsilon_curve_reaches_zero,
-    radius.unbounded_attack_fools_all,
-    convergence.best_iterate_returned,
-    convergence.loss_converged,
-    convergence.iterative_beats_single_step,
-    convergence.more_steps_gain_nothing,
-    convergence.more_restarts_gain_nothing,
-    rivals.white_box_beats_black_box,
-    rivals.white_box_beats_random_noise,
-    rivals.white_box_beats_transfer,
-    rivals.margin_agrees_with_cross_entropy,
-    soundness.successes_survive_rounding,
+_CHECKS = (
+    Rule(clean_accuracy.answers_are_numbers, fast=True),
+    Rule(clean_accuracy.clean_accuracy_above_chance, fast=True),
+    Rule(outputs.logits_not_probabilities, fast=True),
+    Rule(outputs.same_output_twice, fast=True),
+    Rule(radius.epsilon_zero_equals_clean, climbs=True, judges="epsilon_curve"),
+    Rule(soundness.successes_verified, fast=True),
+    Rule(soundness.undefended_twin_falls),
+    Rule(gradients.gradients_exist, fast=True, climbs=True),
+    Rule(gradients.loss_is_smooth, fast=True),
+    Rule(radius.single_step_below_clean, fast=True, climbs=True),
+    Rule(radius.accuracy_falls_with_epsilon, climbs=True, judges="epsilon_curve"),
+    Rule(radius.epsilon_curve_reaches_zero, climbs=True, judges="epsilon_curve"),
+    Rule(radius.unbounded_attack_fools_all, climbs=True, judges="epsilon_curve"),
+    Rule(convergence.best_iterate_returned, climbs=True),
+    Rule(convergence.loss_converged, climbs=True, judges="loss_curves"),
+    Rule(convergence.iterative_beats_single_step, climbs=True),
+    Rule(convergence.more_steps_gain_nothing, climbs=True),
+    Rule(convergence.more_restarts_gain_nothing, climbs=True),
+    Rule(rivals.white_box_beats_black_box, climbs=True),
+    Rule(rivals.white_box_beats_random_noise),
+    Rule(rivals.white_box_beats_transfer, climbs=True),
+    Rule(rivals.margin_agrees_with_cross_entropy, fast=True),
+    Rule(soundness.successes_survive_rounding, fast=True),
 )
-
-# They need an answer or a gradient of an image, and attack nothing anew.
-_FAST = frozenset(
-    {
-        clean_accuracy.answers_are_numbers,
-        clean_accuracy.clean_accuracy_above_chance,
-        outputs.logits_not_probabilities,
-        outputs.same_output_twice,
-        soundness.successes_verified,
-        gradients.gradients_exist,
-        gradients.loss_is_smooth,
-        radius.single_step_below_clean,
-        rivals.margin_agrees_with_cross_entropy,
-        soundness.successes_survive_rounding,
-    }
-)
-
-# They climb the classifier's gradient, or ask whether attacks that do beat those that do not.
-_CLIMBING = frozenset(
-    {
-        radius.epsilon_zero_equals_clean,
-        gradients.gradients_exist,
-        radius.single_step_below_clean,
-        radius.accuracy_falls_with_epsilon,
-        radius.epsilon_curve_reaches_zero,
-        radius.unbounded_attack_fools_all,
-        convergence.best_iterate_returned,
-        convergence.loss_converged,
-        convergence.iterative_beats_single_step,
-        convergence.more_steps_gain_nothing,
-        convergence.more_restarts_gain_nothing,
-        rivals.white_box_beats_black_box,
-        rivals.white_box_beats_transfer,
-    }
-)
-
-# They judge the curve of radii, or that of losses.
-_OF_RADII = frozenset(
-    {
-        radius.epsilon_zero_equals_clean,
-        radius.accuracy_falls_with_epsilon,
-        radius.epsilon_curve_reaches_zero,
-        radius.unbounded_attack_fools_all,
-    }
-)
-_OF_LOSSES = frozenset({convergence.loss_converged})
 
 
 def sample_size(gradients: int) -> int:
@@ -190,8 +168,8 @@ def diagnose(
     narrow = Evidence(few, *evaluated, size)
     with evaluator.classifier.on_its_device():
         bar = progress_bar(_CHECKS, desc="checks", unit="check", shown=progress)
-        made = {check: _made(check, narrow, wide, mode, kept) for check in bar}
-        checks = tuple(one for one, _ in made.values())
+        made = [_made(rule, narrow, wide, mode, kept) for rule in bar]
+        checks = tuple(check for check, _ in made)
         checks += tuple(
             sampled.rest_is_bounded(result, attack, attack.sample)
             for attack in result.attacks
@@ -202,10 +180,9 @@ def diagnose(
         if mode == "fast" or not evaluator.classifier.differentiable:
             return Diagnosis(checks, mode=mode)
         # The curves are those that the checks judged last.
-        of_radii, of_losses = (
-            wide if any(made[check][1] for check in made.keys() & group) else narrow
-            for group in (_OF_RADII, _OF_LOSSES)
-        )
+        last = {rule.judges for rule, (_, widened) in zip(_CHECKS, made, strict=True) if widened}
+        of_radii = wide if "epsilon_curve" in last else narrow
+        of_losses = wide if "loss_curves" in last else narrow
         epsilon_curve = kept("epsilon_curve", lambda: dataclasses.asdict(of_radii.epsilon_curve))
         drawn = kept("loss_curves", lambda: [dataclasses.asdict(c) for c in _drawn(of_losses)])
     return Diagnosis(
@@ -217,50 +194,45 @@ def diagnose(
 
 
 def _made(
-    check: Callable[[Evidence], Check],
+    rule: Rule,
     narrow: Evidence,
     wide: Evidence,
     mode: str,
     kept: Callable[..., Any],
 ) -> tuple[Check, bool]:
     """One check, made now or before a kill, and whether it took the wide evidence."""
-    if mode == "fast" and check not in _FAST:
+    if mode == "fast" and not rule.fast:
         left_out = skipped(
-            check.__name__,
             "It attacks anew, which --checks=fast leaves out.",
             advice="Make every check (--checks=full) before you rely on the figure.",
         )
-        return left_out, False
-    if not wide.evaluator.classifier.differentiable and check in _CLIMBING:
+        return Check(rule.name, *left_out), False
+    if not wide.evaluator.classifier.differentiable and rule.climbs:
         left_out = skipped(
-            check.__name__,
             "The classifier has no gradients, and this check follows them.",
             advice="Evaluate the model that it was converted from, whose gradients attacks can "
             "use.",
         )
-        return left_out, False
+        return Check(rule.name, *left_out), False
 
     def make() -> dict[str, Any]:
         start = time.monotonic()
-        found = _with_its_draws(check, narrow)
+        found = _with_its_draws(rule, narrow)
         widened = found.verdict in ("fail", "warn") and narrow.sample.count < wide.sample.count
         if widened:
-            found = _with_its_draws(check, wide)
-        seconds = time.monotonic() - start
-        return {
-            "check": dataclasses.asdict(dataclasses.replace(found, seconds=seconds)),
-            "widened": widened,
-        }
+            found = _with_its_draws(rule, wide)
+        check = Check(rule.name, *found, seconds=time.monotonic() - start)
+        return {"check": dataclasses.asdict(check), "widened": widened}
 
-    record = kept(f"check_{check.__name__}", make)
+    record = kept(f"check_{rule.name}", make)
     return Check(**record["check"]), record["widened"]
 
 
-def _with_its_draws(check: Callable[[Evidence], Check], evidence: Evidence) -> Check:
+def _with_its_draws(rule: Rule, evidence: Evidence) -> Finding:
     """What a check finds, by draws that do not depend on which check took the sample first."""
     _ = evidence.sample
-    evidence.restart_draws(check.__name__)
-    return check(evidence)
+    evidence.restart_draws(rule.name)
+    return rule.check(evidence)
 
 
 def _computed(name: str, compute: Callable[[], Any]) -> Any:

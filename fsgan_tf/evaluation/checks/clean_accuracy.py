@@ -3,14 +3,14 @@
 import numpy as np
 from scipy.stats import binom
 
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged
 
 # A guess would do as well with at least this probability; fewer images cannot tell.
 _LIKELY, _ENOUGH = 0.01, 30
 
 
-def clean_accuracy_above_chance(evidence: Evidence) -> Check:
+def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
     """Clean accuracy near that of guessing comes of pixels or labels that the model never saw.
 
     Where one class has most of the images, naming it each time is no better than a guess either.
@@ -22,7 +22,6 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Check:
     doubtful = "fail" if guessed and count >= _ENOUGH else "warn"
     too_few = correct.mean() > any_class and count < _ENOUGH
     return judged(
-        "clean_accuracy_above_chance",
         doubtful if guessed or _is_likely(correct, commonest) else "pass",
         f"{correct.mean():.1%} of {count} images are classified correctly without attack; guessing "
         f"among {num_classes} classes gives {any_class:.1%}, and naming the commonest one each "
@@ -44,12 +43,11 @@ def _is_likely(correct: np.ndarray, chance: float) -> bool:
     return float(binom.sf(int(correct.sum()) - 1, len(correct), chance)) > _LIKELY
 
 
-def answers_are_numbers(evidence: Evidence) -> Check:
+def answers_are_numbers(evidence: Evidence) -> Finding:
     """An answer of NaN counts as wrong, though it may only tell of a division by zero."""
     logits = evidence.sample.rows(evidence.sample.logits)
     unanswered = int(np.isnan(logits).any(axis=1).sum())
     return judged(
-        "answers_are_numbers",
         "fail" if unanswered else "pass",
         f"The classifier answers NaN on {unanswered} of {len(logits)} images.",
         holds="Every answer is a number.",

@@ -6,9 +6,9 @@ from fsgan_tf.attacks.parts.attack import Climbing
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
 from fsgan_tf.evaluation import curves
-from fsgan_tf.evaluation.checks.evidence import Evidence, climbs, judged, level, skipped
+from fsgan_tf.evaluation.checks.evidence import Evidence, climbs
 from fsgan_tf.evaluation.checks.gain import is_notable, judged_gain
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged, level, skipped
 
 # Share of the images fooled by one step that an iterative attack may miss by bad luck.
 _BAD_LUCK, _WEAKER = 0.02, 0.10
@@ -20,9 +20,8 @@ _LAST_STEPS = 10
 _SILENT = 0.01
 
 
-def iterative_beats_single_step(evidence: Evidence) -> Check:
+def iterative_beats_single_step(evidence: Evidence) -> Finding:
     """What one step fools, many smaller steps must fool (arXiv:1902.06705, section 4.2)."""
-    name = "iterative_beats_single_step"
     attack = next(
         (
             attack
@@ -33,14 +32,12 @@ def iterative_beats_single_step(evidence: Evidence) -> Check:
     )
     if attack is None:
         return skipped(
-            name,
             "No iterative attack on the cross-entropy ran.",
             advice="Add pgd20 or apgd_ce to the attacks.",
         )
     fooled = evidence.sample.indices[evidence.fooled_by_one_step & evidence.sample.correct]
     withstood = int(np.sum(~evidence.fooled_by(fooled, attack)))
     return judged(
-        name,
         level(withstood, withstood / max(len(fooled), 1), _BAD_LUCK, _WEAKER),
         f"Of {len(fooled)} images that FGSM fools, {attack.name} fails on {withstood}.",
         holds="Iterative attacks fool what one step fools.",
@@ -48,21 +45,18 @@ def iterative_beats_single_step(evidence: Evidence) -> Check:
     )
 
 
-def more_steps_gain_nothing(evidence: Evidence) -> Check:
+def more_steps_gain_nothing(evidence: Evidence) -> Finding:
     """On what stands, the strongest attack with twice the steps (arXiv:1902.06705, section 4.2)."""
-    name = "more_steps_gain_nothing"
     attack, found = evidence.strongest, evidence.twice_the_steps
     if attack is None:
-        return _no_iterative_attack(name)
+        return _no_iterative_attack()
     if found is None:
         return skipped(
-            name,
             f"{attack.name} already takes {attack.num_steps} steps; twice as many cost too much.",
             advice="Give it more steps once and see whether the figure moves.",
         )
     where = _where_once(attack)
     return judged_gain(
-        name,
         evidence,
         found,
         f"{attack.name} with {2 * attack.num_steps} steps{where}",
@@ -72,15 +66,13 @@ def more_steps_gain_nothing(evidence: Evidence) -> Check:
     )
 
 
-def more_restarts_gain_nothing(evidence: Evidence) -> Check:
+def more_restarts_gain_nothing(evidence: Evidence) -> Finding:
     """On what stands, the strongest attack from other random starts (arXiv:1902.06705)."""
-    name = "more_restarts_gain_nothing"
     attack, found = evidence.strongest, evidence.twice_the_steps
     if attack is None:
-        return _no_iterative_attack(name)
+        return _no_iterative_attack()
     if found is None:
         return skipped(
-            name,
             f"{attack.name} takes {attack.num_steps} steps; another restart costs too much.",
             advice="Raise --restarts once and see whether the figure moves.",
         )
@@ -89,7 +81,6 @@ def more_restarts_gain_nothing(evidence: Evidence) -> Check:
     if is_notable(found, evidence):
         found, steps = evidence.further(attack.once(attack.num_steps)), ""
     return judged_gain(
-        name,
         evidence,
         found,
         f"{attack.name}{steps} from another random start{where}",
@@ -98,14 +89,13 @@ def more_restarts_gain_nothing(evidence: Evidence) -> Check:
     )
 
 
-def loss_converged(evidence: Evidence) -> Check:
+def loss_converged(evidence: Evidence) -> Finding:
     """Pintor et al.'s incomplete optimization, on the images that withstand the attack."""
     if evidence.traced is None:
-        return _no_path("loss_converged")
+        return _no_path()
     attack, traced = evidence.traced
     movement, standing = _movement(attack, traced)
     return judged(
-        "loss_converged",
         "fail" if movement > _CLIMBING else "warn" if movement > _MOVING else "pass",
         f"On {standing} images not fooled, {attack.name}'s best loss moves by {movement:.1%} of "
         f"its range over the last {_last_steps(attack)} of {curves.traced_steps(attack)} steps.",
@@ -114,14 +104,13 @@ def loss_converged(evidence: Evidence) -> Check:
     )
 
 
-def best_iterate_returned(evidence: Evidence) -> Check:
+def best_iterate_returned(evidence: Evidence) -> Finding:
     """Pintor et al.'s silent success: an iterate fools, and the image returned does not."""
     if evidence.traced is None:
-        return _no_path("best_iterate_returned")
+        return _no_path()
     attack, traced = evidence.traced
     if evidence.evaluator.classifier.draws:
         return skipped(
-            "best_iterate_returned",
             "Which iterate fools a random classifier is decided by its draws.",
             advice="Attacks return the iterate of the highest mean loss, which is judged afresh.",
         )
@@ -129,7 +118,6 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     correct = evidence.correct
     if not len(correct):
         return skipped(
-            "best_iterate_returned",
             "No image of the sample is classified correctly.",
             advice="Look at the clean accuracy first.",
         )
@@ -141,7 +129,6 @@ def best_iterate_returned(evidence: Evidence) -> Check:
     silent = int(np.sum(on_path & ~wrong))
     lost = int(np.sum(on_path & ~traced.fooled[num_steps]))
     return judged(
-        "best_iterate_returned",
         level(silent, silent / len(correct), 0, _SILENT),
         f"On {int(on_path.sum())} of {len(correct)} images one of the first {num_steps} iterates "
         f"of {attack.name} fools, and on {silent} of them not the one returned; returning the last "
@@ -156,17 +143,15 @@ def _where_once(attack: Climbing) -> str:
     return " at the likeliest wrong class alone" if attack.loss == "targeted_dlr" else ""
 
 
-def _no_path(name: str) -> Check:
+def _no_path() -> Finding:
     return skipped(
-        name,
         "No iterative PGD or C&W ran, whose path this check follows.",
         advice="Judge by more_steps_gain_nothing, or add cw20 to the attacks.",
     )
 
 
-def _no_iterative_attack(name: str) -> Check:
+def _no_iterative_attack() -> Finding:
     return skipped(
-        name,
         "No iterative attack on a loss ran.",
         advice="Add cw20, pgd20 or the strong suite's attacks.",
     )

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow as tf
@@ -17,9 +17,10 @@ from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, c
 from fsgan_tf.attacks.parts.settings import default_step
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import curves
+from fsgan_tf.evaluation.checks.verdicts import CHANCE, Further
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
-from fsgan_tf.results.findings import Check, EpsilonCurve
+from fsgan_tf.results.findings import EpsilonCurve
 
 # Images of a sample, and of those that no attack fooled; as many of the latter are attacked anew as
 # it takes to be certain, a block after another.
@@ -28,25 +29,6 @@ _BLOCKS_OF_A_SAMPLE, _SMALLEST_BLOCK = 4, 8
 # Steps of an attack that is run again with twice as many. Longer ones have had their chance, and
 # twice their steps would outlast the evaluation of a few.
 _MOST_STEPS = 100
-# One image more or less is chance, however small the sample.
-_CHANCE = 1
-
-
-def judged(name: str, verdict: str, detail: str, *, holds: str, doubt: str) -> Check:
-    """A check that ran, with the advice that fits its verdict."""
-    return Check(name, verdict, detail, holds if verdict == "pass" else doubt)
-
-
-def skipped(name: str, missing: str, *, advice: str) -> Check:
-    """A check that lacked something."""
-    return Check(name, "skipped", missing, advice)
-
-
-def level(number: int, share: float, notable: float, large: float) -> str:
-    """`pass` up to one image or a notable share, `warn` up to a large one, else `fail`."""
-    if number <= _CHANCE or share <= notable:
-        return "pass"
-    return "fail" if share > large else "warn"
 
 
 class Sample:
@@ -210,7 +192,7 @@ class Evidence:
         return attack, curves.Trace(*(np.concatenate(part, axis=1) for part in parts))
 
     @functools.cached_property
-    def twice_the_steps(self) -> "Further | None":
+    def twice_the_steps(self) -> Further | None:
         """What twice the steps of the strongest attack find, from another start.
 
         None where no attack climbs, or where that takes more than 100 steps.
@@ -246,7 +228,7 @@ class Evidence:
         leads = self.evaluator.leads(self.images, self.labels, standing)
         return standing[np.argsort(leads, kind="stable")]
 
-    def further(self, attack: Attack) -> "Further":
+    def further(self, attack: Attack) -> Further:
         """What an attack finds among the images that stand, a block after another.
 
         Where it fools at most one of a block, which may be chance, it would hardly fool those that
@@ -257,7 +239,7 @@ class Evidence:
             block = self.standing[tried : tried + self.block]
             found = int(self.fooled_by(block, attack).sum())
             tried, fooled = tried + len(block), fooled + found
-            if found <= _CHANCE:
+            if found <= CHANCE:
                 break
         return Further(fooled, tried, len(self.standing), int(self.result.robust.sum()))
 
@@ -316,37 +298,6 @@ class Evidence:
             random_start=True,
             restarts=1,
         )
-
-
-class Further(NamedTuple):
-    """What a further attack found among images that no attack had fooled.
-
-    Attributes:
-      fooled: of those tried.
-      tried: the nearest to an error.
-      standing: how many there were to try.
-      withstood: of how many these were drawn.
-    """
-
-    fooled: int
-    tried: int
-    standing: int
-    withstood: int
-
-    def points(self, evidence: Evidence) -> float:
-        """What it stands for of the worst-case accuracy, as a share of all images.
-
-        Of m that stand, g newly fooled are g/m of it; those not tried count as standing.
-        """
-        return self.fooled / max(self.standing, 1) * evidence.result.worst_case_accuracy
-
-    def __str__(self) -> str:
-        """A phrase on whom was tried."""
-        of = f"{self.standing} images"
-        if self.standing < self.withstood:
-            of = f"{self.standing} images drawn from the {self.withstood}"
-        nearest = f"the {self.tried} nearest to an error of " if self.tried < self.standing else ""
-        return f"{nearest}{of} that withstood every attack"
 
 
 def block(sample_size: int) -> int:

@@ -1,8 +1,8 @@
 """What a further attack gains on the images that the evaluation left standing."""
 
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.evaluation.checks.evidence import Evidence, Further, judged, level
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, Further, judged, level
 
 # Points of worst-case accuracy. Ten restarts of PGD-20 instead of one take 1.8 points from Madry's
 # network (its challenge's table), so one or two more take less than a point; what takes five was
@@ -11,7 +11,6 @@ _NOTABLE_GAIN, _LARGE_GAIN = 0.01, 0.05
 
 
 def gain(
-    name: str,
     evidence: Evidence,
     attack: Attack,
     called: str,
@@ -19,11 +18,10 @@ def gain(
     holds: str,
     doubt: str,
     notable: float = _NOTABLE_GAIN,
-) -> Check:
+) -> Finding:
     """Whether the figure would fall notably if the evaluation had an attack more.
 
     Args:
-      name: the check's.
       evidence: what stands; some of it is attacked, see `Evidence.further`.
       attack: the further one.
       called: how the reader knows it.
@@ -32,15 +30,14 @@ def gain(
       notable: points of worst-case accuracy, as a share, that may go unremarked.
 
     Returns:
-      The check.
+      What the check found.
     """
     return judged_gain(
-        name, evidence, evidence.further(attack), called, holds=holds, doubt=doubt, notable=notable
+        evidence, evidence.further(attack), called, holds=holds, doubt=doubt, notable=notable
     )
 
 
 def judged_gain(
-    name: str,
     evidence: Evidence,
     found: Further,
     called: str,
@@ -48,11 +45,10 @@ def judged_gain(
     holds: str,
     doubt: str,
     notable: float = _NOTABLE_GAIN,
-) -> Check:
+) -> Finding:
     """`gain`, of what the attack has found already."""
-    share = found.points(evidence)
+    share = found.points(evidence.result)
     return judged(
-        name,
         level(found.fooled, share, notable, _LARGE_GAIN),
         f"Of {found}, {called} fools {found.fooled}, which is {100 * share:.1f} points of the "
         "worst-case accuracy.",
@@ -63,4 +59,4 @@ def judged_gain(
 
 def is_notable(found: Further, evidence: Evidence) -> bool:
     """Whether `judged_gain` would not pass."""
-    return level(found.fooled, found.points(evidence), _NOTABLE_GAIN, _LARGE_GAIN) != "pass"
+    return level(found.fooled, found.points(evidence.result), _NOTABLE_GAIN, _LARGE_GAIN) != "pass"

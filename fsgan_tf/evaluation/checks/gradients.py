@@ -6,8 +6,8 @@ import tensorflow as tf
 from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.batches import in_batches
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged
 
 # Share of examples without a usable gradient above which gradient attacks say little.
 _FEW_GRADIENTS = 0.05
@@ -19,7 +19,7 @@ _NOISE_WIDTH, _NUM_DRAWS, _DRAWS_TOGETHER = 8 / 255, 10, 5
 _NOISY, _VERY_NOISY = 0.25, 0.5
 
 
-def gradients_exist(evidence: Evidence) -> Check:
+def gradients_exist(evidence: Evidence) -> Finding:
     """AutoAttack's flag for zero gradients; Pintor et al.'s unavailable gradients."""
     sample, correct = evidence.sample, evidence.sample.correct
     cross_entropy, margin = (
@@ -34,7 +34,6 @@ def gradients_exist(evidence: Evidence) -> Check:
     # One image of a few is chance, unless it is all.
     many = broken or no_slope > max(_FEW_GRADIENTS * total, 1) or no_slope == total > 0
     return judged(
-        "gradients_exist",
         "fail" if many else "warn" if no_slope or no_margin else "pass",
         f"Of {total} images classified correctly, {no_slope} have a cross-entropy gradient of "
         f"exactly zero, {no_margin} such a margin gradient, and {broken} one that is not finite.",
@@ -44,7 +43,7 @@ def gradients_exist(evidence: Evidence) -> Check:
     )
 
 
-def loss_is_smooth(evidence: Evidence) -> Check:
+def loss_is_smooth(evidence: Evidence) -> Finding:
     """Pintor et al.'s unstable predictions: how much the loss differs a little way off.
 
     The loss is the lead of the true class, in logits, and an image counts for 1 at most: close to
@@ -72,7 +71,6 @@ def loss_is_smooth(evidence: Evidence) -> Check:
     relative = np.mean(changes, axis=0)[sample.correct]
     change = float(np.mean(np.minimum(relative, 1))) if len(relative) else 0.0
     return judged(
-        "loss_is_smooth",
         "fail" if change > _VERY_NOISY else "warn" if change > _NOISY else "pass",
         f"Noise of up to {255 * _NOISE_WIDTH / 2:g}/255 in each pixel changes the true class's "
         f"lead by {change:.1%} in the mean over {len(relative)} images and {_NUM_DRAWS} draws.",

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged
 
 # AutoAttack's flags: outputs above -1e-5 whose sums are 1 to 1e-5 are probabilities (here 1e-3, for
 # classifiers in bfloat16), and logits 1e-4 apart, relative to the largest, random.
@@ -14,13 +14,12 @@ _SUM_OF_PROBABILITIES, _SAME_LOGITS = 1e-3, 1e-4
 _FEWEST_DRAWS = 10
 
 
-def logits_not_probabilities(evidence: Evidence) -> Check:
+def logits_not_probabilities(evidence: Evidence) -> Finding:
     """AutoAttack's flag for softmax outputs."""
     logits = evidence.sample.rows(evidence.sample.logits)
     sums = logits.sum(axis=1)
     probabilities = logits.min() >= 0 and np.allclose(sums, 1, atol=_SUM_OF_PROBABILITIES)
     return judged(
-        "logits_not_probabilities",
         "fail" if probabilities else "pass",
         f"The smallest output is {logits.min():.3g}; an image's outputs sum to {sums.min():.3g} to "
         f"{sums.max():.3g}.",
@@ -29,7 +28,7 @@ def logits_not_probabilities(evidence: Evidence) -> Check:
     )
 
 
-def same_output_twice(evidence: Evidence) -> Check:
+def same_output_twice(evidence: Evidence) -> Finding:
     """AutoAttack's flag for randomized classifiers."""
     sample, classifier = evidence.sample, evidence.evaluator.classifier
     # Of several draws, `logits` is their mean.
@@ -44,7 +43,6 @@ def same_output_twice(evidence: Evidence) -> Check:
     )
     if difference > _SAME_LOGITS and classifier.draws:
         return judged(
-            "same_output_twice",
             "pass" if classifier.draws >= _FEWEST_DRAWS else "warn",
             f"{seen} So each gradient and loss was averaged over {classifier.draws} "
             f"{'calls' if classifier.draws > 1 else 'call'}, and "
@@ -53,7 +51,6 @@ def same_output_twice(evidence: Evidence) -> Check:
             doubt=f"Fewer than {_FEWEST_DRAWS} calls tell an attack too little: give --eot=20.",
         )
     return judged(
-        "same_output_twice",
         "fail" if difference > _SAME_LOGITS else "pass",
         seen,
         holds="The classifier answers alike each time, so attacks are judged by the one they "

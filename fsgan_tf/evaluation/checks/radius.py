@@ -2,22 +2,21 @@
 
 import numpy as np
 
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged, level
 
 # Accuracy that may come back from one radius to the next, and that may be left where none can be:
 # a sign attack of few steps in a large ball misses an image now and then, but not one in ten.
 _BAD_LUCK, _BROKEN = 0.02, 0.10
 
 
-def epsilon_zero_equals_clean(evidence: Evidence) -> Check:
+def epsilon_zero_equals_clean(evidence: Evidence) -> Finding:
     """The attack's own loop, with no room to move, finds the errors made without attack."""
     count = evidence.sample.count
     expected = int(evidence.result.clean_correct[evidence.sample.indices].sum())
     found = round(evidence.epsilon_curve.accuracies[0] * count)
     differing = abs(found - expected)
     return judged(
-        "epsilon_zero_equals_clean",
         # A near tie may fall differently in another graph, once; by chance, on a few images.
         ("pass", "warn", "fail")[min(differing, 2)]
         if not evidence.evaluator.classifier.draws
@@ -30,7 +29,7 @@ def epsilon_zero_equals_clean(evidence: Evidence) -> Check:
     )
 
 
-def single_step_below_clean(evidence: Evidence) -> Check:
+def single_step_below_clean(evidence: Evidence) -> Finding:
     """An attack that helps the classifier points away from the errors, as masked gradients do.
 
     Here every image is attacked, misclassified ones too, and the final image counts.
@@ -39,7 +38,6 @@ def single_step_below_clean(evidence: Evidence) -> Check:
     single_step = 1 - float(np.mean(evidence.fooled_by_one_step))
     gain = single_step - clean
     return judged(
-        "single_step_below_clean",
         level(round(gain * evidence.sample.count), gain, 0, 0),
         f"On {evidence.sample.count} images the accuracy is {clean:.1%} without attack and "
         f"{single_step:.1%} under FGSM.",
@@ -49,14 +47,13 @@ def single_step_below_clean(evidence: Evidence) -> Check:
     )
 
 
-def accuracy_falls_with_epsilon(evidence: Evidence) -> Check:
+def accuracy_falls_with_epsilon(evidence: Evidence) -> Finding:
     """A larger ball contains the smaller one, so it cannot hold fewer adversarial images."""
     curve = evidence.epsilon_curve
     rises = np.diff(curve.accuracies)
     worst = int(np.argmax(rises))
     rise = float(rises[worst])
     return judged(
-        "accuracy_falls_with_epsilon",
         level(round(rise * curve.num_examples), rise, _BAD_LUCK, _BROKEN),
         f"Over {len(curve.epsilons)} radii the accuracy falls from {curve.accuracies[0]:.1%} to "
         f"{curve.accuracies[-1]:.1%}; between neighbours it rises by {max(rise, 0):.1%} at most"
@@ -71,7 +68,7 @@ def accuracy_falls_with_epsilon(evidence: Evidence) -> Check:
     )
 
 
-def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
+def epsilon_curve_reaches_zero(evidence: Evidence) -> Finding:
     """At half the widest radius an image can be made solid grey, and then all look alike."""
     curve = evidence.epsilon_curve
     threat_model = evidence.evaluator.threat_model
@@ -85,7 +82,6 @@ def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
     )
     above_zero = level(round(lowest * len(labels)), lowest, _BAD_LUCK, _BROKEN)
     return judged(
-        "epsilon_curve_reaches_zero",
         max(above_chance, above_zero, key=("pass", "warn", "fail").index),
         f"At epsilon {half:g}, where all images can be made alike, {at_half:.1%} are classified "
         f"correctly (one answer for all: {chance:.1%} at most); the lowest is {lowest:.1%}.",
@@ -95,12 +91,11 @@ def epsilon_curve_reaches_zero(evidence: Evidence) -> Check:
     )
 
 
-def unbounded_attack_fools_all(evidence: Evidence) -> Check:
+def unbounded_attack_fools_all(evidence: Evidence) -> Finding:
     """Pintor et al.'s unconstrained attack failure, arXiv:2106.09947."""
     curve = evidence.epsilon_curve
     left = round(curve.accuracies[-1] * curve.num_examples)
     return judged(
-        "unbounded_attack_fools_all",
         level(left, curve.accuracies[-1], _BAD_LUCK, _BROKEN),
         f"Free to turn any image into any other (epsilon {curve.epsilons[-1]:g}), the attack fails "
         f"on {left} of {curve.num_examples} images.",

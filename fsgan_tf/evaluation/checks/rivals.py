@@ -12,9 +12,9 @@ from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_mi
 from fsgan_tf.attacks.parts.projected_gradient import random_start
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Transfer
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
+from fsgan_tf.evaluation.checks.evidence import Evidence
 from fsgan_tf.evaluation.checks.gain import gain
-from fsgan_tf.results.findings import Check
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged, level, skipped
 from fsgan_tf.threat_model import ThreatModel
 
 # Points of accuracy, as a share. AutoAttack raises its flag where Square takes 0.2 points from what
@@ -79,15 +79,13 @@ class _RandomNoise:
         return Attempt(found, success)
 
 
-def white_box_beats_black_box(evidence: Evidence) -> Check:
+def white_box_beats_black_box(evidence: Evidence) -> Finding:
     """AutoAttack's flag for Square; arXiv:1902.06705, section 4.2."""
     holds = "Knowing the gradient helps, as it should."
-    name = "white_box_beats_black_box"
     rivals = [attack for attack in evidence.attacks if attack.access == "outputs"]
     if rivals:
-        return _missed_by_white_box(name, evidence, rivals, holds=holds)
+        return _missed_by_white_box(evidence, rivals, holds=holds)
     return gain(
-        name,
         evidence,
         Square("square", num_queries=_QUERIES, rescaled_schedule=True),
         f"Square with {_QUERIES} queries",
@@ -97,10 +95,9 @@ def white_box_beats_black_box(evidence: Evidence) -> Check:
     )
 
 
-def white_box_beats_random_noise(evidence: Evidence) -> Check:
+def white_box_beats_random_noise(evidence: Evidence) -> Finding:
     """arXiv:1902.06705, section 4.2."""
     return gain(
-        "white_box_beats_random_noise",
         evidence,
         _RandomNoise("random_noise", _DRAWS),
         f"uniform noise, drawn {_DRAWS} times,",
@@ -110,23 +107,20 @@ def white_box_beats_random_noise(evidence: Evidence) -> Check:
     )
 
 
-def white_box_beats_transfer(evidence: Evidence) -> Check:
+def white_box_beats_transfer(evidence: Evidence) -> Finding:
     """Athalye et al., arXiv:1802.00420, section 3.1."""
-    name = "white_box_beats_transfer"
     holds = "Images made against the classifier itself fool it best, as they should."
     rivals = [attack for attack in evidence.attacks if isinstance(attack, Transfer)]
     if rivals:
-        return _missed_by_white_box(name, evidence, rivals, holds=holds)
+        return _missed_by_white_box(evidence, rivals, holds=holds)
     source = evidence.undefended
     if source is None:
         return skipped(
-            name,
             "No undefended source was given.",
             advice="Train the same network with --method=standard and name its run in --source.",
         )
     attack = evidence.stand_in
     return gain(
-        name,
         evidence,
         Transfer(attack, source),
         f"{attack.name} on {source.name}",
@@ -136,9 +130,8 @@ def white_box_beats_transfer(evidence: Evidence) -> Check:
     )
 
 
-def margin_agrees_with_cross_entropy(evidence: Evidence) -> Check:
+def margin_agrees_with_cross_entropy(evidence: Evidence) -> Finding:
     """A large gap is a sign of masking: the paper's relatives showed it before they fell."""
-    name = "margin_agrees_with_cross_entropy"
     pairs = [
         (blunt, sharp)
         for position, blunt in enumerate(evidence.result.attacks)
@@ -147,7 +140,6 @@ def margin_agrees_with_cross_entropy(evidence: Evidence) -> Check:
     ]
     if not pairs:
         return skipped(
-            name,
             "No attack on the cross-entropy was followed by its like on the margin.",
             advice="Add pgd20 and cw20, or apgd_ce and apgd_t.",
         )
@@ -155,7 +147,6 @@ def margin_agrees_with_cross_entropy(evidence: Evidence) -> Check:
     missed = sharp.fooled & ~blunt.fooled
     gap = float(np.mean(missed))
     return judged(
-        name,
         level(int(missed.sum()), gap, _NOTABLE_GAP, _LARGE_GAP),
         f"{sharp.name} fools images that {blunt.name} could not, {gap:.1%} of all.",
         holds="The choice of the loss decides little.",
@@ -169,13 +160,11 @@ def _on_the_margin(name: str) -> str:
     return "apgd_t" if name == "apgd_ce" else name.replace("pgd", "cw", 1)
 
 
-def _missed_by_white_box(
-    name: str, evidence: Evidence, rivals: Sequence[Attack], *, holds: str
-) -> Check:
+def _missed_by_white_box(evidence: Evidence, rivals: Sequence[Attack], *, holds: str) -> Finding:
     """Whether attacks without the classifier's gradient fool what those with it do not."""
     white_box = [attack for attack in evidence.attacks if attack.access == "gradients"]
     if not white_box:
-        return skipped(name, "No white-box attack ran.", advice="Add cw20 or the strong suite.")
+        return skipped("No white-box attack ran.", advice="Add cw20 or the strong suite.")
     results = {attack.name: attack for attack in evidence.result.attacks}
     order = list(results)
     first = min(order.index(attack.name) for attack in rivals)
@@ -192,7 +181,6 @@ def _missed_by_white_box(
     share = withstood * float(np.mean(missed))
     number = round(share * len(missed))
     return judged(
-        name,
         level(number, share, _FLAG, _BEATEN),
         f"Of {len(missed)} images, {' and '.join(attack.name for attack in rivals)} fooled "
         f"{number} ({100 * share:.1f} points) that no white-box attack fools.",

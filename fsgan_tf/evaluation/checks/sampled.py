@@ -1,7 +1,7 @@
 """What an attack on a sample says of the images that it did not see."""
 
 from fsgan_tf.attacks.parts.sample import Sample
-from fsgan_tf.evaluation.checks.evidence import judged
+from fsgan_tf.evaluation.checks.verdicts import judged
 from fsgan_tf.results.findings import AttackResult, Check, Findings
 
 
@@ -19,8 +19,7 @@ def rest_is_bounded(result: Findings, attack: AttackResult, sample: Sample) -> C
     fooled = int(attack.fooled[sample.drawn].sum())
     unseen = sample.num_unseen
     share, points = attack.share_of_unseen, 100 * attack.unseen_share(result.num_examples)
-    return judged(
-        f"{attack.name}_bounds_the_rest",
+    found = judged(
         "warn" if fooled and unseen else "pass",
         f"{attack.name} fooled {int(attack.fooled[sample.nearest].sum())} of the "
         f"{len(sample.nearest)} images nearest to an error and {fooled} of {len(sample.drawn)} "
@@ -30,3 +29,4 @@ def rest_is_bounded(result: Findings, attack: AttackResult, sample: Sample) -> C
         holds="The images left out can hardly change the figure by more than this bound.",
         doubt="The images left out would fall too: run square, which attacks every survivor.",
     )
+    return Check(f"{attack.name}_bounds_the_rest", *found)

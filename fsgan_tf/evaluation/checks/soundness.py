@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.data.pixels import unit
-from fsgan_tf.evaluation.checks.evidence import Evidence, judged, level, skipped
+from fsgan_tf.evaluation.checks.evidence import Evidence
+from fsgan_tf.evaluation.checks.verdicts import Finding, judged, level, skipped
 from fsgan_tf.evaluation.repeated_calls import votes
-from fsgan_tf.results.findings import Check
 
 # Refused claims, as a share of all examples: a near tie may be judged anew, not one in a hundred.
 _MANY_REFUSED = 0.01
@@ -21,7 +21,7 @@ _FEW_RESTORED = 0.02
 _NEARLY_ZERO, _STANDING = 0.02, 0.10
 
 
-def successes_verified(evidence: Evidence) -> Check:
+def successes_verified(evidence: Evidence) -> Finding:
     """No claim was refused, and the images kept are feasible and fool, looked at once more."""
     refused = sum(attack.refused for attack in evidence.result.attacks)
     examples = evidence.result.examples
@@ -35,7 +35,6 @@ def successes_verified(evidence: Evidence) -> Check:
     harmless = int(np.sum(again[some] <= calls // 4))
     many = infeasible or harmless or refused > _MANY_REFUSED * evidence.result.num_examples
     return judged(
-        "successes_verified",
         "fail" if many else "warn" if refused else "pass",
         f"{refused} claimed successes were refused and count as robust; of the "
         f"{len(examples.labels)} images kept, {infeasible} leave the ball or the pixel range, and "
@@ -63,12 +62,11 @@ def _infeasible(evidence: Evidence) -> int:
     return int(np.sum(~inside))
 
 
-def successes_survive_rounding(evidence: Evidence) -> Check:
+def successes_survive_rounding(evidence: Evidence) -> Finding:
     """Images are stored in 8 bits; fra31/auto-attack#44 asks for figures that hold there."""
     exact, rounded = evidence.result.worst_case_accuracy, evidence.result.worst_case_accuracy_8bit
     restored = rounded - exact
     return judged(
-        "successes_survive_rounding",
         # Both figures are right: none of this makes one of them wrong.
         level(round(restored * evidence.result.num_examples), restored, _FEW_RESTORED, 1),
         f"The worst-case accuracy is {exact:.1%}, and at most {rounded:.1%} with pixels "
@@ -79,13 +77,11 @@ def successes_survive_rounding(evidence: Evidence) -> Check:
     )
 
 
-def undefended_twin_falls(evidence: Evidence) -> Check:
+def undefended_twin_falls(evidence: Evidence) -> Finding:
     """The positive control: the strongest attack, once, on a classifier that must not withstand."""
-    name = "undefended_twin_falls"
     source = evidence.undefended
     if source is None:
         return skipped(
-            name,
             "No undefended source was given.",
             advice="Train the same network with --method=standard and name its run in --source.",
         )
@@ -107,7 +103,6 @@ def undefended_twin_falls(evidence: Evidence) -> Check:
     clean = float(np.mean(~sample.rows(is_misclassified(unchanged, sample.labels))))
     left = 1 - float(np.mean(fooled))
     return judged(
-        name,
         level(int(np.sum(~fooled)), left, _NEARLY_ZERO, _STANDING),
         f"Under {attack.name} {source.name}, which is undefended, falls from {clean:.1%} to "
         f"{left:.1%} on {sample.count} images.",
