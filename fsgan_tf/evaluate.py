@@ -137,14 +137,18 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     ) as state:
         try:
             result = run_and_diagnose.measure(
-                copies, examples.images, examples.labels, request, state=state, progress=True
+                copies,
+                examples.images,
+                examples.labels,
+                request,
+                known=[classifier.upper_bound] if classifier.upper_bound else [],
+                state=state,
+                progress=True,
             )
         except tf.errors.ResourceExhaustedError as error:
             raise RunError(
                 f"out of memory; give a smaller --batch_size than {asked.evaluation.batch_size}"
             ) from error
-        if classifier.upper_bound:
-            result = result.with_checks([classifier.upper_bound])
         goes_on = f"the same command resumes from {state.folder}"
         with files.told_in_one_line(output_dir, goes_on):
             report.write(output_dir, result, manifest)

@@ -66,6 +66,11 @@ class ThreatModel:
     def _ball(self) -> Norm:
         return norms.get(self.norm)
 
+    @property
+    def radius_text(self) -> str:
+        """See `norms.radius_text`."""
+        return norms.radius_text(self.norm, self.epsilon)
+
     def random_perturbation(self, shape: tf.Tensor | list[int], seed: tf.Tensor) -> tf.Tensor:
         """Uniform in the ball.
 

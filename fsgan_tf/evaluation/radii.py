@@ -11,23 +11,19 @@ radius.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from fsgan_tf import norms
+from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.sample import Sample
-from fsgan_tf.evaluation.checks import sampled
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import recounted
 from fsgan_tf.evaluation.state import EvaluationState
-from fsgan_tf.results import intervals
-from fsgan_tf.results.findings import AdversarialExamples, Check, SmallerRadius
+from fsgan_tf.results.findings import AdversarialExamples, SmallerRadius
 from fsgan_tf.results.randomness import Randomness
-from fsgan_tf.threat_model import ThreatModel
 
 # Of the images taken to withstand a radius, how many are attacked all the same.
 _SHARE, _MOST = 0.1, 64
@@ -57,14 +53,21 @@ def with_smaller(
     Returns:
       The result at the largest radius, with those at the smaller ones.
     """
-    attacked = functools.partial(
-        Evaluator.attack,
-        images=images,
-        labels=labels,
-        seed=request.seed,
-        standalone=request.standalone,
-        progress=progress,
-    )
+
+    def attacked(
+        at_radius: Evaluator, attacks: Sequence[Attack], among: dict[str, np.ndarray], part: str
+    ) -> Result:
+        return at_radius.attack(
+            images,
+            labels,
+            attacks,
+            seed=request.seed,
+            standalone=request.standalone,
+            among=among,
+            state=state and state.part(part),
+            progress=progress,
+        )
+
     results = [result]
     how = []
     for number, radius in enumerate(request.smaller):
@@ -73,83 +76,23 @@ def with_smaller(
         if progress:
             fooled = int(np.sum(larger.clean_correct & ~larger.robust))
             print(
-                f"epsilon {_text(radius.threat_model)}, on the {fooled} images that "
-                f"{_text(larger.threat_model)} fooled and {len(drawn)} of the others:",
+                f"epsilon {radius.threat_model.radius_text}, on the {fooled} images that "
+                f"{larger.threat_model.radius_text} fooled and {len(drawn)} of the others:",
                 flush=True,
             )
         chosen = _to_attack(larger, drawn, request.standalone)
         at_radius = Evaluator(evaluator.copies, radius.threat_model, evaluator.batch_size)
-        part = state and state.part(f"radius_{number + 1}")
-        found = attacked(at_radius, attacks=radius.attacks, among=chosen, state=part)
+        found = attacked(at_radius, radius.attacks, chosen, f"radius_{number + 1}")
         fooled = int(np.sum(~found.robust[drawn]))
         if fooled:
             rest = {name: ~mask for name, mask in chosen.items()}
-            part = state and state.part(f"radius_{number + 1}_rest")
-            rest_found = attacked(at_radius, attacks=radius.attacks, among=rest, state=part)
-            found = _merged(found, rest_found)
+            found_of_rest = attacked(at_radius, radius.attacks, rest, f"radius_{number + 1}_rest")
+            found = _merged(found, found_of_rest)
         results.append(_with_draws_of(larger, found))
         how.append((0 if fooled else int(larger.robust.sum()) - len(drawn), len(drawn), fooled))
     counted = _counted_upwards(results)
     smaller = [SmallerRadius(one, *numbers) for one, numbers in zip(counted[1:], how, strict=True)]
     return dataclasses.replace(counted[0], smaller=tuple(reversed(smaller)))
-
-
-def _text(threat_model: ThreatModel) -> str:
-    return norms.radius_text(threat_model.norm, threat_model.epsilon)
-
-
-def checks(result: Result) -> list[Check]:
-    """What the smaller radii say of the attacks, and of images that no sampling attack saw."""
-    bounds = [
-        (_text(radius.result.threat_model), sampled.rest_is_bounded(radius.result, attack, sample))
-        for radius in result.smaller
-        for attack in radius.result.attacks
-        if (sample := attack.sample) is not None
-    ]
-    return [
-        _smaller_radii_find_no_more(result),
-        *(
-            dataclasses.replace(bound, name=f"{bound.name}_at_{epsilon}")
-            for epsilon, bound in bounds
-        ),
-    ]
-
-
-def _smaller_radii_find_no_more(result: Result) -> Check:
-    """Whether what withstood a radius withstood the smaller ones, as it must."""
-    drawn = sum(radius.drawn for radius in result.smaller)
-    fooled = sum(radius.drawn_fooled for radius in result.smaller)
-    return Check(
-        "smaller_radii_find_no_more",
-        "warn" if fooled else "pass",
-        f"Of {drawn} images that withstood a radius, drawn by chance and attacked at the next "
-        f"smaller one too, {fooled} were fooled there.{_bounds(result)}",
-        "The attacks fail in a large ball where they succeed in a small one: give them more steps, "
-        "smaller ones, or --suite=strong. At that radius every image was attacked."
-        if fooled
-        else "Images that withstood a radius were taken to withstand the smaller ones.",
-    )
-
-
-def _bounds(result: Result) -> str:
-    """What the draws say of the images that were taken to withstand a radius.
-
-    A bound a radius, since at each another share was drawn. Each holds with so much confidence that
-    all hold together with 95%.
-    """
-    confidence = 1 - 0.05 / len(result.smaller)
-    bounds = [
-        f"{intervals.most_fooled(0, radius.drawn, confidence):.1%} of the {radius.assumed} at "
-        f"{_text(radius.result.threat_model)}"
-        for radius in result.smaller
-        if radius.assumed
-    ]
-    if not bounds:
-        return ""
-    return (
-        " Of those that were not attacked again at most so many would be, with 95% confidence for "
-        f"all radii together: {', '.join(bounds)}."
-    )
 
 
 def _drawn(larger: Result, seed: int, number: int) -> np.ndarray:

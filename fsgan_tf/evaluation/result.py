@@ -2,12 +2,11 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from fsgan_tf.reporting import report
 from fsgan_tf.results import summary
-from fsgan_tf.results.findings import Check, Findings
+from fsgan_tf.results.findings import Findings
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -40,11 +39,6 @@ class Result(Findings):
           Paths of the files, and of the log's folder.
         """
         return report.write(folder, self, report.Manifest(model=model, dataset=dataset))
-
-    def with_checks(self, checks: Sequence[Check]) -> "Result":
-        """The same result with other checks before its own."""
-        diagnosis = dataclasses.replace(self.diagnosis, checks=(*checks, *self.diagnosis.checks))
-        return dataclasses.replace(self, diagnosis=diagnosis)
 
     @property
     def verdict(self) -> str:

@@ -15,11 +15,13 @@ from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, Logit
 from fsgan_tf.attacks.parts.source import Source
 from fsgan_tf.evaluation import arguments, radii
 from fsgan_tf.evaluation import checks as all_checks
+from fsgan_tf.evaluation.checks import smaller_radii
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.state import EvaluationState
 from fsgan_tf.models import in_memory
+from fsgan_tf.results.findings import Check
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -119,8 +121,8 @@ def evaluate(
     if all(value is None for value in adaptation.values()):
         return measure(classifier, images, labels, request, progress=progress)
     adapted = in_memory.adapted(classifier, **adaptation)
-    result = measure(adapted.logits_fn, images, labels, request, progress=progress)
-    return result.with_checks([adapted.upper_bound] if adapted.upper_bound else [])
+    known = [adapted.upper_bound] if adapted.upper_bound else []
+    return measure(adapted.logits_fn, images, labels, request, known=known, progress=progress)
 
 
 def _chosen(
@@ -146,6 +148,7 @@ def measure(
     labels: np.ndarray,
     request: Request,
     *,
+    known: Sequence[Check] = (),
     state: EvaluationState | None = None,
     progress: bool = False,
 ) -> Result:
@@ -156,6 +159,7 @@ def measure(
       images: see `evaluate`.
       labels: see `evaluate`.
       request: how to attack.
+      known: checks of the classifier that were made before, which the result has first.
       state: finished batches of this very evaluation, which are not run again; new ones join them.
       progress: see `evaluate`.
 
@@ -203,7 +207,6 @@ def measure(
         state=state,
         progress=progress,
     )
-    result = dataclasses.replace(result, diagnosis=diagnosis)
-    if not result.smaller or request.checks == "none":
-        return result
-    return result.with_checks(radii.checks(result))
+    of_radii = smaller_radii.checks(result) if request.checks != "none" else []
+    found = (*known, *of_radii, *diagnosis.checks)
+    return dataclasses.replace(result, diagnosis=dataclasses.replace(diagnosis, checks=found))

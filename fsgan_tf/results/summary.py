@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fsgan_tf import norms
 from fsgan_tf.attacks.suites import SUITES
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def table(result: Findings) -> str:
 
 def _at_radius(result: Findings, width: int) -> str:
     low, high = result.confidence_interval_95
-    name = f"at {norms.radius_text(result.threat_model.norm, result.threat_model.epsilon)}"
+    name = f"at {result.threat_model.radius_text}"
     return (
         f"{name:<{width}} {share(result.worst_case_accuracy, result.num_examples):>6}"
         f"  (95% interval {low:.1%} to {high:.1%})"

@@ -13,6 +13,7 @@ from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import radii
+from fsgan_tf.evaluation.checks import smaller_radii
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
@@ -122,7 +123,7 @@ def test_a_smaller_radius_attacks_what_the_larger_fooled_and_a_draw_of_the_rest(
     worst = [one.worst_case_accuracy for one in swept.at_each_radius]
     assert worst == sorted(worst, reverse=True)
     assert worst[0] > worst[2]
-    (check,) = radii.checks(swept)
+    (check,) = smaller_radii.checks(swept)
     assert check.verdict == "pass"
     for radius in swept.smaller:
         # None of so many has this probability where this share would be fooled: half of 5%.
@@ -137,7 +138,7 @@ def test_all_bounds_of_the_draws_hold_together(honest, images, labels):
     one = swept.smaller[0]
     drawn = (5, 64, 20)
     smaller = tuple(dataclasses.replace(one, assumed=50, drawn=count) for count in drawn)
-    (check,) = radii.checks(dataclasses.replace(swept, smaller=smaller))
+    (check,) = smaller_radii.checks(dataclasses.replace(swept, smaller=smaller))
     shares = [float(found) / 100 for found in re.findall(r"([0-9.]+)% of the 50", check.detail)]
     passes = [(1 - share) ** count for share, count in zip(shares, drawn, strict=True)]
     assert sum(passes) == pytest.approx(0.05, rel=0.05)
@@ -162,7 +163,7 @@ def test_where_a_smaller_radius_fools_more_all_are_attacked_and_it_counts_upward
     assert swept.attacks[0].accuracy_8bit == alone.attacks[0].accuracy_8bit
     np.testing.assert_array_equal(swept.examples.indices, alone.examples.indices)
     np.testing.assert_array_equal(swept.examples.images, alone.examples.images)
-    (check,) = radii.checks(swept)
+    (check,) = smaller_radii.checks(swept)
     assert check.verdict == "warn"
 
 
@@ -232,3 +233,18 @@ def test_of_a_random_classifier_calls_count_upwards_too():
     larger, smaller = at(0.2, [1, 0, 0], [40, 3, 2]), at(0.1, [0, 1, 0], [20, 30, 1])
     for result in radii._counted_upwards([larger, smaller]):
         np.testing.assert_array_equal(result.robust, 2 * result.randomness.attacked_wrong < 51)
+
+
+def test_what_was_known_before_comes_first_then_what_the_radii_say(honest, images, labels):
+    result = evaluate(
+        lambda pixels: tf.nn.softmax(honest(pixels)),
+        images,
+        labels,
+        epsilon=RADII[:2],
+        attacks=["fgsm"],
+        checks="fast",
+        output="probabilities",
+    )
+    names = [check.name for check in result.checks]
+    assert names[:2] == ["logits_are_seen", "smaller_radii_find_no_more"]
+    assert len(names) == 25
