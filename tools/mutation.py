@@ -51,18 +51,21 @@ def _of_method(name: str) -> list[str]:
     ]
 
 
+_BASE = ("training_method", "keras_fit", "compiling", "learnt_adversary")
+_OF_BASE = [
+    *("methods/test_base.py", "methods/test_averaging.py", "methods/test_keras_use.py"),
+    *("methods/test_contract.py", "-k=not xla and not (contract and not standard)"),
+]
 # The tests of each module, quickest first, as pytest takes them.
 TESTS = {
     "methods/parts/losses.py": ["methods/test_losses.py"],
+    "methods/parts/gradients.py": ["methods/test_gradients.py", "methods/test_base.py"],
     "methods/parts/gradient_normalization.py": ["methods/test_gradient_normalization.py"],
     "methods/parts/optimizers.py": ["methods/test_optimizers.py"],
     "methods/parts/optimal_transport.py": ["methods/test_optimal_transport.py"],
     "threat_model.py": ["test_threat_model.py"],
     **{f"methods/{name}.py": _of_method(name) for name in methods.names()},
-    "methods/base.py": [
-        *("methods/test_base.py", "methods/test_averaging.py", "methods/test_keras_use.py"),
-        *("methods/test_contract.py", "-k=not xla and not (contract and not standard)"),
-    ],
+    **{f"methods/base/{name}.py": _OF_BASE for name in _BASE},
 }
 # Imported once, before the forks; none of them starts TensorFlow's threads.
 _PRELOADED = ("tensorflow", "keras", "keras_cv", "scipy.optimize", "sklearn.datasets", "pytest")

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from fsgan_tf.methods.base import TrainingMethod
 
 __path__ = settings.extended_path(__path__, __name__)
-_NO_METHODS = ("base",)
 
 
 def names() -> list[str]:
     """Names of the training methods."""
-    return [name for name in settings.files_of(__name__) if name not in _NO_METHODS]
+    return list(settings.files_of(__name__))
 
 
 def get(name: str) -> type[TrainingMethod]:

@@ -39,12 +39,12 @@ import keras
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.classifier import image_shape_of
 from fsgan_tf.methods.parts.example_memory import ExampleMemory
 from fsgan_tf.methods.parts.input_gradient import input_gradient
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
+from fsgan_tf.methods.parts.losses import accuracy, smoothed_cross_entropy, squared_difference
 from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel
 

@@ -55,11 +55,11 @@ import keras
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.base import Batch, LearntAdversary
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import NORMALIZATIONS
-from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import accuracy, diversity, smoothed_cross_entropy
 from fsgan_tf.methods.parts.optimal_transport import scatter_gradient, transport_cost
 from fsgan_tf.methods.parts.pixel_scaling import unit_scale
 from fsgan_tf.networks.generators.double_convolution_unet import double_convolution_unet

@@ -42,14 +42,13 @@ import keras
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.base import Batch, LearntAdversary, RampedConsistency
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.gradient_normalization import unit_rms
 from fsgan_tf.methods.parts.input_gradient import input_gradient
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
+from fsgan_tf.methods.parts.losses import accuracy, smoothed_cross_entropy, squared_difference
 from fsgan_tf.methods.parts.optimal_transport import transport_cost
 from fsgan_tf.methods.parts.pixel_scaling import unit_scale
-from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.settings import setting
 from fsgan_tf.threat_model import ThreatModel

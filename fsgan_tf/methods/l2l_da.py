@@ -33,13 +33,13 @@ import keras
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, LearntAdversary, accuracy
+from fsgan_tf.methods.base import Batch, LearntAdversary
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.batches import twice
 from fsgan_tf.methods.parts.gradient_normalization import unit_channel_l2
 from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.last_iterate import last_iterate
-from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import accuracy, diversity, smoothed_cross_entropy
 from fsgan_tf.networks.generators.unet import unet
 
 BASELINE = True

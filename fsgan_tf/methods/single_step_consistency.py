@@ -24,11 +24,10 @@ import dataclasses
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, accuracy
+from fsgan_tf.methods.base import Batch, RampedConsistency
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.input_gradient import input_gradient
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy, squared_difference
-from fsgan_tf.methods.parts.ramped_consistency import RampedConsistency
+from fsgan_tf.methods.parts.losses import accuracy, smoothed_cross_entropy, squared_difference
 
 TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
 

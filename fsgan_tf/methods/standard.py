@@ -6,9 +6,9 @@ import dataclasses
 
 import tensorflow as tf
 
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import accuracy, smoothed_cross_entropy
 
 TRAINS_ON = "clean images: undefended"
 

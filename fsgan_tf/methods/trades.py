@@ -19,11 +19,11 @@ import dataclasses
 import tensorflow as tf
 
 from fsgan_tf import stateless_random
-from fsgan_tf.methods.base import Batch, TrainingMethod, accuracy
+from fsgan_tf.methods.base import Batch, TrainingMethod
 from fsgan_tf.methods.parts import settings as shared
 from fsgan_tf.methods.parts.input_gradient import input_gradient
 from fsgan_tf.methods.parts.last_iterate import last_iterate
-from fsgan_tf.methods.parts.losses import smoothed_cross_entropy
+from fsgan_tf.methods.parts.losses import accuracy, smoothed_cross_entropy
 from fsgan_tf.settings import setting
 
 BASELINE = True

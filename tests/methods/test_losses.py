@@ -4,7 +4,12 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from fsgan_tf.methods.parts.losses import diversity, smoothed_cross_entropy, smoothed_targets
+from fsgan_tf.methods.parts.losses import (
+    accuracy,
+    diversity,
+    smoothed_cross_entropy,
+    smoothed_targets,
+)
 
 
 @pytest.fixture
@@ -59,6 +64,13 @@ def test_no_smoothing_is_plain_cross_entropy(generator):
 def test_huge_logits_have_a_finite_loss(label_smoothing):
     logits = tf.constant([[1e4, -1e4, 0.0]])
     assert np.isfinite(smoothed_cross_entropy([1], logits, label_smoothing)).all()
+
+
+def test_accuracy_is_the_share_of_largest_logits():
+    logits = tf.constant([[0.0, 2, 1], [3, 1, 2], [0, 1, 2], [5, 4, 3]], tf.float16)
+    found = accuracy(tf.constant([1, 0, 1, 0]), logits)
+    assert found.dtype == tf.float32
+    assert found == 0.75
 
 
 def _diversity_arguments(generator):

@@ -46,6 +46,16 @@ def smoothed_cross_entropy(
     return tf.where((labels >= 0) & (labels < num_classes), losses, np.nan)
 
 
+def is_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Which int32 `[b]` labels are the largest of the `[b, K]` logits; bool `[b]`."""
+    return tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+
+
+def accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Share of int `[b]` labels that are the largest of the `[b, K]` logits; float32 scalar."""
+    return tf.reduce_mean(tf.cast(is_correct(labels, logits), tf.float32))
+
+
 def squared_difference(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Mean squared difference of two batches of logits, scalar float32.
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fsgan_tf.methods.base import TrainingMethod
+from fsgan_tf.methods.base.training_method import TrainingMethod
 
 
 class RampedConsistency(TrainingMethod):

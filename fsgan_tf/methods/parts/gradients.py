@@ -1,6 +1,24 @@
-"""What Keras' loss scaling needs where several replicas train together."""
+"""What is done to the gradients of all replicas before an optimizer takes them."""
 
 import tensorflow as tf
+
+
+def clip_by_total_norm(gradients: list[tf.Tensor], limit: tf.Tensor) -> list[tf.Tensor]:
+    """Scales gradients so that their sum over the replicas has at most this l2 norm.
+
+    Source: torch.nn.utils.clip_grad_norm_, which adds 1e-6 to the norm it divides by.
+
+    Args:
+      gradients: this replica's, of any shapes.
+      limit: largest l2 norm of all of them together, scalar.
+
+    Returns:
+      The gradients times min(1, limit / (norm + 1e-6)).
+    """
+    context = tf.distribute.get_replica_context()
+    norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
+    factor = tf.minimum(1.0, limit / (norm + 1e-6))
+    return [factor * gradient for gradient in gradients]
 
 
 def agree_on_overflow(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
