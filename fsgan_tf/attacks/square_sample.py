@@ -1,8 +1,8 @@
 """Square on the images nearest to an error and on a random sample of the rest.
 
 On classifiers that hide no gradients Square takes most of a suite's time and fools nothing. A
-random sample bounds what it would do to the images that it does not see (Clopper and Pearson 1934),
-and the report says the bound.
+random sample bounds what it would do to the images that it does not see, and the report says the
+bound.
 """
 
 import dataclasses

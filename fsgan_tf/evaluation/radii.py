@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.result import Result
@@ -121,7 +120,7 @@ def _merged(first: Result, second: Result) -> Result:
             fooled=one.fooled | other.fooled,
             fooled_8bit=one.fooled_8bit | other.fooled_8bit,
             refused=one.refused + other.refused,
-            sample=one.sample and other.sample and _both(one.sample, other.sample),
+            samples=one.samples + other.samples,
         )
         for one, other in zip(first.attacks, second.attacks, strict=True)
     ]
@@ -139,14 +138,6 @@ def _most_wrong(first: Result, second: Result) -> Randomness | None:
         return first.randomness
     wrong = np.maximum(first.randomness.attacked_wrong, second.randomness.attacked_wrong)
     return dataclasses.replace(first.randomness, attacked_wrong=wrong)
-
-
-def _both(one: Sample, other: Sample) -> Sample:
-    return Sample(
-        np.sort(np.concatenate([one.nearest, other.nearest])),
-        np.sort(np.concatenate([one.drawn, other.drawn])),
-        one.num_others + other.num_others,
-    )
 
 
 def _with_draws_of(larger: Result, found: Result) -> Result:

@@ -88,7 +88,7 @@ class Score:
                 fooled=self._fooled,
                 fooled_8bit=self._fooled_8bit,
                 refused=self._refused,
-                sample=self._sample,
+                samples=(self._sample,) if self._sample else (),
             )
         )
 

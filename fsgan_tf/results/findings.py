@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf.attacks.parts.sample import Sample
-from fsgan_tf.results.intervals import most_fooled, wilson_interval
+from fsgan_tf.results.intervals import most_unseen_fooled, wilson_interval
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.threat_model import ThreatModel
 
@@ -101,7 +101,8 @@ class AttackResult:
       fooled_8bit: bool `[n]`, those whose image still fools, and lies in the ball, once its pixels
         are rounded to 8 bits.
       refused: claimed successes that verification refused.
-      sample: the examples that it was run on, where it was not run on all that stood.
+      samples: the examples that it was run on, where it was not run on all that stood: a sample of
+        each group of examples that it was run on separately.
     """
 
     name: str
@@ -113,18 +114,24 @@ class AttackResult:
     fooled: np.ndarray
     fooled_8bit: np.ndarray
     refused: int
-    sample: Sample | None = None
+    samples: tuple[Sample, ...] = ()
 
     @property
-    def share_of_unseen(self) -> float:
-        """What it fools at most, with 95% confidence, of the examples that its sample left out."""
-        if self.sample is None or not self.sample.num_unseen:
-            return 0.0
-        return most_fooled(int(self.fooled[self.sample.drawn].sum()), len(self.sample.drawn))
+    def most_unseen_fooled(self) -> int:
+        """How many of the examples that its samples left out it fools at most.
 
-    def unseen_share(self, num_examples: int) -> float:
-        """These as a share of all `num_examples`: what it takes at most of the accuracy."""
-        return self.share_of_unseen * (self.sample.num_unseen if self.sample else 0) / num_examples
+        With 95% confidence: each group's bound holds with so much that all hold together.
+        """
+        partial = [sample for sample in self.samples if sample.num_unseen]
+        return sum(
+            most_unseen_fooled(
+                int(self.fooled[sample.drawn].sum()),
+                len(sample.drawn),
+                sample.num_others,
+                confidence=1 - 0.05 / len(partial),
+            )
+            for sample in partial
+        )
 
 
 def withstood(

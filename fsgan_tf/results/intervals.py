@@ -1,5 +1,6 @@
 """95% intervals of proportions and of their differences. Imports no TensorFlow."""
 
+import bisect
 import math
 
 import numpy as np
@@ -81,18 +82,25 @@ def unpaired_difference(
     return difference, difference - below, difference + above
 
 
-def most_fooled(fooled: int, drawn: int, confidence: float = 0.95) -> float:
-    """The upper end of Clopper and Pearson's one-sided interval (1934).
+def most_unseen_fooled(fooled: int, drawn: int, others: int, confidence: float = 0.95) -> int:
+    """How many of the images that a random sample left out would be fooled at most.
+
+    The exact one-sided bound of the hypergeometric distribution: the most of which a sample would
+    show so few with more than the probability that is left.
 
     Args:
-      fooled: at most `drawn`.
-      drawn: from a finite number without repetition, for which the bound holds all the more.
-      confidence: with which the true share is at most this.
+      fooled: of those drawn.
+      drawn: at most `others`, without repetition.
+      others: from which they were drawn.
+      confidence: with which no more are fooled.
 
     Returns:
-      A share; 1 where none was drawn.
+      Of the `others - drawn`.
     """
-    if not drawn:
-        return 1.0
-    test = stats.binomtest(fooled, drawn, alternative="less")
-    return float(test.proportion_ci(confidence, method="exact").high)
+    counts = range(fooled, others - drawn + fooled + 1)  # That all of them may have.
+    first_refuted = bisect.bisect_left(
+        counts,
+        True,
+        key=lambda count: stats.hypergeom.cdf(fooled, others, count, drawn) <= 1 - confidence,
+    )
+    return first_refuted - 1

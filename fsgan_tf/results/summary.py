@@ -79,7 +79,8 @@ def _of_the_attacks(result: Findings) -> Verdict:
             TRUSTWORTHY, "pass", "The strong suite ran, and no check speaks against the figure."
         )
     if set(SUITES["strongest"].attacks) <= names:
-        points = max(attack.unseen_share(result.num_examples) for attack in result.attacks)
+        unseen = max(attack.most_unseen_fooled for attack in result.attacks)
+        points = unseen / result.num_examples
         bound = (
             f"Square saw only a sample, and with 95% confidence would take at most "
             f"{100 * points:.1f} points more"

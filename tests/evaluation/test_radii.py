@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import re
 from types import SimpleNamespace
 
@@ -10,10 +11,11 @@ import tensorflow as tf
 
 from fsgan_tf import evaluate as command
 from fsgan_tf.attacks.parts.attack import Attempt
+from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import radii
-from fsgan_tf.evaluation.checks import smaller_radii
+from fsgan_tf.evaluation.checks import sampled, smaller_radii
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.request import Radius, Request
 from fsgan_tf.evaluation.result import Result
@@ -21,6 +23,7 @@ from fsgan_tf.evaluation.run_and_diagnose import evaluate
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.evaluation.state import EvaluationState, fingerprint
 from fsgan_tf.reporting import html_page, markdown_page, report
+from fsgan_tf.results.intervals import most_unseen_fooled
 from fsgan_tf.results.randomness import Randomness
 from fsgan_tf.settings import from_text
 from fsgan_tf.threat_model import ThreatModel
@@ -126,10 +129,10 @@ def test_a_smaller_radius_attacks_what_the_larger_fooled_and_a_draw_of_the_rest(
     (check,) = smaller_radii.checks(swept)
     assert check.verdict == "pass"
     for radius in swept.smaller:
-        # None of so many has this probability where this share would be fooled: half of 5%.
-        share = 1 - 0.025 ** (1 / radius.drawn)
+        # With more of them fooled, a draw would show none with a probability of half of 5% or less.
+        most = most_unseen_fooled(0, radius.drawn, radius.drawn + radius.assumed, 0.975)
         epsilon = f"{255 * radius.result.threat_model.epsilon:.5g}/255"
-        assert f"{share:.1%} of the {radius.assumed} at {epsilon}" in check.detail
+        assert f" {most} of the {radius.assumed} at {epsilon}" in check.detail
 
 
 def test_all_bounds_of_the_draws_hold_together(honest, images, labels):
@@ -137,11 +140,41 @@ def test_all_bounds_of_the_draws_hold_together(honest, images, labels):
     swept = _sweep(honest, images, labels, _request(["fgsm"]))
     one = swept.smaller[0]
     drawn = (5, 64, 20)
-    smaller = tuple(dataclasses.replace(one, assumed=50, drawn=count) for count in drawn)
+    smaller = tuple(dataclasses.replace(one, assumed=5000, drawn=count) for count in drawn)
     (check,) = smaller_radii.checks(dataclasses.replace(swept, smaller=smaller))
-    shares = [float(found) / 100 for found in re.findall(r"([0-9.]+)% of the 50", check.detail)]
-    passes = [(1 - share) ** count for share, count in zip(shares, drawn, strict=True)]
-    assert sum(passes) == pytest.approx(0.05, rel=0.05)
+    bounds = [int(found) for found in re.findall(r"([0-9]+) of the 5000", check.detail)]
+    misses = [
+        math.comb(5000 + count - bound, count) / math.comb(5000 + count, count)
+        for bound, count in zip(bounds, drawn, strict=True)
+    ]
+    assert sum(misses) == pytest.approx(0.05, rel=0.05)
+
+
+def test_bounds_of_draws_that_an_attack_saw_in_part_are_of_the_others(honest, images, labels):
+    swept = _sweep(honest, images, labels, _request(["fgsm"]))
+    sample = Sample(np.arange(2), np.arange(2, 4), 10)
+    attacks = (*swept.attacks, dataclasses.replace(swept.attacks[0], name="s", samples=(sample,)))
+    (check,) = smaller_radii.checks(dataclasses.replace(swept, attacks=attacks))
+    assert "would be fooled (not counting s, which did not see all images), with" in check.detail
+
+
+def test_samples_of_two_runs_stay_apart():
+    """Of each another share was drawn, so that together they are no random sample of all."""
+    first = Sample(np.arange(2), np.arange(2, 12), 10)
+    second = Sample(np.arange(12, 13), np.arange(13, 15), 30)
+    marks = np.arange(43) == 13
+
+    def found(fooled, sample):
+        attack = dataclasses.replace(attack_result("s", fooled), samples=(sample,))
+        return Result(ThreatModel(0.1), 0, np.ones(43, bool), (attack,), no_examples())
+
+    merged = radii._merged(found(np.zeros(43), first), found(marks, second))
+    (attack,) = merged.attacks
+    assert attack.most_unseen_fooled == most_unseen_fooled(1, 2, 30)
+    detail = sampled.rest_is_bounded(merged, attack).detail
+    assert "0 of the 3 images nearest" in detail
+    assert "1 of 12 drawn from the 40 others" in detail
+    assert f"at most {attack.most_unseen_fooled} of the 28 others" in detail
 
 
 def test_where_a_smaller_radius_fools_more_all_are_attacked_and_it_counts_upwards(

@@ -280,7 +280,7 @@ def test_a_resumed_sample_of_a_random_classifier_is_the_same(honest, images, lab
     state = EvaluationState(folder, {})
 
     def sampled():
-        return evaluator.attack(images, labels, attacks, state=state).attacks[1].sample
+        return evaluator.attack(images, labels, attacks, state=state).attacks[1].samples[0]
 
     fresh = sampled()
     assert len(fresh.nearest) == 3

@@ -1,12 +1,15 @@
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.results.findings import AdversarialExamples, AttackResult, withstood
-from fsgan_tf.results.intervals import wilson_interval
+from fsgan_tf.results.intervals import most_unseen_fooled, wilson_interval
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -68,3 +71,49 @@ def test_unless_stand_alone_an_attack_counts_what_those_before_it_left():
         ([True, False, True, False], [True, False, True, False]),
         ([False, False, False, False], [True, False, False, False]),
     ]
+
+
+def _bound(sizes, seen):
+    """Of an attack on a sample of each group, in which it fooled so many.
+
+    Args:
+      sizes: of each group, how many there are and how many are drawn.
+      seen: of each group, how many of those drawn are fooled.
+    """
+    nobody, firsts = np.zeros(0, int), np.cumsum([0, *(count for count, _ in sizes)])
+    marks, samples = np.zeros(firsts[-1], bool), []
+    for first, (count, drawn), hits in zip(firsts, sizes, seen, strict=False):
+        marks[first : first + hits] = True
+        samples.append(Sample(nobody, np.arange(first, first + drawn), count))
+    return dataclasses.replace(attack_result("a", marks), samples=tuple(samples)).most_unseen_fooled
+
+
+@pytest.mark.parametrize("sizes", [[(20, 8)], [(12, 9), (20, 2)], [(8, 8), (20, 8)]])
+def test_the_bound_on_unseen_examples_fails_at_most_once_in_twenty(sizes):
+    """Over all samples, wherever the fooled ones are; of groups with other shares drawn, too."""
+    bounds = {
+        seen: _bound(sizes, seen)
+        for seen in itertools.product(*(range(drawn + 1) for _, drawn in sizes))
+    }
+    failures = []
+    for fooled in itertools.product(*(range(count + 1) for count, _ in sizes)):
+        ways = [
+            [math.comb(of, hits) * math.comb(count - of, drawn - hits) for hits in range(drawn + 1)]
+            for of, (count, drawn) in zip(fooled, sizes, strict=True)
+        ]
+        wrong = sum(
+            math.prod(group[hits] for group, hits in zip(ways, seen, strict=True))
+            for seen, bound in bounds.items()
+            if sum(fooled) - sum(seen) > bound
+        )
+        failures.append(wrong / math.prod(math.comb(*size) for size in sizes))
+    assert 0.01 < max(failures) <= 0.05
+
+
+def test_a_group_that_was_seen_whole_costs_the_others_no_confidence():
+    marks, nobody = np.zeros(38, bool), np.zeros(0, int)
+    partial, whole = Sample(nobody, np.arange(10), 30), Sample(nobody, np.arange(30, 38), 8)
+    attack = dataclasses.replace(attack_result("a", marks), samples=(partial, whole))
+    assert attack.most_unseen_fooled == most_unseen_fooled(0, 10, 30)
+    assert dataclasses.replace(attack, samples=(whole,)).most_unseen_fooled == 0
+    assert dataclasses.replace(attack, samples=()).most_unseen_fooled == 0

@@ -1,4 +1,6 @@
-"""Differences of proportions, against published numbers and another way to reckon."""
+"""Proportions, against published numbers and another way to reckon."""
+
+import math
 
 import numpy as np
 import pytest
@@ -44,3 +46,33 @@ def test_mcnemars_exact_test():
     """Of 10 changes 1 to one side: 2 (1 + 10) / 2^10."""
     assert intervals.mcnemar(*_pair(5, 1, 9, 5)) == pytest.approx(22 / 1024)
     assert intervals.mcnemar(*_pair(5, 0, 0, 5)) == 1
+
+
+@pytest.mark.parametrize(("others", "drawn"), [(0, 0), (7, 0), (7, 7), (40, 10), (128, 64)])
+def test_the_bound_on_unseen_images_is_wrong_at_most_as_often_as_it_says(others, drawn):
+    """Over all samples there are, whichever number of the others is fooled; and is no looser."""
+    all_samples = math.comb(others, drawn)
+    bounds = [intervals.most_unseen_fooled(seen, drawn, others) for seen in range(drawn + 1)]
+    for fooled in range(others + 1):
+        wrong = sum(
+            math.comb(fooled, seen) * math.comb(others - fooled, drawn - seen)
+            for seen in range(drawn + 1)
+            if fooled - seen > bounds[seen]
+        )
+        assert wrong <= 0.05 * all_samples
+    for seen, bound in enumerate(bounds):
+        assert 0 <= bound <= others - drawn
+        as_many = range(seen + 1)
+        fooled = seen + bound
+        this_or_fewer = sum(
+            math.comb(fooled, fewer) * math.comb(others - fooled, drawn - fewer)
+            for fewer in as_many
+        )
+        assert this_or_fewer > 0.05 * all_samples
+
+
+def test_the_bound_of_half_that_were_seen_is_not_that_of_a_share():
+    """Of 128, 64 were seen. Were 5 of all fooled, 3% of the samples would show none of them."""
+    assert intervals.most_unseen_fooled(0, 64, 128) == 4
+    assert math.comb(123, 64) / math.comb(128, 64) == pytest.approx(0.0288, abs=1e-4)
+    assert intervals.most_unseen_fooled(0, 64, 128, confidence=0.99) == 6

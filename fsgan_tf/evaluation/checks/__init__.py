@@ -171,9 +171,7 @@ def diagnose(
         made = [_made(rule, narrow, wide, mode, kept) for rule in bar]
         checks = tuple(check for check, _ in made)
         checks += tuple(
-            sampled.rest_is_bounded(result, attack, attack.sample)
-            for attack in result.attacks
-            if attack.sample is not None
+            sampled.rest_is_bounded(result, attack) for attack in result.attacks if attack.samples
         )
         if progress and bar.disable:
             _tell(checks)

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from fsgan_tf.evaluation.checks import sampled
-from fsgan_tf.results import intervals
 from fsgan_tf.results.findings import Check, Findings
+from fsgan_tf.results.intervals import most_unseen_fooled
 
 
 def checks(result: Findings) -> list[Check]:
@@ -21,8 +21,8 @@ def checks(result: Findings) -> list[Check]:
 def _bounds_of_samples(result: Findings) -> Iterator[Check]:
     for radius in result.smaller:
         for attack in radius.result.attacks:
-            if attack.sample is not None:
-                bound = sampled.rest_is_bounded(radius.result, attack, attack.sample)
+            if attack.samples:
+                bound = sampled.rest_is_bounded(radius.result, attack)
                 name = f"{bound.name}_at_{radius.result.threat_model.radius_text}"
                 yield dataclasses.replace(bound, name=name)
 
@@ -51,14 +51,23 @@ def _bounds(result: Findings) -> str:
     """
     confidence = 1 - 0.05 / len(result.smaller)
     bounds = [
-        f"{intervals.most_fooled(0, radius.drawn, confidence):.1%} of the {radius.assumed} at "
-        f"{radius.result.threat_model.radius_text}"
+        f"{most_unseen_fooled(0, radius.drawn, radius.drawn + radius.assumed, confidence)} of the "
+        f"{radius.assumed} at {radius.result.threat_model.radius_text}"
         for radius in result.smaller
         if radius.assumed
     ]
     if not bounds:
         return ""
     return (
-        " Of those that were not attacked again at most so many would be, with 95% confidence for "
-        f"all radii together: {', '.join(bounds)}."
+        " Of those that were not attacked again at most so many would be fooled"
+        f"{_but_for_samples(result)}, with 95% confidence for all radii together: "
+        f"{', '.join(bounds)}."
     )
+
+
+def _but_for_samples(result: Findings) -> str:
+    """Names the attacks of which the bounds do not speak: those that did not see a whole draw."""
+    names = [attack.name for attack in result.attacks if attack.samples]
+    if not names:
+        return ""
+    return f" (not counting {' and '.join(names)}, which did not see all images)"
