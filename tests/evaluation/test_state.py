@@ -302,7 +302,7 @@ def test_resumed_checks_of_a_random_classifier_are_the_same(
         checks.convergence.loss_converged,
         checks.rivals.white_box_beats_random_noise,
     )
-    monkeypatch.setattr(checks, "_CHECKS", drawing)
+    monkeypatch.setattr(checks, "_CHECKS", tuple(map(checks.Rule, drawing)))
     attacks = by_names(["cw2"], 0.03)
     evaluator = Evaluator(_noisy(honest), ThreatModel(0.03), 12, eot=1)
     evaluated = (images, labels, attacks, evaluator.attack(images, labels, attacks))
