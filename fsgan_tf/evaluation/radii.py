@@ -4,7 +4,8 @@ What is fooled within a radius is fooled within every larger one. At the largest
 is attacked; at a smaller one, those that the next larger one fooled. The others withstood the same
 attacks with more room, and are taken to withstand them with less. Since an attack can fail in a
 large ball where it would succeed in a small one, a tenth of the others, at most 64 and drawn by
-chance, are attacked all the same; where one of them is fooled, all are.
+chance, are attacked all the same (by an attack that runs on a sample, those that it takes); where
+one of them is fooled, all are.
 
 What a smaller radius finds counts at the larger ones too, so that no accuracy rises with the
 radius.
