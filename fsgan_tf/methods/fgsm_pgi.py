@@ -133,7 +133,11 @@ class FGSMPGI(TrainingMethod):
     def fit(
         self, x: Any = None, y: Any = None, *arguments: Any, callbacks: Any = None, **options: Any
     ) -> keras.callbacks.History:
-        """Keras' `fit`, which numbers the images of arrays."""
+        """Keras' `fit`, which numbers the images of arrays.
+
+        A second call starts from what the first one stored, also where the images are others of
+        the same number: make a new method for those.
+        """
         if y is not None:
             if any(options.get(name) is not None for name in ("sample_weight", "class_weight")):
                 raise ValueError("sample weights and class weights are not supported")

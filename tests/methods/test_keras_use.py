@@ -20,10 +20,10 @@ SHAPE, CLASSES = (10, 14, 3), 4
 EPSILON = 8 / 255
 
 
-def _small(*middle: layers.Layer, shape=SHAPE, dtype=None) -> keras.Sequential:
+def _small(*middle: layers.Layer, shape=SHAPE, dtype=None, input_dtype=None) -> keras.Sequential:
     return keras.Sequential(
         [
-            keras.Input(shape),
+            keras.Input(shape, dtype=input_dtype),
             layers.Conv2D(4, 3, strides=2, dtype=dtype),
             *middle,
             layers.ReLU(dtype=dtype),
@@ -43,19 +43,20 @@ def _functional() -> keras.Model:
 class Subclassed(keras.Model):
     """As many people write them."""
 
-    def __init__(self):
+    def __init__(self, answer=lambda logits: logits):
         super().__init__()
+        self.answer = answer
         self.features = layers.Conv2D(4, 3)
         self.normalization = layers.BatchNormalization()
         self.logits = layers.Dense(CLASSES)
 
     def call(self, images, training=False):
         x = self.normalization(self.features(images), training=training)
-        return self.logits(tf.reduce_mean(x, axis=[1, 2]))
+        return self.answer(self.logits(tf.reduce_mean(x, axis=[1, 2])))
 
 
-def _subclassed() -> keras.Model:
-    classifier = Subclassed()
+def _subclassed(**options) -> keras.Model:
+    classifier = Subclassed(**options)
     classifier(tf.zeros([1, *SHAPE]))
     return classifier
 
@@ -342,8 +343,8 @@ def test_what_cannot_be_trained_is_refused_when_the_method_is_made(make, words):
 
 
 def test_a_setting_of_another_method_is_refused():
-    with pytest.raises(TypeError, match="latent_dim"):
-        PGDAT(_small(), epsilon=EPSILON, latent_dim=3)
+    with pytest.raises(TypeError, match="PGDAT has no latent_dim, .*threat_model=.*attack_iter"):
+        PGDAT(_small(), epsilon=EPSILON, latent_dim=3, norm="l2")
 
 
 def test_keras_callbacks_work_and_save_the_classifier(tmp_path):
@@ -435,6 +436,22 @@ def _two_outputs() -> keras.Model:
     return keras.Model(base.inputs, [base.outputs[0], base.outputs[0]])
 
 
+def _returning(change) -> keras.Model:
+    base = _small()
+    return keras.Model(base.inputs, change(base.outputs[0]))
+
+
+def _two_inputs() -> keras.Model:
+    images = [keras.Input(SHAPE), keras.Input(SHAPE)]
+    return keras.Model(images, _small()(layers.Add()(images)))
+
+
+def _frozen() -> keras.Model:
+    classifier = _small()
+    classifier.trainable = False
+    return classifier
+
+
 def _penalised(**regularizers: str) -> keras.Model:
     return keras.Sequential(
         [keras.Input(SHAPE), layers.Flatten(), layers.Dense(CLASSES, **regularizers)]
@@ -446,7 +463,14 @@ def _penalised(**regularizers: str) -> keras.Model:
     [
         (lambda: keras.Sequential([keras.Input(SHAPE), _small(), layers.Softmax()]), "softmax"),
         (lambda: keras.Sequential([keras.Input(SHAPE), _small(), _head()]), "ends in softmax"),
-        (_two_outputs, "has 2 outputs"),
+        (_two_outputs, "returns a list.*outputs.0"),
+        (lambda: _returning(lambda logits: {"logits": logits}), "returns a dict"),
+        (lambda: keras.Sequential([keras.Input(SHAPE), layers.Dense(CLASSES)]), "returns shape"),
+        (_two_inputs, "has 2 inputs"),
+        (lambda: _small(shape=SHAPE, input_dtype="uint8"), r"takes uint8.*Rescaling\(255\)"),
+        (_frozen, "layers are frozen"),
+        (lambda: "model.keras", "is a str; give a built Keras model"),
+        (lambda: tf.nn.relu, "is a function; give"),
         (lambda: keras.Sequential([_small(), layers.Dense(1)]), "returns one score"),
         (lambda: _penalised(kernel_regularizer="l2"), "losses of its own"),
         (lambda: _penalised(activity_regularizer="l2"), "losses of its own"),
@@ -455,6 +479,53 @@ def _penalised(**regularizers: str) -> keras.Model:
 def test_a_classifier_that_would_train_as_something_else_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         Standard(make(), epsilon=EPSILON)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: _subclassed(answer=tf.nn.softmax), "ends in softmax; its last layer must return"),
+        (lambda: _returning(layers.Lambda(tf.nn.softmax)), "ends in softmax"),
+        (lambda: _returning(lambda x: layers.Identity()(layers.Softmax()(x))), "ends in softmax"),
+        (lambda: _subclassed(answer=lambda logits: {"logits": logits}), "returns a dict"),
+        (lambda: _subclassed(answer=lambda logits: logits[:, tf.newaxis]), "returns shape"),
+    ],
+)
+def test_answers_that_are_no_logits_are_refused_before_a_step(make, words):
+    method = Standard(make(), epsilon=EPSILON)
+    before = _state(method)
+    with pytest.raises(ValueError, match=words):
+        method.fit(_batches(), verbose=0)
+    for found, expected in zip(_state(method), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_logits_close_to_probabilities_are_trained_on():
+    def close(logits):
+        return tf.nn.softmax(logits) + tf.constant([0.0, 0.0, 0.0, 0.1], logits.dtype)
+
+    Standard(_subclassed(answer=close), epsilon=EPSILON).fit(_batches(), verbose=0)
+
+
+def test_a_subclassed_classifier_of_a_dict_is_refused_by_fs_gan_too():
+    with pytest.raises(ValueError, match="returns a dict"):
+        FSGAN(_subclassed(answer=lambda logits: {"logits": logits}), epsilon=EPSILON)
+
+
+def test_a_batch_that_leaves_a_replica_without_images_is_refused(mirrored_strategy):
+    with mirrored_strategy.scope():
+        method = Standard(_small(), epsilon=EPSILON)
+    with pytest.raises(ValueError, match="a batch of 1 .* 2 replicas.*drop_remainder=True"):
+        method.fit(*_arrays(7), batch_size=6, verbose=0)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_exporting_a_method_exports_what_it_saves(ema_decay, tmp_path):
+    images, _ = _arrays(2)
+    method = Standard(_small(), epsilon=EPSILON, ema_decay=ema_decay)
+    method.export(str(tmp_path / "exported"), verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(exported.serve(images), method(images), rtol=1e-5)
 
 
 def _head() -> keras.Sequential:

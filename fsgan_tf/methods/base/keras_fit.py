@@ -14,11 +14,15 @@ from fsgan_tf.methods.parts.batches import (
     as_batch,
     cannot_be_judged,
     extremes_of,
+    require_an_image_each,
     require_images_and_labels,
 )
-from fsgan_tf.methods.parts.classifier import num_classes_of
+from fsgan_tf.methods.parts.classifier import num_classes_of, require_logits
 from fsgan_tf.methods.parts.directions import Directions
 from fsgan_tf.methods.parts.losses import is_correct, smoothed_cross_entropy
+
+# Images that show whether a classifier answers by logits.
+_FEW = 8
 
 
 class EpochMean(keras.metrics.Mean):
@@ -50,8 +54,15 @@ class KerasFit(keras.Model):
 
     def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
         """Saves the classifier as it was given, or its average, so that ModelCheckpoint does."""
-        network = self.average.network if self.average else self.networks["classifier"]
-        network.save(filepath, *arguments, **options)
+        self._saved_network.save(filepath, *arguments, **options)
+
+    def export(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Exports the network that `save` saves, as Keras exports any model."""
+        self._saved_network.export(filepath, *arguments, **options)
+
+    @property
+    def _saved_network(self) -> keras.Model:
+        return self.average.network if self.average else self.networks["classifier"]
 
     def evaluate(self, *arguments: Any, return_dict: bool = False, **options: Any) -> Any:
         """Loss and accuracy on clean images, in this order, where Keras would sort their names.
@@ -129,25 +140,31 @@ class KerasFit(keras.Model):
         def next_batch(iterator: Any) -> Any:
             return iterator.get_next()
 
-        def extremes_on(data: Any) -> tuple[tf.Tensor, ...]:
+        def looked_at(data: Any) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
             batch = strategy.run(as_batch, args=(data,))
-            return strategy.experimental_local_results(strategy.run(extremes_of, args=(batch,)))
+            extremes = strategy.run(extremes_of, args=(batch,))
+            images = strategy.experimental_local_results(batch["image"])[0]
+            return strategy.experimental_local_results(extremes), images[:_FEW]
 
         def step_on(data: Any) -> dict[str, tf.Tensor]:
             batch = strategy.run(as_batch, args=(data,))
             return dict(zip(self.reports, tf.unstack(step(batch)), strict=True))
 
-        functions: list[Any] = [next_batch, extremes_on, step_on]
+        functions: list[Any] = [next_batch, looked_at, step_on]
         if not self.run_eagerly:
             functions = [tf.function(function, autograph=False) for function in functions]
-        take, judge, train = functions
+        take, look_at, train = functions
         seen: list[Any] = []
 
         def next_step(iterator: Any) -> dict[str, tf.Tensor]:
             data = take(iterator)
+            parts = strategy.experimental_local_results(tf.nest.flatten(data)[0])
+            require_an_image_each([len(part) for part in parts])
             if iterator.element_spec not in seen:
-                extremes = np.stack([of_replica.numpy() for of_replica in judge(data)])
-                require_images_and_labels(extremes, num_classes_of(self.classifier))
+                extremes, images = look_at(data)
+                logits = self.networks["classifier"](images, training=False)
+                require_logits(logits)
+                require_images_and_labels(np.stack(extremes), logits.shape[1])
                 seen.append(iterator.element_spec)
                 if not self.run_eagerly:
                     # One trace for all sizes of batches that the data set may have.

@@ -45,9 +45,14 @@ class TrainingMethod(KerasFit, Compiling, abc.ABC):
     With `ema_decay=0.9995` the classifier that is evaluated and saved has the average of the
     weights over the steps; the one that was given is trained as without.
 
+    Keras' `ModelCheckpoint` likewise stores the classifier alone; with `save_weights_only=True` it
+    stores the weights of the whole method, a generator's among them, for `method.load_weights`.
+
     `fit` takes what Keras takes: `tf.data` batches of (images, labels) or of
     `{"image": ..., "label": ...}`, or arrays. Images are float32 `[b, h, w, c]` in [0, 1], labels
-    whole numbers `[b]`. `evaluate` and `validation_data` measure loss and accuracy on clean images.
+    whole numbers `[b]`. On several replicas every batch needs an image for each, the last one too
+    (`drop_remainder=True`). `evaluate` and `validation_data` measure loss and accuracy on clean
+    images.
 
     Attributes:
       classifier: images in [0, 1] to logits `[b, K]`; normalisation fused, for calling.
@@ -98,7 +103,7 @@ class TrainingMethod(KerasFit, Compiling, abc.ABC):
         if (epsilon is None) == (threat_model is None):
             raise ValueError("give either epsilon, such as epsilon=8/255, or threat_model")
         require_trainable(classifier)
-        self.settings = settings_class(type(self))(**settings)
+        self.settings = settings_of(type(self), settings)
         self.classifier = with_fused_normalization(classifier)
         self.classifier_by_batch = with_batch_statistics(classifier)
         self.networks = {"classifier": classifier}
@@ -323,6 +328,23 @@ class TrainingMethod(KerasFit, Compiling, abc.ABC):
         for name, value in values.items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
+
+
+def settings_of(method: type[TrainingMethod], given: dict[str, Any]) -> MethodSettings:
+    """The method's settings, made of keyword arguments.
+
+    Raises:
+      TypeError: it has none of that name.
+      ValueError: a setting is out of bounds.
+    """
+    declared = settings_class(method)
+    names = sorted(field.name for field in dataclasses.fields(declared))
+    if unknown := sorted(set(given) - set(names)):
+        raise TypeError(
+            f"{method.__name__} has no {', '.join(unknown)}; beside epsilon, or threat_model="
+            f"ThreatModel(radius, norm=...) for another norm, and seed it has {', '.join(names)}"
+        )
+    return declared(**given)
 
 
 def settings_class(method: type[TrainingMethod]) -> type[MethodSettings]:

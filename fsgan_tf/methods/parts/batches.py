@@ -1,5 +1,6 @@
 """What a user's data set yields, as the methods take it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,20 @@ def extremes_of(batch: Batch) -> tf.Tensor:
     return tf.stack(
         [reduce(x) for x in (images, labels) for reduce in (tf.reduce_min, tf.reduce_max)]
     )
+
+
+def require_an_image_each(sizes: Sequence[int]) -> None:
+    """Raises `ValueError` where a replica has no image of a batch.
+
+    Args:
+      sizes: how many images of it each replica has.
+    """
+    if not all(sizes):
+        raise ValueError(
+            f"a batch of {sum(sizes)} does not give each of {len(sizes)} replicas an image; leave "
+            "such a last batch out, as dataset.batch(size, drop_remainder=True) does, or give "
+            "another batch size"
+        )
 
 
 def require_images_and_labels(extremes: np.ndarray, num_classes: int) -> None:

@@ -1,21 +1,42 @@
 """What a method needs to know of a classifier that it did not make."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from fsgan_tf.networks import heads
 
+_LOGITS_ALONE = (
+    "give one that returns logits [b, k] alone, such as "
+    "keras.Model(classifier.inputs, classifier.outputs[0])"
+)
+# Of the sum of probabilities from 1, in half precision.
+_TOLERANCE = 5e-3
+
 
 def require_trainable(classifier: keras.Model) -> None:
     """Raises `ValueError` unless a method can train the classifier as it is.
 
-    It must have weights, one output of logits as far as can be seen, and no losses of its own.
+    It must have weights, take images and return logits as far as can be seen, and have no losses
+    of its own.
     """
-    if not classifier.built or not classifier.trainable_variables:
+    if not isinstance(classifier, keras.Model):
+        raise ValueError(
+            f"the classifier is a {type(classifier).__name__}; give a built Keras model from "
+            "images [b, h, w, c] in [0, 1] to logits [b, k]"
+        )
+    if not classifier.built or not classifier.weights:
         raise ValueError(
             "the classifier has no weights to train yet; call it once on a batch, or give it a "
             "keras.Input"
         )
+    if not classifier.trainable_variables:
+        raise ValueError(
+            "none of the classifier's weights are trained, since its layers are frozen; set "
+            "trainable = True on those that shall learn"
+        )
+    _require_one_input_of_images(classifier)
     _require_one_output_of_logits(classifier)
     penalised = [v.path for v in classifier.trainable_variables if v.regularizer is not None]
     penalised += [
@@ -31,18 +52,49 @@ def require_trainable(classifier: keras.Model) -> None:
         )
 
 
+def _require_one_input_of_images(classifier: keras.Model) -> None:
+    inputs = getattr(classifier, "inputs", None)
+    if inputs is None:
+        return
+    if len(inputs) != 1:
+        raise ValueError(f"the classifier has {len(inputs)} inputs; give one of images alone")
+    if not keras.backend.is_float_dtype(inputs[0].dtype):
+        raise ValueError(
+            f"the classifier takes {inputs[0].dtype}; the methods train on float32 images in "
+            "[0, 1]: leave dtype out of its keras.Input, and begin with "
+            "keras.layers.Rescaling(255) where it needs 0 to 255"
+        )
+
+
 def _require_one_output_of_logits(classifier: keras.Model) -> None:
     outputs = getattr(classifier, "outputs", None)
     if outputs is None:
         _refuse_probabilities(_last_activation(classifier))
         return
-    if len(outputs) != 1:
-        raise ValueError(
-            f"the classifier has {len(outputs)} outputs; give one of logits alone, such as "
-            "keras.Model(classifier.inputs, classifier.outputs[0])"
-        )
+    _require_scores(getattr(classifier, "_outputs_struct", outputs[0]))
     _refuse_probabilities(heads.without_probabilities(outputs[0])[1])
-    if outputs[0].shape[-1] == 1:
+
+
+def require_logits(answer: Any) -> None:
+    """Raises `ValueError` unless what a classifier answers on some images are logits.
+
+    Of a classifier whose calls Keras does not know this cannot be seen before it is called.
+    """
+    _require_scores(answer)
+    scores = tf.cast(answer, tf.float32)
+    sums = tf.reduce_sum(scores, axis=1)
+    within = (scores >= 0) & (scores <= 1)
+    if tf.reduce_all(within) and tf.reduce_all(tf.abs(sums - 1) < _TOLERANCE):
+        _refuse_probabilities("softmax")
+
+
+def _require_scores(answer: Any) -> None:
+    """Raises `ValueError` unless it is one tensor, symbolic or not, of a score for each class."""
+    if not isinstance(answer, (tf.Tensor, keras.KerasTensor)):
+        raise ValueError(f"the classifier returns a {type(answer).__name__}; {_LOGITS_ALONE}")
+    if len(answer.shape) != 2:
+        raise ValueError(f"the classifier returns shape {tuple(answer.shape)}; {_LOGITS_ALONE}")
+    if answer.shape[1] == 1:
         raise ValueError(
             "the classifier returns one score; give it one for each class, two for two classes"
         )
@@ -88,7 +140,9 @@ def num_classes_of(classifier: keras.Model) -> int:
         return classifier.output_shape[-1]
     except (AttributeError, ValueError):  # of a subclassed model
         image = tf.zeros([1, *image_shape_of(classifier)])
-        return classifier(image, training=False).shape[-1]
+        logits = classifier(image, training=False)
+        _require_scores(logits)
+        return logits.shape[-1]
 
 
 def hidden_dtype(classifier: keras.Model) -> str:
