@@ -108,7 +108,7 @@ def _attack(name, fooled, accuracy, *, standalone):
         seconds=1.25,
         fooled=fooled,
         fooled_8bit=fooled & (np.arange(len(fooled)) != 30),
-        refused=0,
+        refused=np.zeros_like(fooled),
     )
 
 

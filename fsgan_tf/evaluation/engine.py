@@ -93,7 +93,7 @@ class Evaluator:
           UserError: the images or labels do not fit.
         """
         images, labels = arguments.as_examples(images, labels)
-        clean_wrong = self._clean_wrong(images, labels, seed)
+        clean_wrong, unanswered = self._clean_wrong(images, labels, seed)
         correct = 2 * clean_wrong < self.calls
         score = Score(
             correct,
@@ -132,6 +132,7 @@ class Evaluator:
             found,
             labels=labels,
             randomness=randomness,
+            unanswered=unanswered,
         )
 
     def _settled(
@@ -160,10 +161,16 @@ class Evaluator:
 
     def correct(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which examples are classified correctly without attack, bool `[n]`."""
-        return 2 * self._clean_wrong(images, labels, 0) < self.calls
+        wrong, _ = self._clean_wrong(images, labels, 0)
+        return 2 * wrong < self.calls
 
-    def _clean_wrong(self, images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-        """How many of `calls` misclassify each example without attack, int64 `[n]`."""
+    def _clean_wrong(
+        self, images: np.ndarray, labels: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, int]:
+        """Calls, of `calls`, that misclassify each example without attack, and how many are NaN.
+
+        int64 `[n]`, and the number of examples on which the first call answers NaN.
+        """
         wrong, unanswered = np.zeros(len(labels), np.int64), np.zeros(len(labels), bool)
         self.restart_draws(self.classifier, images, seed, _VERIFICATION)
         for batch in self.batches(np.arange(len(labels))):
@@ -175,7 +182,7 @@ class Evaluator:
             if self.calls > 1:
                 wrong[batch] = votes(self.classifier, pixels, targets, self.calls).wrong
         arguments.require_answers(int(unanswered.sum()), len(labels))
-        return wrong
+        return wrong, int(unanswered.sum())
 
     def restart_draws(
         self, classifier: AttackedClassifier, images: np.ndarray, seed: int, *key: int

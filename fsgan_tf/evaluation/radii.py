@@ -120,7 +120,7 @@ def _merged(first: Result, second: Result) -> Result:
             seconds=one.seconds + other.seconds,
             fooled=one.fooled | other.fooled,
             fooled_8bit=one.fooled_8bit | other.fooled_8bit,
-            refused=one.refused + other.refused,
+            refused=one.refused | other.refused,
             samples=one.samples + other.samples,
         )
         for one, other in zip(first.attacks, second.attacks, strict=True)

@@ -55,7 +55,8 @@ class Score:
         self.standing = candidates & self._among.get(attack.name, True)
         self._fooled = np.zeros_like(self._correct)
         self._fooled_8bit = np.zeros_like(self._correct)
-        self._refused, self._seconds = 0, 0.0
+        self._refused = np.zeros_like(self._correct)
+        self._seconds = 0.0
         self._sample: Sample | None = None
 
     def limit(self, sample: Sample) -> None:
@@ -69,7 +70,7 @@ class Score:
         """Counts what one run of the attack did to a batch."""
         self._fooled[outcome.indices] |= outcome.fooled
         self._fooled_8bit[outcome.indices] |= outcome.fooled_8bit
-        self._refused += int(np.sum(outcome.claimed & ~outcome.fooled))
+        self._refused[outcome.indices] |= outcome.claimed & ~outcome.fooled
         self._seconds += outcome.seconds / self._num_devices
         (self.most_fooling or self._found).add(self._attack.name, outcome)
         self.standing[outcome.indices[outcome.fooled]] = False

@@ -100,7 +100,7 @@ class AttackResult:
         it never saw are False.
       fooled_8bit: bool `[n]`, those whose image still fools, and lies in the ball, once its pixels
         are rounded to 8 bits.
-      refused: claimed successes that verification refused.
+      refused: bool `[n]`, examples of which it claimed a success that verification refused.
       samples: the examples that it was run on, where it was not run on all that stood: a sample of
         each group of examples that it was run on separately.
     """
@@ -113,7 +113,7 @@ class AttackResult:
     seconds: float
     fooled: np.ndarray
     fooled_8bit: np.ndarray
-    refused: int
+    refused: np.ndarray
     samples: tuple[Sample, ...] = ()
 
     @property
@@ -209,6 +209,7 @@ class Findings:
       labels: int `[n]`, the true classes, for the accuracy of each class.
       randomness: how a classifier was measured whose answers differ; None of another.
       smaller: of several radii, what was found at the others, the smallest first.
+      unanswered: on how many examples the classifier answers NaN without attack.
     """
 
     threat_model: ThreatModel
@@ -220,6 +221,7 @@ class Findings:
     labels: np.ndarray | None = None
     randomness: Randomness | None = None
     smaller: tuple[SmallerRadius, ...] = ()
+    unanswered: int = 0
 
     @property
     def checks(self) -> tuple[Check, ...]:

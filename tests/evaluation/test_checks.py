@@ -334,6 +334,22 @@ def _shattered(honest):
     return logits_fn
 
 
+def _without_answers_nearby(honest):
+    """NaN between the levels of 8 bits."""
+
+    def logits_fn(pixels):
+        levels = 255 * pixels
+        between = tf.reduce_any(tf.abs(levels - tf.round(levels)) > 0.01, axis=[1, 2, 3])
+        return tf.where(between[:, None], np.nan, honest(pixels))
+
+    return logits_fn
+
+
+def _tied(honest):
+    """All logits are alike, so that the first class leads by 0 everywhere."""
+    return lambda pixels: 0 * honest(pixels)
+
+
 def _not_a_number(honest):
     spoiled = _with_gradient(lambda upstream: upstream * np.nan)
     return lambda pixels: honest(spoiled(pixels))
@@ -382,6 +398,19 @@ def test_one_image_that_a_step_puts_right_is_chance(wrong, verdict, honest, imag
     assert found.sample.correct.sum() == len(labels) - wrong
     assert not found.fooled_by_one_step.any()
     assert radius.single_step_below_clean(found).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("spoil", "change", "verdict"),
+    [(_without_answers_nearby, "100.0%", "fail"), (_tied, "0.0%", "pass")],
+)
+def test_no_answer_nearby_is_a_change_and_a_tie_that_stays_is_none(
+    spoil, change, verdict, honest, images
+):
+    images = (np.round(images * 255) / 255).astype(np.float32)
+    labels = spoil(honest)(images).numpy().argmax(axis=1).astype(np.int32)
+    check = gradients.loss_is_smooth(_gather(spoil(honest), images, labels, []))
+    assert (check.verdict, check.detail.split(" by ")[1][: len(change)]) == (verdict, change)
 
 
 def test_a_few_zero_gradients_are_a_warning(honest, images, labels):
@@ -603,9 +632,16 @@ def test_gap_between_margin_and_cross_entropy(pair, points, verdict):
     assert rivals.margin_agrees_with_cross_entropy(gathered).verdict == verdict
 
 
-@pytest.mark.parametrize(("refused", "verdict"), [(0, "pass"), (1, "warn"), (2, "fail")])
+@pytest.mark.parametrize(
+    ("refused", "verdict"),
+    [([], "pass"), ([3], "warn"), ([3, 4], "fail"), ([0, 1, 2], "pass"), ([0, 3], "warn")],
+)
 def test_refused_successes(refused, verdict):
-    gathered = _reckoned(attack_result("pgd20", np.zeros(100), refused=refused))
+    """Images 0 to 2 are fooled; an image whose claims were refused twice is one all the same."""
+    gathered = _reckoned(
+        attack_result("pgd20", np.zeros(100), refused=refused),
+        attack_result("cw20", np.arange(100) < 3, refused=refused),
+    )
     assert soundness.successes_verified(gathered).verdict == verdict
 
 

@@ -56,3 +56,31 @@ def test_some_answers_are_nan(honest, images, labels, threat_model):
     check = _check("answers_are_numbers", broken, images, labels, threat_model)
     assert check.verdict == "fail"
     assert f"NaN on {int((images[:, 0, 0, 0] < 0.4).sum())} of 24 images" in check.detail
+
+
+def test_one_nan_among_many_images_is_counted(honest, images, labels):
+    """Wherever it is: the checks draw 10 of the 100 to look at."""
+    images, labels = np.resize(images, (100, 8, 8, 1)), np.resize(labels, 100)
+    drawn = np.random.default_rng(0).permutation(100)[:64]
+    images[np.setdiff1d(np.arange(100), drawn)[0]] = 1
+
+    def broken(pixels):
+        return tf.where(pixels[:, :1, 0, 0] > 0.999, np.nan, honest(pixels))
+
+    check = _check("answers_are_numbers", broken, images, labels, None)
+    assert check.verdict == "fail"
+    assert "NaN on 1 of 100 images without attack, and on 0 of" in check.detail
+
+
+def test_adversarial_images_that_are_answered_by_nan_are_counted(honest, images, labels):
+    """NaN wherever a pixel is beyond what a clean image has."""
+    darkest = images.min()
+
+    def broken(pixels):
+        dark = tf.reduce_min(pixels, axis=[1, 2, 3]) < darkest
+        return tf.where(dark[:, None], np.nan, honest(pixels))
+
+    check = _check("answers_are_numbers", broken, images, labels, None)
+    assert check.verdict == "fail"
+    assert "NaN on 0 of 24 images without attack" in check.detail
+    assert "and on 0 of" not in check.detail

@@ -224,7 +224,7 @@ def test_claims_are_verified(honest, images, labels, threat_model):
 
     def verdict(found):
         result = Evaluator(honest, threat_model, 8).attack(images, labels, [FixedAttack(found)])
-        return result.attacks[0].fooled.sum(), result.attacks[0].refused
+        return result.attacks[0].fooled.sum(), result.attacks[0].refused.sum()
 
     num_correct = Evaluator(honest, threat_model, 8).correct(images, labels).sum()
     # All black is class 0 to the classifier, so other labels are fooled, but it is out of reach.
@@ -250,7 +250,7 @@ def test_a_wrong_view_with_fused_normalisation_flatters_nobody(
     monkeypatch.setattr(attacked_classifier, "with_fused_normalization", wrong_view)
     wrong = Evaluator(network, threat_model, 24).attack(images, network_labels, attacks)
     np.testing.assert_array_equal(wrong.clean_correct, right.clean_correct)
-    assert all(attack.refused for attack in wrong.attacks)
+    assert all(attack.refused.any() for attack in wrong.attacks)
     logits = network(wrong.examples.images, training=False).numpy()
     np.testing.assert_array_equal(wrong.examples.predictions, logits.argmax(axis=1))
     assert (wrong.examples.predictions != wrong.examples.labels).all()

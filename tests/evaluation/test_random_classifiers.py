@@ -162,6 +162,24 @@ def test_losses_and_gradients_are_means_and_all_draws_must_fool(images, labels):
     np.testing.assert_allclose(classifier.logits(pixels), np.mean(by_call, axis=0), rtol=1e-5)
 
 
+def test_one_draw_that_fools_ends_no_attack(images, labels):
+    """With --eot=1 nine further calls must agree; here the first is wrong, and the others right."""
+    calls = tf.Variable(0)
+
+    def first_is_wrong(pixels):
+        wrong = tf.cast(calls.assign_add(1) == 1, tf.int32)
+        return tf.one_hot((tf.constant(labels)[: tf.shape(pixels)[0]] + wrong) % 4, 4)
+
+    classifier = AttackedClassifier(first_is_wrong).averaged(1)
+    pixels, targets = tf.constant(images), tf.constant(labels)
+    wrong, losses = classifier.judge(
+        pixels, targets, lambda logits: -true_class_lead(targets, logits)
+    )
+    assert not wrong.numpy().any()
+    np.testing.assert_array_equal(losses, np.ones(24))
+    assert calls.numpy() == 2
+
+
 def _outcome(indices, fooled, wrong_calls, values):
     """Of images of one value."""
     flags = np.array(fooled)

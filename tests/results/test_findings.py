@@ -13,7 +13,9 @@ from fsgan_tf.results.intervals import most_unseen_fooled, wilson_interval
 from fsgan_tf.threat_model import ThreatModel
 
 
-def attack_result(name, fooled, accuracy=0.0, refused=0, fooled_8bit=None):
+def attack_result(name, fooled, accuracy=0.0, refused=(), fooled_8bit=None):
+    refusals = np.zeros(len(fooled), bool)
+    refusals[list(refused)] = True
     return AttackResult(
         name=name,
         parameters={},
@@ -23,7 +25,7 @@ def attack_result(name, fooled, accuracy=0.0, refused=0, fooled_8bit=None):
         seconds=1.0,
         fooled=np.array(fooled, bool),
         fooled_8bit=np.array(fooled if fooled_8bit is None else fooled_8bit, bool),
-        refused=refused,
+        refused=refusals,
     )
 
 

@@ -147,7 +147,7 @@ class AttackedClassifier:
         *zeros: tf.Tensor,
     ) -> Any:
         """Whether all of several calls misclassify, and the means of their other values."""
-        if self.draws <= 1:
+        if not self.draws:
             return one_call()
 
         def add(count: tf.Tensor, wrong: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -45,11 +45,16 @@ def _is_likely(correct: np.ndarray, chance: float) -> bool:
 
 def answers_are_numbers(evidence: Evidence) -> Finding:
     """An answer of NaN counts as wrong, though it may only tell of a division by zero."""
-    logits = evidence.sample.rows(evidence.sample.logits)
-    unanswered = int(np.isnan(logits).any(axis=1).sum())
+    result, examples, evaluator = evidence.result, evidence.result.examples, evidence.evaluator
+    some = evidence.drawn(np.arange(len(examples.labels)), evidence.size)
+    broken = np.zeros(len(examples.labels), bool)
+    for batch in evaluator.batches(some):
+        pixels, _ = evaluator.take(examples.images, examples.labels, batch)
+        broken[batch] = np.isnan(evaluator.classifier.given_logits(pixels)).any(axis=1)
     return judged(
-        "fail" if unanswered else "pass",
-        f"The classifier answers NaN on {unanswered} of {len(logits)} images.",
+        "fail" if result.unanswered or broken.any() else "pass",
+        f"The classifier answers NaN on {result.unanswered} of {result.num_examples} images "
+        f"without attack, and on {int(broken.sum())} of {len(some)} adversarial images.",
         holds="Every answer is a number.",
         doubt="Such images count as misclassified: find the layer that makes NaN, or the images "
         "that it makes it of.",

@@ -47,7 +47,8 @@ def loss_is_smooth(evidence: Evidence) -> Finding:
     """Pintor et al.'s unstable predictions: how much the loss differs a little way off.
 
     The loss is the lead of the true class, in logits, and an image counts for 1 at most: close to
-    the boundary the lead is close to 0, and any change of it relatively large.
+    the boundary the lead is close to 0, and any change of it relatively large. It counts for 1 too
+    where an answer nearby is no number.
     """
     sample = evidence.sample
     classifier, threat_model = evidence.evaluator.classifier, evidence.evaluator.threat_model
@@ -65,9 +66,7 @@ def loss_is_smooth(evidence: Evidence) -> Finding:
         together_at_most = _DRAWS_TOGETHER * evidence.evaluator.batch_size
         logits = in_batches(classifier.logits, together_at_most, threat_model.clip(noisy))
         moved = losses.true_class_lead(tf.tile(sample.labels, together[:1]), logits)
-        changes += [
-            sample.rows(tf.abs(one - lead) / tf.abs(lead)) for one in tf.split(moved, len(draws))
-        ]
+        changes += [sample.rows(_relative(one - lead, lead)) for one in tf.split(moved, len(draws))]
     relative = np.mean(changes, axis=0)[sample.correct]
     change = float(np.mean(np.minimum(relative, 1))) if len(relative) else 0.0
     return judged(
@@ -80,3 +79,9 @@ def loss_is_smooth(evidence: Evidence) -> Finding:
         else "The gradient tells little of what lies a step away: smooth the loss over several "
         "draws, or rely on gradient-free attacks (square, spsa1000).",
     )
+
+
+def _relative(change: tf.Tensor, lead: tf.Tensor) -> tf.Tensor:
+    """The change as a share of the lead: none of 0 is 0, and what is no number is infinite."""
+    share = tf.where(change == 0, 0.0, tf.abs(change) / tf.abs(lead))
+    return tf.where(tf.math.is_nan(share), np.inf, share)

@@ -22,9 +22,13 @@ _NEARLY_ZERO, _STANDING = 0.02, 0.10
 
 
 def successes_verified(evidence: Evidence) -> Finding:
-    """No claim was refused, and the images kept are feasible and fool, looked at once more."""
-    refused = sum(attack.refused for attack in evidence.result.attacks)
-    examples = evidence.result.examples
+    """No claim was refused, and the images kept are feasible and fool, looked at once more.
+
+    Of an image that was fooled all the same, no claim makes the figure too high.
+    """
+    result, examples = evidence.result, evidence.result.examples
+    claimed = [attack.refused for attack in result.attacks]
+    refused = int(np.sum(result.robust & np.any([np.zeros_like(result.robust), *claimed], axis=0)))
     infeasible = _infeasible(evidence)
     some = evidence.drawn(np.arange(len(examples.labels)), evidence.size)
     again, calls = np.zeros(len(examples.labels), np.int64), evidence.evaluator.calls
@@ -33,10 +37,10 @@ def successes_verified(evidence: Evidence) -> Finding:
         again[batch] = votes(evidence.evaluator.classifier, pixels, labels, calls).wrong
     # Of many calls so few that it is not by chance; of one call none.
     harmless = int(np.sum(again[some] <= calls // 4))
-    many = infeasible or harmless or refused > _MANY_REFUSED * evidence.result.num_examples
+    many = infeasible or harmless or refused > _MANY_REFUSED * result.num_examples
     return judged(
         "fail" if many else "warn" if refused else "pass",
-        f"{refused} claimed successes were refused and count as robust; of the "
+        f"On {refused} images that count as robust a claimed success was refused; of the "
         f"{len(examples.labels)} images kept, {infeasible} leave the ball or the pixel range, and "
         f"of {len(some)} classified again, {harmless} no longer fool the classifier.",
         holds="Every image that counts against the classifier is what the threat model allows.",
