@@ -198,7 +198,7 @@ def _require_trained_pixels(
     for note in classifier.notes:
         print(f"note: {where}: {note}", file=sys.stderr)
     # Ours, also exported with the names of its classes, normalise inside.
-    is_ours = classifier.settings is not None or classifier.class_names is not None
+    is_ours = classifier.configuration is not None or classifier.class_names is not None
     if is_ours or asked.model.preprocessing == "as_given":
         return
     pixels, labels = examples.images, examples.labels
@@ -269,15 +269,15 @@ def _sources(
     sources, loaded = [], []
     for path, name in zip(paths, names, strict=True):
         classifier, copies = _copies(functools.partial(loading.load, path), devices)
-        training = classifier.settings
+        configuration = classifier.configuration
         sources.append(
             Source(
                 name=path if names.count(name) > 1 else name,
                 copies=copies,
                 path=path,
                 sha256=classifier.sha256,
-                method=training.training.method if training else None,
-                seed=training.training.seed if training else None,
+                method=configuration.training.method if configuration else None,
+                seed=configuration.training.seed if configuration else None,
             )
         )
         loaded.append(classifier)
@@ -295,19 +295,19 @@ def _examples(
     }
     # Those of other sources are refused if they are given, and left out if the run had them.
     own = registry.own_fields(registry.source_of(dataset))
-    if classifier.settings is not None:
-        trained_with = classifier.settings.values()
+    if classifier.configuration is not None:
+        trained_with = classifier.configuration.values()
         options |= {name: trained_with[name] for name in own if name in trained_with}
     options |= asked.source
     if asked.data.split == "validation":
         options["validation_examples"] = _setting(
             asked.data, classifier, "validation_examples", "split=validation"
         )
-    training = classifier.settings
+    configuration = classifier.configuration
     return loading.load_split(
         dataset,
         asked.data.split,
-        trained_on=training is not None and _same_data(training.data.dataset, dataset),
+        trained_on=configuration is not None and _same_data(configuration.data.dataset, dataset),
         class_names=asked.data.class_names,
         known_names=classifier.class_names or (),
         **options,
@@ -328,8 +328,8 @@ def _setting(
 ) -> Any:
     """The setting if given, else the value the run was trained with."""
     value = getattr(given, name)
-    if value is None and classifier.settings is not None:
-        value = classifier.settings.values()[name]
+    if value is None and classifier.configuration is not None:
+        value = classifier.configuration.values()[name]
     if value is None and required_with:
         raise UserError(f"--{required_with} does not say its {name}; give --{name}")
     return value
@@ -348,9 +348,9 @@ def _radii(
 
 def _require_epsilon_of(norm: str, asked: EvaluationSettings, classifier: "Classifier") -> None:
     """Stops where the only epsilon there is belongs to another norm."""
-    if asked.epsilon or asked.epsilons or classifier.settings is None:
+    if asked.epsilon or asked.epsilons or classifier.configuration is None:
         return
-    trained = classifier.settings.training
+    trained = classifier.configuration.training
     if trained.norm != norm:
         raise UserError(
             f"--norm={norm} needs --epsilon in its own unit; the run's is "

@@ -160,11 +160,11 @@ def _task(flag_values: flags.FlagValues, norm: str, epsilon: float) -> Task:
         raise UserError(
             f"{saved_model} is missing; python -m fsgan_tf.export --run_dir={flag_values.run_dir}"
         )
-    values = restored.settings
-    options = values.data_options()
+    configuration = restored.configuration
+    options = configuration.data_options()
     if flag_values.data_dir:
         options["data_dir"] = flag_values.data_dir
-    test, _ = loading.load_split(values.data.dataset, "test", **options)
+    test, _ = loading.load_split(configuration.data.dataset, "test", **options)
     split = test.first(flag_values.num_examples)
     return Task(
         restored,

@@ -48,7 +48,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     run_dir = flag_values.run_dir
     run = restore_fs_gan(run_dir)
     images = load(run, run_dir, flag_values.split, flag_values.data_dir)
-    size = flag_values.batch_size or run.settings.training.batch_size
+    size = flag_values.batch_size or run.configuration.training.batch_size
     batches = whole_batches(images, size, flag_values.num_examples)
     rows = measure(_method(run_dir, run, flag_values.seed), batches, flag_values.seed)
     numbers = {
@@ -56,7 +56,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         "num_examples": size * len(batches),
         "batch_size": size,
         "seed": flag_values.seed,
-        "epsilon": run.settings.training.epsilon,
+        "epsilon": run.configuration.training.epsilon,
         "directions": rows,
     }
     print(_table(rows))
@@ -173,12 +173,12 @@ def _method(run_dir: str, restored: RestoredClassifier, seed: int) -> FSGAN:
     from fsgan_tf.methods.fs_gan import FSGAN
     from fsgan_tf.threat_model import ThreatModel
 
-    values = restored.settings
+    configuration = restored.configuration
     method = FSGAN(
         restored.model,
-        threat_model=ThreatModel(values.training.epsilon),
+        threat_model=ThreatModel(configuration.training.epsilon),
         seed=seed,
-        **dataclasses.asdict(values.method),
+        **dataclasses.asdict(configuration.method),
     )
     method.networks["generator"].set_weights(generator_weights(run_dir, restored))
     return method

@@ -89,14 +89,14 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     run = restore_fs_gan(run_dir)
     frozen = _restore_frozen(frozen_run_dir) if frozen_run_dir else None
     images = load(run, run_dir, flag_values.split, flag_values.data_dir)
-    size = flag_values.batch_size or run.settings.training.batch_size
+    size = flag_values.batch_size or run.configuration.training.batch_size
     (batch,) = whole_batches(images, size, size)
     # Before the output folder is made, so that a wrong flag leaves nothing behind.
     many = []
     if frozen:
         many = whole_batches(
             load(frozen, frozen_run_dir, flag_values.split, flag_values.data_dir),
-            flag_values.batch_size or frozen.settings.training.batch_size,
+            flag_values.batch_size or frozen.configuration.training.batch_size,
             flag_values.num_examples,
         )
     output_dir = Path(flag_values.output_dir or Path(run_dir) / "figures")
@@ -105,12 +105,12 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     passes, seed = flag_values.passes, flag_values.seed
     print(f"{passes} passes over {len(batch)} images of {images.name}", flush=True)
     numbers: dict[str, Any] = {
-        "dataset": run.settings.data.dataset,
+        "dataset": run.configuration.data.dataset,
         "split": images.name,
         "num_examples": len(batch),
         "passes": passes,
         "seed": seed,
-        "epsilon": run.settings.training.epsilon,
+        "epsilon": run.configuration.training.epsilon,
     }
     adversaries = _adversaries(run_dir, run, seed)
     attacked = {
@@ -141,7 +141,7 @@ def _accuracies_over_passes(
     clean = _correct(_logits(frozen.model, batches), labels)
     return {
         "run_dir": run_dir,
-        "classifier": frozen.settings.training.init_from,
+        "classifier": frozen.configuration.training.init_from,
         "num_examples": len(labels),
         "clean_accuracy": float(clean.mean()),
         **{
@@ -156,7 +156,7 @@ def _restore_frozen(run_dir: str) -> RestoredClassifier:
     from experiments.run_images import restore_fs_gan
 
     restored = restore_fs_gan(run_dir)
-    if not restored.settings.method.freeze_classifier:
+    if not restored.configuration.method.freeze_classifier:
         raise UserError(
             f"the classifier of {run_dir} learnt to withstand its generator; --frozen_run_dir "
             "needs a run of --freeze_classifier --init_from=RUN, with a RUN of --method=standard"
@@ -173,11 +173,11 @@ def _adversaries(
     from fsgan_tf import methods
     from fsgan_tf.threat_model import ThreatModel
 
-    values = restored.settings
+    configuration = restored.configuration
     weights = generator_weights(run_dir, restored)
 
     def build(name: str, threat_model: ThreatModel) -> TrainingMethod:
-        texts = {**values.texts(), "method": name}
+        texts = {**configuration.texts(), "method": name}
         if name == "feature_scatter":
             # Its own one step, however often the generator acts.
             del texts["attack_iterations"]
@@ -192,10 +192,10 @@ def _adversaries(
             method.networks["generator"].set_weights(weights)
         return method
 
-    threat_model = ThreatModel(values.training.epsilon)
+    threat_model = ThreatModel(configuration.training.epsilon)
     return {
         "fs_gan": build("fs_gan", threat_model),
-        "fs_gan_z_alone": build("fs_gan", _held_start(values.training.epsilon, seed)),
+        "fs_gan_z_alone": build("fs_gan", _held_start(configuration.training.epsilon, seed)),
         "feature_scatter": build("feature_scatter", threat_model),
     }
 

@@ -50,9 +50,9 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
             f"{run_dir} is not finished: an epoch or the export of its classifier is missing; end "
             f"it with python -m fsgan_tf.train --run_dir={run_dir}"
         )
-    dataset = Path(original.settings.data.dataset).name
+    dataset = Path(original.configuration.data.dataset).name
     data = model_card.described(dataset, flag_values.data, flag_values.licence)
-    name = flag_values.name or f"{dataset}_{original.settings.training.method}"
+    name = flag_values.name or f"{dataset}_{original.configuration.training.method}"
     if Path(name).name != name:
         raise UserError(f"--name={name} must be a plain name, such as {dataset}_robust")
     file = run_dir / "pretrained" / f"{name}.npz"
@@ -85,9 +85,11 @@ def _agreement(
     """
     from fsgan_tf.data import loading
 
-    settings = original.settings
+    configuration = original.configuration
     given = {"data_dir": flag_values.data_dir} if flag_values.data_dir else {}
-    split, _ = loading.load_split(settings.data.dataset, "test", **settings.data_options() | given)
+    split, _ = loading.load_split(
+        configuration.data.dataset, "test", **configuration.data_options() | given
+    )
     images = (split.first(_SAMPLE).images / 255).astype(np.float32)
     answers = [
         np.argmax(one.model.predict(images, batch_size=128, verbose=0), axis=1)

@@ -76,8 +76,8 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
     run = RunDirectory(flag_values.run_dir)
     classifier = restore_classifier(run.path)
-    settings = classifier.settings
-    test, _ = loading.load_split(settings.data.dataset, "test", **settings.data_options())
+    configuration = classifier.configuration
+    test, _ = loading.load_split(configuration.data.dataset, "test", **configuration.data_options())
     check_saved_model(run.saved_model)
     signatures = tf.saved_model.load(str(run.saved_model)).signatures
 

@@ -30,7 +30,7 @@ class Classifier:
       preprocessing: makes what `model_fn` takes of pixels in [0, 1].
       weights_sha256: hash of its weights, where it comes from a run.
       files_sha256: hash of its files' contents, where it comes from files.
-      settings: what it was trained with, where it comes from a run.
+      configuration: what it was trained with, where it comes from a run.
       class_names: k names in the order of the logits; None if it does not say.
       notes: a sentence on each thing that was adapted, for the user to read.
       upper_bound: a check that warns why a robust accuracy measured through its logits may be too
@@ -45,7 +45,7 @@ class Classifier:
     preprocessing: Preprocessing = AS_IS
     weights_sha256: str | None = None
     files_sha256: str | None = None
-    settings: "TrainingConfiguration | None" = None
+    configuration: "TrainingConfiguration | None" = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     upper_bound: Check | None = None

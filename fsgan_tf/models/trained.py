@@ -20,6 +20,6 @@ def _of(found: restored.RestoredClassifier) -> Classifier:
         tuple(found.model.input_shape[1:]),
         len(found.class_names),
         weights_sha256=found.weights_sha256,
-        settings=found.settings,
+        configuration=found.configuration,
         class_names=found.class_names,
     )

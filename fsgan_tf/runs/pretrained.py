@@ -100,7 +100,7 @@ def write(restored: RestoredClassifier, file: Path) -> None:
     Raises:
       UserError: its network is a user's own, or the file would be larger than `MAX_BYTES`.
     """
-    flags = restored.settings.texts()
+    flags = restored.configuration.texts()
     if classifiers.is_own(flags["architecture"]):
         raise UserError(
             f"only the package's architectures can be packaged, and this is {flags['architecture']}"

@@ -22,14 +22,14 @@ class RestoredClassifier:
     Attributes:
       model: float32 images `[b, h, w, c]` in [0, 1] to float32 logits `[b, K]`.
       class_names: K names.
-      settings: what it was trained with.
+      configuration: what it was trained with.
       progress: how far its training was.
       weights_sha256: of its weights, whatever file holds them.
     """
 
     model: keras.Model
     class_names: tuple[str, ...]
-    settings: TrainingConfiguration
+    configuration: TrainingConfiguration
     progress: Progress
     weights_sha256: str
 

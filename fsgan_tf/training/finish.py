@@ -113,12 +113,15 @@ def is_evaluated(run: RunDirectory, restored: RestoredClassifier, test: Split) -
         found = results_file.read(run.evaluation / "results.json")
     except UserError:  # Or there is none.
         return False
-    settings = restored.settings
+    configuration = restored.configuration
     wanted = {
         "classifier_sha256": restored.weights_sha256,
-        "dataset": settings.data.dataset,
+        "dataset": configuration.data.dataset,
         "split": test.name,
-        "threat_model": {"norm": settings.training.norm, "epsilon": settings.training.epsilon},
+        "threat_model": {
+            "norm": configuration.training.norm,
+            "epsilon": configuration.training.epsilon,
+        },
     }
     names = {attack["name"] for attack in found["attacks"]}
     return (

@@ -93,13 +93,13 @@ def initial_classifier(training: Training) -> RestoredClassifier | None:
         [tuple(weight.shape) for weight in model.weights] for model in (initial.model, classifier)
     )
     if shapes != expected or initial.model.input_shape != classifier.input_shape:
-        network = vars(initial.settings.classifier).items()
+        network = vars(initial.configuration.classifier).items()
         flags = " ".join(f"--{name}={value}" for name, value in network)
         raise UserError(
             f"--init_from={source} holds a {initial.model.name} for images "
             f"{initial.model.input_shape[1:]}, and this training's classifier is a "
             f"{classifier.name} for {classifier.input_shape[1:]}; give "
-            f"--architecture={initial.settings.training.architecture} {flags}, or another run"
+            f"--architecture={initial.configuration.training.architecture} {flags}, or another run"
         )
     return initial
 

@@ -88,7 +88,7 @@ def run(monkeypatch, model, tmp_path):
     """A run directory as training would leave it, as far as evaluation looks."""
     values = training_flags.parse(["--epsilon=0.1", "--image_size=8"])
     restored = SimpleNamespace(
-        model=model, class_names=("a", "b", "c"), settings=values, weights_sha256="12" * 32
+        model=model, class_names=("a", "b", "c"), configuration=values, weights_sha256="12" * 32
     )
     monkeypatch.setattr(restored_module, "restore_classifier", lambda path: restored)
     return tmp_path / "run"

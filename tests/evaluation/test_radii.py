@@ -239,14 +239,14 @@ def test_reports_have_a_table_and_a_curve(honest, images, labels):
 
 def test_the_flag_takes_radii_and_stands_alone():
     asked = from_text(EvaluationSettings, {"epsilons": "2/255, 8/255,4/255"})
-    assert command._radii(asked, SimpleNamespace(settings=None), "keras_model") == (
+    assert command._radii(asked, SimpleNamespace(configuration=None), "keras_model") == (
         8 / 255,
         4 / 255,
         2 / 255,
     )
     both = from_text(EvaluationSettings, {"epsilons": "2/255,4/255", "epsilon": "8/255"})
     with pytest.raises(UserError, match="--epsilon and --epsilons both say the radius"):
-        command._radii(both, SimpleNamespace(settings=None), "keras_model")
+        command._radii(both, SimpleNamespace(configuration=None), "keras_model")
     for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b", "inf,0.1", "0.1,nan"):
         with pytest.raises(UserError, match="--epsilons="):
             from_text(EvaluationSettings, {"epsilons": text, "norm": "linf"})

@@ -61,12 +61,12 @@ def test_kernels_come_back_as_float16_holds_them_and_all_else_as_it_was(run, fol
     restored = pretrained.restore("tiny")
     assert restored.class_names == DIGITS
     assert restored.progress == Progress(3, 0, DIGITS, (32, 32, 3))
-    assert restored.settings.training.method == "standard"
+    assert restored.configuration.training.method == "standard"
 
 
 def test_the_file_says_nothing_of_the_machine_it_was_made_on(run, folder):
     content = (folder / "tiny.npz").read_bytes()
-    settings = pretrained.restore("tiny").settings
+    settings = pretrained.restore("tiny").configuration
     assert str(run.path) not in settings.to_flags()
     assert b"elsewhere" not in content
 
@@ -118,7 +118,7 @@ def test_a_network_too_large_or_of_ones_own_is_refused(run, tmp_path, monkeypatc
     with pytest.raises(UserError, match="MB in float16, and a packaged classifier may take"):
         pretrained.write(restored, tmp_path / "a.npz")
     values = training_flags.parse(["--architecture=mine:build"])
-    own = type(restored)(**{**vars(restored), "settings": values})
+    own = type(restored)(**{**vars(restored), "configuration": values})
     with pytest.raises(UserError, match="mine:build"):
         pretrained.write(own, tmp_path / "a.npz")
     assert not list(tmp_path.iterdir())
@@ -158,11 +158,11 @@ def test_a_classifier_of_another_order_of_classes_is_measured_where_their_file_i
     order = tmp_path / "order.txt"
     order.write_text("\n".join(reversed(DIGITS)))
     restored = restore_classifier(run.path)
-    given = {**restored.settings.texts(), "class_names": str(order)}
-    settings = type(restored.settings).from_texts(given)
-    other = dataclasses.replace(restored, class_names=DIGITS[::-1], settings=settings)
+    given = {**restored.configuration.texts(), "class_names": str(order)}
+    configuration = type(restored.configuration).from_texts(given)
+    other = dataclasses.replace(restored, class_names=DIGITS[::-1], configuration=configuration)
     pretrained.write(other, folder / "tiny.npz")
-    assert pretrained.restore("tiny").settings.data.class_names is None
+    assert pretrained.restore("tiny").configuration.data.class_names is None
     order.unlink()
     output = tmp_path / "results"
     flags = ["--pretrained=tiny", "--attacks=fgsm", "--num_examples=4", "--checks=fast"]

@@ -87,7 +87,7 @@ def ours(monkeypatch):
             {"name": name, "accuracy": 0.25, "seconds": 1} for name in asked.evaluation.attacks
         ]
         restored = restore_classifier(asked.model.run_dir)
-        images, _ = loading.load_split("digits", "test", **restored.settings.data_options())
+        images, _ = loading.load_split("digits", "test", **restored.configuration.data_options())
         results = {
             "num_examples": asked.data.num_examples,
             "seed": asked.evaluation.seed,

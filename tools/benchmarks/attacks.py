@@ -160,10 +160,10 @@ def _load(task: Task) -> _Examples:
     from fsgan_tf.runs.restored import restore_classifier
 
     restored = restore_classifier(task.run_dir)
-    options = restored.settings.data_options()
+    options = restored.configuration.data_options()
     if task.data_dir:
         options["data_dir"] = task.data_dir
-    test, _ = loading.load_split(restored.settings.data.dataset, "test", **options)
+    test, _ = loading.load_split(restored.configuration.data.dataset, "test", **options)
     if len(test) < task.num_examples:
         raise UserError(f"--num_examples={task.num_examples}: there are {len(test)} test images")
     examples = test.first(task.num_examples)
@@ -172,7 +172,7 @@ def _load(task: Task) -> _Examples:
         restored.model,
         images,
         examples.labels,
-        restored.settings.training.epsilon,
+        restored.configuration.training.epsilon,
         len(restored.class_names),
     )
 

@@ -66,7 +66,7 @@ def page(
       data: what `described` returned.
       agreement: what the rounding of the weights changed, in words.
     """
-    settings, images = packaged.settings, results["num_examples"]
+    configuration, images = packaged.configuration, results["num_examples"]
     accuracies = [("clean", results["clean_accuracy"])]
     accuracies += [
         (f"{'under' if attack['standalone'] else 'and then'} {attack['name']}", attack["accuracy"])
@@ -83,8 +83,8 @@ def page(
         ("data", data[0]),
         ("licence of the data", data[1]),
         ("licence of the weights", "Apache-2.0, as the package"),
-        ("trained by", f"`{_training_command(settings)}`"),
-        ("seed of the training", str(settings.training.seed)),
+        ("trained by", f"`{_training_command(configuration)}`"),
+        ("seed of the training", str(configuration.training.seed)),
         *(("trained", _start(start)) for start in provenance.starts(run_dir)),
         ("rounded to float16", agreement),
         ("sha256 of the weights", results["classifier_sha256"]),
@@ -94,7 +94,7 @@ def page(
         [
             f"# {name}",
             "",
-            f"A classifier trained with `--method={settings.training.method}` to withstand "
+            f"A classifier trained with `--method={configuration.training.method}` to withstand "
             f"{_changes(results['threat_model'])}. It certifies nothing, and other changes than "
             "these may fool it.",
             "",

@@ -27,9 +27,9 @@ def restore_fs_gan(run_dir: str) -> RestoredClassifier:
       UserError: it is no run, or one of another method.
     """
     restored = restore_classifier(run_dir)
-    if restored.settings.training.method != "fs_gan":
+    if restored.configuration.training.method != "fs_gan":
         raise UserError(
-            f"{run_dir} is a run of --method={restored.settings.training.method}; a run of "
+            f"{run_dir} is a run of --method={restored.configuration.training.method}; a run of "
             "--method=fs_gan is needed here"
         )
     return restored
@@ -49,7 +49,7 @@ def load(
     Raises:
       UserError: the data are not there, or other images or classes than the run's.
     """
-    data, options = restored.settings.data, restored.settings.data_options()
+    data, options = restored.configuration.data, restored.configuration.data_options()
     if data_dir:
         options["data_dir"] = data_dir
     split, class_names = loading.load_split(
@@ -97,11 +97,11 @@ def pixels(batch: Split) -> tf.Tensor:
 
 def generator_weights(run_dir: str, restored: RestoredClassifier) -> list[np.ndarray]:
     """The generator's weights in the run's newest checkpoint."""
-    values = restored.settings
+    configuration = restored.configuration
     # The checkpoint fits in any precision but float16, whose optimizers keep a loss scale.
-    if values.training.precision != "mixed_float16":
-        exact = dataclasses.replace(values.training, precision="float32")
-        values = dataclasses.replace(values, training=exact)
-    method = build_method(values, len(restored.class_names), restored.progress.image_shape)
+    if configuration.training.precision != "mixed_float16":
+        exact = dataclasses.replace(configuration.training, precision="float32")
+        configuration = dataclasses.replace(configuration, training=exact)
+    method = build_method(configuration, len(restored.class_names), restored.progress.image_shape)
     RunDirectory(run_dir).checkpoints.restore(method)
     return method.networks["generator"].get_weights()
