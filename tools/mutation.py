@@ -61,6 +61,7 @@ TESTS = {
     "methods/parts/losses.py": ["methods/test_losses.py"],
     "methods/parts/gradients.py": ["methods/test_gradients.py", "methods/test_base.py"],
     "methods/parts/gradient_normalization.py": ["methods/test_gradient_normalization.py"],
+    "methods/parts/last_iterate.py": ["methods/test_last_iterate.py"],
     "methods/parts/optimizers.py": ["methods/test_optimizers.py"],
     "methods/parts/optimal_transport.py": ["methods/test_optimal_transport.py"],
     "threat_model.py": ["test_threat_model.py"],
