@@ -1,5 +1,7 @@
 """What a caller of the library gives, converted or refused by one line."""
 
+import functools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,17 @@ from fsgan_tf.threat_model import ThreatModel
 _A_FUNCTION = (
     "give a Keras model, or a function of TensorFlow operations from float32 images [b, h, w, c] "
     "in [0, 1] to logits [b, k], such as lambda x: model(x, training=False)"
+)
+_ONE_OUTPUT = (
+    'name the output of the logits by output_name (output="logits" is enough where it has that '
+    "name), or give keras.Model(model.inputs, model.outputs[0])"
+)
+_ANSWER_OF_MODEL = (
+    "give a function that returns its logits, such as lambda x: model(x, training=False)[0]"
+)
+_BINARY = (
+    'the classifier returns one score an image; give output="logits", or output="probabilities" '
+    "where it ends in a sigmoid, and it is taken for a binary classifier"
 )
 
 
@@ -90,7 +103,9 @@ def require_names(attacks: Sequence[Attack]) -> None:
 
 
 def as_classifier(classifier: Any, image: np.ndarray) -> Any:
-    """Calls a function once, so that what it lacks is said before TensorFlow traces it.
+    """Looks at an answer, so that what the classifier lacks is said in one line.
+
+    A function is called once. A Keras model is traced alone: a call would draw from its seeds.
 
     Args:
       classifier: what the caller gave.
@@ -102,7 +117,10 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
     Raises:
       UserError: it is not a function, fails, or does not answer by a tensor `[1, k]`.
     """
-    if isinstance(classifier, (Sequence, keras.Model)):
+    if isinstance(classifier, keras.Model):
+        _require_logits_of(classifier, image)
+        return classifier
+    if isinstance(classifier, Sequence) and not isinstance(classifier, str):
         return classifier
     if not callable(classifier):
         raise UserError(f"the classifier is a {type(classifier).__name__}; {_A_FUNCTION}")
@@ -111,9 +129,9 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
     except UserError:
         raise
     except Exception as error:  # Whatever the caller's function raises.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the classifier fails on an image of shape {image.shape[1:]} ({reason}); {_A_FUNCTION}"
+            f"the classifier fails on an image of shape {image.shape[1:]} ({_reason(error)}); "
+            f"{_A_FUNCTION}"
         ) from error
     if not tf.is_tensor(logits):
         raise UserError(
@@ -125,6 +143,34 @@ def as_classifier(classifier: Any, image: np.ndarray) -> Any:
             f"the classifier returns shape {tuple(logits.shape)} for one image; {_A_FUNCTION}"
         )
     return with_scaled_gradients(classifier) if logits.dtype == tf.float16 else classifier
+
+
+def _require_logits_of(model: keras.Model, image: np.ndarray) -> None:
+    answers = tf.function(functools.partial(model, training=False), autograph=False)
+    try:
+        traced = answers.get_concrete_function(tf.TensorSpec(image.shape, tf.float32))
+    except Exception as error:  # Whatever its layers raise.
+        raise UserError(
+            f"the classifier cannot be called on images of shape {image.shape[1:]}: "
+            f"{_reason(error)}"
+        ) from error
+    scores = traced.structured_outputs
+    advice = _ONE_OUTPUT if getattr(model, "outputs", None) else _ANSWER_OF_MODEL
+    if not tf.is_tensor(scores):
+        raise UserError(f"the classifier returns a {type(scores).__name__}; {advice}")
+    if scores.shape.rank == 2 and scores.shape[1] == 1:
+        raise UserError(_BINARY)
+    if scores.shape.rank != 2:
+        raise UserError(
+            f"the classifier returns shape {tuple(scores.shape)} for one image; {advice}"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what failed; Keras writes it in bold among the layer's arguments."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    said = bold.group(1) if bold else str(error)
+    return (said.strip() or type(error).__name__).splitlines()[0]
 
 
 def require_radius(threat_model: ThreatModel, image_shape: Sequence[int]) -> None:

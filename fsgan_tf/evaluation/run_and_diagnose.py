@@ -33,7 +33,7 @@ def evaluate(
     epsilon: float | Sequence[float],
     norm: str = "linf",
     suite: str = "quick",
-    attacks: Sequence[str | Attack] | None = None,
+    attacks: str | Sequence[str | Attack] | None = None,
     sources: Sequence[Source] = (),
     batch_size: int = 128,
     seed: int = 0,
@@ -46,6 +46,7 @@ def evaluate(
     std: float | Sequence[float] | None = None,
     channel_order: str | None = None,
     output: str | None = None,
+    output_name: str | None = None,
     **settings: Any,
 ) -> Result:
     """Measures a classifier's robust accuracy and checks whether the figure can be believed.
@@ -64,7 +65,8 @@ def evaluate(
       suite: one of `attacks.suites.SUITES`.
       attacks: instead of a suite, names such as `pgd20`, or attacks, each with a name of its own.
         With several radii an attack keeps the `step_size` that it was made with at each of them;
-        one that is asked for by its name gets one for each radius.
+        one that is asked for by its name gets one for each radius. Names may also come in one
+        text, with commas between them.
       sources: other classifiers, which transfer attacks make their images against and the checks
         compare with.
       batch_size: images attacked together.
@@ -76,13 +78,16 @@ def evaluate(
         `[2]`, a new one at each call, for stateless draws. TensorFlow's global seed is set.
       progress: show a progress bar, or one line for each attack where the output is not a terminal.
       input_range: pixels that the classifier takes, as `--input_range`: `0,1`, `0,255` or `-1,1`.
-        This and the next four adapt one classifier, a Keras model or a function, as the command
+        This and the next five adapt one classifier, a Keras model or a function, as the command
         adapts a file; where none is given it is attacked as it is.
       mean: subtracted from the pixels, in units of `input_range`: one number, or one a channel.
       std: divided by, likewise.
       channel_order: `rgb` or `bgr`.
-      output: what the classifier returns, `logits` or `probabilities`. With any of these, a final
-        softmax or sigmoid of a Keras model is cut off.
+      output: what the classifier returns, `logits` or `probabilities`; one score is then taken for
+        a binary classifier's. With any of these, a final softmax or sigmoid of a Keras model is cut
+        off.
+      output_name: of a Keras model with several outputs, the name of the one to take; by default
+        the one named as `output` says.
       **settings: of the attacks, such as `restarts` and `step_size` of pgdN and cwN.
 
     Returns:
@@ -96,6 +101,8 @@ def evaluate(
         suite=suite, norm=norm, checks=checks, batch_size=int(batch_size), seed=int(seed), eot=eot
     )
     largest, *smaller = arguments.as_radii(epsilon, norm)
+    if isinstance(attacks, str):
+        attacks = attacks.split(",")
     attacked_by = suite if attacks is None else None
     chosen = functools.partial(_chosen, suite, attacks, sources, {"norm": norm, **settings})
     request = Request(
@@ -117,6 +124,7 @@ def evaluate(
         "std": std,
         "channel_order": channel_order,
         "output": output,
+        "output_name": output_name,
     }
     if all(value is None for value in adaptation.values()):
         return measure(classifier, images, labels, request, progress=progress)

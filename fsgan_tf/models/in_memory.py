@@ -1,5 +1,6 @@
 """Classifiers in memory, read as those of files are."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,18 +26,21 @@ def adapted(
     std: Numbers | None = None,
     channel_order: str | None = None,
     output: str | None = None,
+    output_name: str | None = None,
 ) -> Classifier:
     """A model that takes other pixels than [0, 1], or ends in probabilities.
 
     Args:
-      model: a functional or sequential Keras model, or a function of images as it takes them to
-        `[b, k]` scores.
+      model: a Keras model, or a function of images as it takes them to `[b, k]` scores. A
+        subclassed model is called as a function is, since Keras does not know what it does.
       input_range: as `--input_range`; `0,1` by default, `0,255` where a Keras model takes integers.
       mean: subtracted, in units of `input_range`: one number, or one a channel.
       std: divided by, likewise.
       channel_order: `rgb` (by default) or `bgr`.
       output: `logits` (by default) or `probabilities`. A final softmax or sigmoid of a Keras model
         is cut off all the same.
+      output_name: name of the output to take, of a Keras model with several; by default the one
+        named as `output` says.
 
     Raises:
       UserError: an option is none of these, or the model is no classifier of images.
@@ -51,8 +55,14 @@ def adapted(
     }
     given = {name: value for name, value in options.items() if value is not None}
     preprocessing = Preprocessing(**{"input_range": None, **given})
+    if getattr(model, "inputs", None):
+        return keras_classifier(
+            model, preprocessing=preprocessing, output=output, output_name=output_name
+        )
+    if output_name:
+        raise UserError("output_name is for functional Keras models, whose outputs have names")
     if isinstance(model, keras.Model):
-        return keras_classifier(model, preprocessing=preprocessing, output=output)
+        model = functools.partial(model, training=False)
     output = output or "logits"
 
     def call(images: tf.Tensor) -> tf.Tensor:

@@ -76,8 +76,8 @@ def _has_fused_operation(layer: layers.Layer) -> bool:
     if not _is_normalization(layer) or not _is_plain(layer):
         return False
     of_images = layer.input_spec.ndim == 4 and set(layer.input_spec.axes) <= {-1, 3}
-    # There is no fused operation for float64.
-    return of_images and layer.dtype != "float64"
+    # The fused operation takes gains and averages in float32 alone.
+    return of_images and layer.dtype == "float32"
 
 
 def _is_normalization(layer: layers.Layer) -> bool:

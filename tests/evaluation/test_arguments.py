@@ -72,8 +72,26 @@ def test_options_that_mean_nothing(change, words, honest, images, labels):
         evaluate(honest, images, labels, **{"epsilon": 0.05, "attacks": ["fgsm"], **change})
 
 
-def _model():
-    return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+def _model(classes=4, shape=(8, 8, 1)):
+    return keras.Sequential(
+        [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    )
+
+
+def _of_outputs(change):
+    base = _model()
+    return keras.Model(base.inputs, change(base.outputs[0]))
+
+
+class Subclassed(keras.Model):
+    """Its answers are what it is told."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.network, self.answer = _model(), answer
+
+    def call(self, images):
+        return self.answer(self.network(images))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +103,7 @@ def _model():
         (lambda: lambda x: tf.argmax(_model()(x), axis=1), r"returns shape \(1,\)"),
         (lambda: lambda x: tf.matmul(x, tf.ones([3, 3])), "fails on an image of shape"),
         (lambda: 3, "the classifier is a int"),
+        (lambda: "model.keras", "the classifier is a str"),
     ],
 )
 def test_functions_that_are_no_classifier(make, words, images):
@@ -93,6 +112,31 @@ def test_functions_that_are_no_classifier(make, words, images):
         as_classifier(classifier, images[:1])
     assert "lambda x: model(x, training=False)" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: _of_outputs(lambda y: {"logits": y}), 'returns a dict; .*output="logits"'),
+        (lambda: _of_outputs(lambda y: [y, y]), "returns a list; .*output_name"),
+        (lambda: Subclassed(lambda y: {"logits": y}), "returns a dict; give a function"),
+        (lambda: Subclassed(lambda y: y[:, None]), r"returns shape \(1, 1, 4\)"),
+        (lambda: _model(classes=1), 'one score an image; .*output="probabilities"'),
+        (
+            lambda: _model(shape=(9, 9, 1)),
+            r"on images of shape \(8, 8, 1\): Input 0 .* to have value 81",
+        ),
+    ],
+)
+def test_models_that_are_no_classifier(make, words, images):
+    with pytest.raises(UserError, match=words) as refusal:
+        as_classifier(make(), images[:1])
+    assert "\n" not in str(refusal.value)
+
+
+def test_attacks_in_one_text(honest, images, labels):
+    result = evaluate(honest, images, labels, epsilon=0.05, attacks="fgsm,pgd2", checks="none")
+    assert [attack.name for attack in result.attacks] == ["fgsm", "pgd2"]
 
 
 def test_a_keras_model_and_a_function_of_it_are(images):

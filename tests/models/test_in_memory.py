@@ -46,6 +46,35 @@ def test_a_model_of_integers_takes_0_to_255_whatever_else_is_said(option):
     assert in_memory.adapted(model, **option, input_range="0,1").preprocessing.input_range == "0,1"
 
 
+class Pooled(keras.Model):
+    """Subclassed: the quadrants' mean brightness, of pixels from 0 to 255."""
+
+    def call(self, images):
+        quadrants = tf.nn.avg_pool2d(images, 4, 4, "VALID")
+        return tf.nn.softmax(20 / 255 * tf.reshape(quadrants, [-1, 4]))
+
+
+def test_a_subclassed_model_is_adapted_as_a_function_is(honest, images, labels):
+    options = {"input_range": "0,255", "output": "probabilities", "checks": "none"}
+    found = _evaluate(Pooled(), images, labels, **options)
+    expected = _evaluate(honest, images, labels, checks="none")
+    assert found.clean_accuracy == expected.clean_accuracy
+    assert found.worst_case_accuracy == expected.worst_case_accuracy
+
+
+def test_one_of_several_outputs_is_named(images):
+    inputs = keras.Input((8, 8, 1))
+    flat = keras.layers.Flatten()(inputs)
+    answers = [keras.layers.Dense(3, name=name)(flat) for name in ("first", "second")]
+    model = keras.Model(inputs, answers)
+    with pytest.raises(UserError, match="first, second .*--output_name"):
+        in_memory.adapted(model, output="logits")
+    found = in_memory.adapted(model, output_name="second").logits_fn(images)
+    np.testing.assert_allclose(found, model(images)[1], rtol=1e-5)
+    with pytest.raises(UserError, match="output_name is for functional"):
+        in_memory.adapted(lambda x: x[:, 0, 0], output_name="second")
+
+
 def test_scores_that_are_no_probabilities_are_refused(honest, images, labels):
     with pytest.raises(UserError, match=r"lie in \[-.*, so that they are no probabilities"):
         _evaluate(lambda x: honest(x) - 200, images, labels, output="probabilities")

@@ -202,9 +202,10 @@ def test_by_batch_a_class_that_calls_its_own_layers_keeps_no_statistics(
 
 
 def test_what_has_no_fused_operation_stays_keras():
-    """float64, vectors, and other axes than the last."""
+    """Gains in another type than float32, vectors, and other axes than the last."""
     for inputs, layer in (
         (keras.Input((8, 8, 3), dtype="float64"), layers.BatchNormalization(dtype="float64")),
+        (keras.Input((8, 8, 3)), layers.BatchNormalization(dtype="float16")),
         (keras.Input((5,)), layers.BatchNormalization()),
         (keras.Input((3, 8, 8)), layers.BatchNormalization(axis=1)),
     ):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf.attacks.registry import by_names
+from fsgan_tf.evaluation.arguments import as_examples
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.training.callbacks.made_once import MadeOnce
 
@@ -37,10 +38,13 @@ class RobustAccuracy(MadeOnce):
           labels: whole numbers `[n]`.
           batch_size: images attacked together.
           attacked_examples: of the images, the first that are attacked; all are classified.
+
+        Raises:
+          UserError: images or labels are something else.
         """
         super().__init__()
-        self._images, self._labels = images, labels
-        self._batch_size = min(batch_size, len(images))
+        self._images, self._labels = as_examples(images, labels)
+        self._batch_size = min(batch_size, len(self._images))
         self._attacked = slice(attacked_examples)
 
     def make(self) -> Evaluator:

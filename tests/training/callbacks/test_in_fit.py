@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fsgan_tf.errors import UserError
 from fsgan_tf.runs.metrics import Metrics
 from fsgan_tf.training.callbacks import (
     Diagnoses,
@@ -90,6 +91,21 @@ def test_robust_accuracy_is_of_the_images_it_was_given(held_out):
     assert measured[0]["clean_accuracy"] == np.mean(logits.argmax(axis=1) == labels)
     assert measured[0]["robust_accuracy"] in np.arange(BATCH_SIZE + 1) / BATCH_SIZE
     assert measured[0]["robust_accuracy"] <= measured[0]["one_step_accuracy"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x, y: (x, np.eye(NUM_CLASSES)[y]), lambda x, y: (x.astype(np.float32), y)],
+    ids=["one-hot", "0 to 255"],
+)
+def test_robust_accuracy_refuses_at_once_what_it_would_judge_wrongly(change, held_out):
+    with pytest.raises(UserError, match="one integer an image|pixels lie in"):
+        RobustAccuracy(*change(*held_out))
+
+
+def test_robust_accuracy_is_for_methods(held_out):
+    with pytest.raises(UserError, match="is for fit of a training method.*evaluate measures"):
+        RobustAccuracy(*held_out).set_model(build_small("standard").networks["classifier"])
 
 
 def test_a_second_method_is_measured_itself(held_out, tmp_path):
