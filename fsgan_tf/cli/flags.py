@@ -7,7 +7,6 @@ it, and everything below takes those or keyword arguments. The flags of training
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,31 +16,11 @@ from fsgan_tf.attacks import registry as attacks
 from fsgan_tf.cli import settings_flags
 from fsgan_tf.data import registry as sources
 from fsgan_tf.data.settings import EvaluatedDataSettings
+from fsgan_tf.evaluation.configuration import EvaluationConfiguration
 from fsgan_tf.evaluation.settings import EvaluationSettings
 from fsgan_tf.models.settings import ExportSettings, ModelSettings, PredictionSettings
 from fsgan_tf.reporting.settings import ReportSettings
 from fsgan_tf.settings import from_text, readers_of, values_of
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfiguration:
-    """One evaluation.
-
-    Attributes:
-      model: which classifier.
-      data: which images.
-      source: the settings of where they come from, as far as they are given.
-      evaluation: how it is attacked.
-      attacks: the settings of attacks, as far as they are given.
-      report: what is written.
-    """
-
-    model: ModelSettings
-    data: EvaluatedDataSettings
-    source: dict[str, Any]
-    evaluation: EvaluationSettings
-    attacks: dict[str, Any]
-    report: ReportSettings
 
 
 def evaluation_flags() -> flags.FlagValues:

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.evaluation.configuration import EvaluationConfiguration
 from fsgan_tf.threat_model import ThreatModel
 
 
@@ -48,3 +50,43 @@ class Request:
     checks: str = "full"
     eot: int | None = None
     smaller: Sequence[Radius] = ()
+
+    def with_attack(self, attack: Attack) -> "Request":
+        """The same with one attack more, at every radius."""
+        smaller = [Radius(ball, (*attacks, attack)) for ball, attacks in self.smaller]
+        return dataclasses.replace(self, attacks=(*self.attacks, attack), smaller=smaller)
+
+
+def requested(asked: EvaluationConfiguration, sources: Sequence[Source]) -> Request:
+    """How a configuration asks to attack.
+
+    Args:
+      asked: with the norm and the radii; see `EvaluationConfiguration.resolved`.
+      sources: other classifiers, loaded.
+
+    Raises:
+      UserError: there is no such attack, or it cannot do what is asked of it.
+    """
+    settings = asked.evaluation
+    balls = [ThreatModel(radius, norm=str(settings.norm)) for radius in settings.radii]
+    largest, *smaller = [Radius(ball, _attacks(asked, ball, sources)) for ball in balls]
+    return Request(
+        threat_model=largest.threat_model,
+        attacks=largest.attacks,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        standalone=settings.runs_standalone,
+        sources=tuple(sources),
+        checks=settings.checks,
+        eot=settings.averages_over,
+        smaller=smaller,
+    )
+
+
+def _attacks(
+    asked: EvaluationConfiguration, ball: ThreatModel, sources: Sequence[Source]
+) -> tuple[Attack, ...]:
+    names, options = asked.evaluation.attacks, {"sources": sources, **asked.attacks}
+    if names is not None:
+        return tuple(registry.by_names(names, ball.epsilon, norm=ball.norm, **options))
+    return tuple(registry.suite(asked.evaluation.suite, ball.epsilon, norm=ball.norm, **options))

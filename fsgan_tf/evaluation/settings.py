@@ -26,11 +26,12 @@ class EvaluationSettings(settings.Settings):
     def __post_init__(self) -> None:
         """Also checks epsilon in its norm, as far as that is given; else a run may say it."""
         super().__post_init__()
-        radii = {"epsilon": [self.epsilon] if self.epsilon else [], "epsilons": self.epsilons or []}
-        for name, given in radii.items():
-            for radius in given:
-                if fault := norms.radius_fault(self.norm, radius):
-                    raise ValueError(f"--{name}={radius:g}: {fault}")
+        if self.epsilon is not None and self.epsilons is not None:
+            raise ValueError("--epsilon and --epsilons both say the radius; give one of them")
+        for radius in self.radii:
+            if fault := norms.radius_fault(self.norm, radius):
+                flag = "epsilon" if self.epsilons is None else "epsilons"
+                raise ValueError(f"--{flag}={radius:g}: {fault}")
 
     suite: str = setting("quick", "Which list of attacks to run.", choices=tuple(suites.SUITES))
     attacks: tuple[str, ...] | None = setting(
@@ -109,6 +110,12 @@ class EvaluationSettings(settings.Settings):
     dry_run: bool = setting(
         False, "Say how many images and passes, and how long it would take here, then stop."
     )
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """Those that are given, the largest first."""
+        one = () if self.epsilon is None else (self.epsilon,)
+        return tuple(sorted(set(self.epsilons or one), reverse=True))
 
     @property
     def averages_over(self) -> int | None:

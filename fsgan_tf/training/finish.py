@@ -10,9 +10,9 @@ from fsgan_tf.attacks.registry import suite
 from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
+from fsgan_tf.evaluation.recorded import recorded
 from fsgan_tf.evaluation.request import Request
 from fsgan_tf.evaluation.run_and_diagnose import measure
-from fsgan_tf.evaluation.state import fingerprint, resumable
 from fsgan_tf.models import saving
 from fsgan_tf.reporting import report, results_file
 from fsgan_tf.runs.directory import RunDirectory
@@ -80,17 +80,11 @@ def _attack(training: Training, restored: RestoredClassifier, test: Split) -> No
         command=shlex.join(["python", "-m", "fsgan_tf.train", *sys.argv[1:]]),
         suite="quick",
     )
-    marks = fingerprint(
-        request,
-        classifier_sha256=restored.weights_sha256,
-        dataset_sha256=manifest.dataset_sha256,
-        model_options={},
-    )
-    with resumable(run.evaluation, marks) as state:
+    with recorded(run.evaluation, request, manifest, model_options={}) as record:
         result = measure(
-            restored.model, test.images, test.labels, request, state=state, progress=True
+            restored.model, test.images, test.labels, request, state=record.state, progress=True
         )
-        report.write(run.evaluation, result, manifest)
+        record.write(result)
     write_test_figures(run)
     print(report.as_table(result))
     print(f"written: {run.evaluation}\nwatch: {watch_command(run)}")

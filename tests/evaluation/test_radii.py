@@ -2,14 +2,12 @@ import dataclasses
 import json
 import math
 import re
-from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf import evaluate as command
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.sample import Sample
 from fsgan_tf.attacks.registry import by_names
@@ -239,14 +237,11 @@ def test_reports_have_a_table_and_a_curve(honest, images, labels):
 
 def test_the_flag_takes_radii_and_stands_alone():
     asked = from_text(EvaluationSettings, {"epsilons": "2/255, 8/255,4/255"})
-    assert command._radii(asked, SimpleNamespace(configuration=None), "keras_model") == (
-        8 / 255,
-        4 / 255,
-        2 / 255,
-    )
-    both = from_text(EvaluationSettings, {"epsilons": "2/255,4/255", "epsilon": "8/255"})
+    assert asked.radii == (8 / 255, 4 / 255, 2 / 255)
+    assert from_text(EvaluationSettings, {"epsilon": "8/255"}).radii == (8 / 255,)
+    assert EvaluationSettings().radii == ()
     with pytest.raises(UserError, match="--epsilon and --epsilons both say the radius"):
-        command._radii(both, SimpleNamespace(configuration=None), "keras_model")
+        from_text(EvaluationSettings, {"epsilons": "2/255,4/255", "epsilon": "8/255"})
     for text in ("2/255", "2/255,2/255", "0,0.1", "0.1,2", "a,b", "inf,0.1", "0.1,nan"):
         with pytest.raises(UserError, match="--epsilons="):
             from_text(EvaluationSettings, {"epsilons": text, "norm": "linf"})
