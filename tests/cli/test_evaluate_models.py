@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf import evaluate
 from fsgan_tf.data.split import Split
+from fsgan_tf.evaluation import subject
 from fsgan_tf.models.saving import save_classifier
 from tests.commands import call
 
@@ -23,7 +24,7 @@ def read(monkeypatch):
     images[..., 0] = (40 + 80 * labels)[:, None, None]
     names = ("a", "b", "c")
     found = Split(images, labels)
-    monkeypatch.setattr(evaluate, "_examples", lambda *_: (found, names))
+    monkeypatch.setattr(subject, "_examples", lambda *_: (found, names))
     return found
 
 
