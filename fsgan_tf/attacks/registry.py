@@ -13,7 +13,7 @@ from fsgan_tf.settings import Field, declared_in, fields_of, files_of
 
 if TYPE_CHECKING:
     from fsgan_tf.attacks.parts.attack import Attack
-    from fsgan_tf.attacks.parts.source import Source
+    from fsgan_tf.attacks.parts.source import TransferSource
 
 _PACKAGE = "fsgan_tf.attacks"
 # What the end of a NAME stands for, as a pattern of regular expressions.
@@ -100,7 +100,7 @@ def suite(
     epsilon: float,
     *,
     norm: str = "linf",
-    sources: Sequence["Source"] = (),
+    sources: Sequence["TransferSource"] = (),
     **given: Any,
 ) -> list["Attack"]:
     """The attacks of a suite.
@@ -131,7 +131,7 @@ def by_names(
     epsilon: float,
     *,
     norm: str = "linf",
-    sources: Sequence["Source"] = (),
+    sources: Sequence["TransferSource"] = (),
     **given: Any,
 ) -> list["Attack"]:
     """Attacks by their names; each once.
@@ -180,7 +180,7 @@ def _kind(name: str) -> tuple[Kind, str | None]:
 
 
 def _made(
-    name: str, epsilon: float, norm: str, sources: Sequence["Source"], given: dict[str, Any]
+    name: str, epsilon: float, norm: str, sources: Sequence["TransferSource"], given: dict[str, Any]
 ) -> list["Attack"]:
     from fsgan_tf.attacks.parts.attack import Wanted
 

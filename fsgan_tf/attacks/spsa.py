@@ -29,7 +29,7 @@ from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, param
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
-from fsgan_tf.attacks.parts.projected_gradient import Path, random_start
+from fsgan_tf.attacks.parts.projected_gradient import Climb, random_start
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
 
@@ -110,7 +110,7 @@ class SPSA:
         start: tf.Tensor,
         labels: tf.Tensor,
         seeds: tf.Tensor,
-    ) -> Path:
+    ) -> Climb:
         """Lowers the margin from a given start, until every example is misclassified.
 
         Args:
@@ -181,7 +181,7 @@ def _descend(
     num_steps: tf.Tensor,
     learning_rate: tf.Tensor,
     delta: tf.Tensor,
-) -> Path:
+) -> Climb:
     def judge(state: _State) -> _State:
         """Keeps the iterate where its margin is the lowest so far; a first success for good."""
         wrong, margins = classifier.judge(
@@ -219,7 +219,7 @@ def _descend(
         success=tf.zeros_like(labels, tf.bool),
     )
     (end,) = tf.while_loop(goes_on, step, [judge(first)])
-    return Path(end.best, end.success, end.iterate)
+    return Climb(end.best, end.success, end.iterate)
 
 
 def _estimate(

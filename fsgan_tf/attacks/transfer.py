@@ -13,7 +13,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient, climb
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.errors import UserError
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
@@ -56,7 +56,7 @@ class Transfer:
     """
 
     attack: ProjectedGradient
-    source: Source
+    source: TransferSource
 
     access: ClassVar[Access] = "none"
 

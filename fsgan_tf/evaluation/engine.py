@@ -24,7 +24,7 @@ from fsgan_tf.data.pixels import unit
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation import arguments
 from fsgan_tf.evaluation.outcome import MostFooling, Outcome, Task
-from fsgan_tf.evaluation.progress import Progress
+from fsgan_tf.evaluation.progress import AttackProgress
 from fsgan_tf.evaluation.repeated_calls import CALLS, votes
 from fsgan_tf.evaluation.result import Result
 from fsgan_tf.evaluation.score import Score
@@ -111,7 +111,7 @@ class Evaluator:
                 self.restart_draws(self.classifier, images, seed, _SEARCH, key)
                 leads = self.leads(images, labels, standing)
                 score.limit(attack.sample(standing, leads, seed))
-            with Progress(attack, shown=progress) as bar:
+            with AttackProgress(attack, shown=progress) as bar:
                 for restart in range(attack.restarts):
                     bar.begin(restart, int(score.standing.sum()))
                     batches = enumerate(self.batches(np.flatnonzero(score.standing)))

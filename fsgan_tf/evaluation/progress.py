@@ -4,7 +4,7 @@ from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.evaluation.progress_bar import progress_bar
 
 
-class Progress:
+class AttackProgress:
     """A bar with survivors and time left, on a terminal or in a notebook; one line elsewhere."""
 
     def __init__(self, attack: Attack, *, shown: bool):
@@ -13,7 +13,7 @@ class Progress:
         self._shown = shown
         self._standing = 0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "AttackProgress":
         self._bar = progress_bar(desc=self._attack.name, unit="img", shown=self._shown)
         return self
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attack import Attack
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.evaluation.configuration import EvaluationConfiguration
 from fsgan_tf.threat_model import ThreatModel
 
@@ -46,7 +46,7 @@ class Request:
     batch_size: int = 128
     seed: int = 0
     standalone: bool = False
-    sources: Sequence[Source] = ()
+    sources: Sequence[TransferSource] = ()
     checks: str = "full"
     eot: int | None = None
     smaller: Sequence[Radius] = ()
@@ -57,7 +57,7 @@ class Request:
         return dataclasses.replace(self, attacks=(*self.attacks, attack), smaller=smaller)
 
 
-def requested(asked: EvaluationConfiguration, sources: Sequence[Source]) -> Request:
+def requested(asked: EvaluationConfiguration, sources: Sequence[TransferSource]) -> Request:
     """How a configuration asks to attack.
 
     Args:
@@ -84,7 +84,7 @@ def requested(asked: EvaluationConfiguration, sources: Sequence[Source]) -> Requ
 
 
 def _attacks(
-    asked: EvaluationConfiguration, ball: ThreatModel, sources: Sequence[Source]
+    asked: EvaluationConfiguration, ball: ThreatModel, sources: Sequence[TransferSource]
 ) -> tuple[Attack, ...]:
     names, options = asked.evaluation.attacks, {"sources": sources, **asked.attacks}
     if names is not None:

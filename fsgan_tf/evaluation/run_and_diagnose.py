@@ -12,7 +12,7 @@ from fsgan_tf.attacks import registry, suites
 from fsgan_tf.attacks.parts import random_draws
 from fsgan_tf.attacks.parts.attack import Attack
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, LogitsFn
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.evaluation import arguments, radii
 from fsgan_tf.evaluation import checks as all_checks
 from fsgan_tf.evaluation.checks import smaller_radii
@@ -34,7 +34,7 @@ def evaluate(
     norm: str = "linf",
     suite: str = "quick",
     attacks: str | Sequence[str | Attack] | None = None,
-    sources: Sequence[Source] = (),
+    sources: Sequence[TransferSource] = (),
     batch_size: int = 128,
     seed: int = 0,
     standalone: bool | None = None,
@@ -136,7 +136,7 @@ def evaluate(
 def _chosen(
     suite: str,
     attacks: Sequence[str | Attack] | None,
-    sources: Sequence[Source],
+    sources: Sequence[TransferSource],
     settings: dict[str, Any],
     epsilon: float,
 ) -> tuple[Attack, ...]:

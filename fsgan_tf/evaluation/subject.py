@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from fsgan_tf import devices, files
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.data import loading as data_loading
 from fsgan_tf.data.split import Split
 from fsgan_tf.errors import UserError
@@ -111,7 +111,9 @@ def _copies(
     )
 
 
-def _sources(paths: Sequence[str], devices: Sequence[str]) -> tuple[list[Source], list[Classifier]]:
+def _sources(
+    paths: Sequence[str], devices: Sequence[str]
+) -> tuple[list[TransferSource], list[Classifier]]:
     """Loads the classifiers of `--source`, whatever their kind.
 
     Each is called like its folder, or by its path where others are called so too.
@@ -123,7 +125,7 @@ def _sources(paths: Sequence[str], devices: Sequence[str]) -> tuple[list[Source]
         classifier, copies = _copies(functools.partial(loading.load, path), devices)
         configuration = classifier.configuration
         sources.append(
-            Source(
+            TransferSource(
                 name=path if names.count(name) > 1 else name,
                 copies=copies,
                 path=path,

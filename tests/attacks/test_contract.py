@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.evaluation import saved_examples
 from fsgan_tf.evaluation.engine import Evaluator
@@ -32,7 +32,7 @@ def make(threat_model, images, tmp_path):
 
     def attack(name, logits_fn, like, labels):
         if name != "saved_examples":
-            twin = Source("twin", (AttackedClassifier(like),), "runs/twin", "12" * 32)
+            twin = TransferSource("twin", (AttackedClassifier(like),), "runs/twin", "12" * 32)
             (made,) = by_names([name], threat_model.epsilon, sources=[twin])
             return made
         found = Evaluator(logits_fn, threat_model, 24).attack(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from fsgan_tf import norms
 from fsgan_tf.attacks import registry
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names, suite
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.suites import SUITES
@@ -56,7 +56,7 @@ def small():
 def test_one_run(name, norm, small):
     classifier, like, images, labels = small
     threat_model = ThreatModel(EPSILON[norm], norm=norm)
-    twin = Source("twin", (like,), "runs/twin", "12" * 32)
+    twin = TransferSource("twin", (like,), "runs/twin", "12" * 32)
     (attack,) = by_names([name], threat_model.epsilon, norm=norm, sources=[twin])
     if isinstance(attack, Square):
         attack = dataclasses.replace(attack, num_queries=100, rescaled_schedule=True)
@@ -126,7 +126,7 @@ def test_which_attacks_know_which_norms():
         by_names(["pgd5", "pma"], 12, norm="l1")
     with pytest.raises(UserError, match="not in l1"):
         suite("strongest", 12, norm="l1")
-    sources = [Source("twin", (), "runs/twin", "12" * 32)]
+    sources = [TransferSource("twin", (), "runs/twin", "12" * 32)]
     for name, named in SUITES.items():
         assert len(suite(name, 0.5, norm="l2", sources=sources)) == len(named.attacks)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from fsgan_tf import attacks, evaluate
 from fsgan_tf.attacks import registry
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names, suite
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator
@@ -183,7 +183,7 @@ def test_strong_is_autoattacks_standard_version():
 
 
 def _sources(*names):
-    return [Source(name, (), f"runs/{name}", "12" * 32, "pgd_at", 3) for name in names]
+    return [TransferSource(name, (), f"runs/{name}", "12" * 32, "pgd_at", 3) for name in names]
 
 
 def test_paper_black_box_is_the_papers():

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.projected_gradient import ProjectedGradient
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.attacks.transfer import Transfer
 from fsgan_tf.errors import UserError
@@ -30,7 +30,7 @@ def test_the_last_and_the_strongest_iterate_are_tried(rise, found, images, threa
     climbing = ProjectedGradient(
         "cw4", loss="margin", num_steps=4, step_size=0.01, random_start=False, restarts=1
     )
-    attempt = Transfer(climbing, Source("a", (source,), "runs/a", "")).run(
+    attempt = Transfer(climbing, TransferSource("a", (source,), "runs/a", "")).run(
         target,
         threat_model,
         tf.constant(images),
@@ -44,15 +44,17 @@ def test_the_last_and_the_strongest_iterate_are_tried(rise, found, images, threa
 
 
 def test_a_source_without_gradients_is_refused(honest):
-    blind = Source("a", (AttackedClassifier(honest, differentiable=False),), "a.tflite", "12")
+    blind = TransferSource(
+        "a", (AttackedClassifier(honest, differentiable=False),), "a.tflite", "12"
+    )
     with pytest.raises(UserError, match="a.tflite has no gradients, which transfer_pgd3 climbs"):
         by_names(["transfer_pgd3"], 0.05, sources=[blind])
 
 
 def test_a_source_runs_on_the_device_of_the_classifier_attacked(honest):
     copies = tuple(AttackedClassifier(honest, device) for device in ("CPU:0", "CPU:1"))
-    source = Source("a", copies, "runs/a", "12", method="standard", seed=3)
+    source = TransferSource("a", copies, "runs/a", "12", method="standard", seed=3)
     assert source.on("CPU:1") is copies[1]
     assert source.classifier is copies[0]
     assert str(source) == "a: runs/a, method standard, seed 3, sha256 12"
-    assert str(Source("a.keras", copies, "a.keras", "12")) == "a.keras: a.keras, sha256 12"
+    assert str(TransferSource("a.keras", copies, "a.keras", "12")) == "a.keras: a.keras, sha256 12"

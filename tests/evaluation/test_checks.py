@@ -13,7 +13,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.auto_pgd import AutoPGD
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.attacks.square import Square
 from fsgan_tf.attacks.transfer import Transfer
@@ -55,7 +55,7 @@ def _gather(logits_fn, images, labels, attacks=QUICK, *, epsilon=EPSILON, source
 
 
 def _source(logits_fn, method="standard"):
-    return Source("twin", (AttackedClassifier(logits_fn),), "runs/twin", "ab", method)
+    return TransferSource("twin", (AttackedClassifier(logits_fn),), "runs/twin", "ab", method)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts import attacked_classifier
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier, is_misclassified
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.attacks.registry import by_names
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator, _random_key
@@ -425,7 +425,7 @@ def test_two_devices_find_what_one_finds(network, network_labels, images, ball):
             ["cw2", "transfer_cw2"],
             ball.epsilon,
             restarts=2,
-            sources=[Source("twin", source_copies, "runs/twin", "")],
+            sources=[TransferSource("twin", source_copies, "runs/twin", "")],
         )
         attacks.append(Placed(lambda pixels: pixels))
         return Evaluator(classifiers, ball, 4).attack(images, network_labels, attacks)

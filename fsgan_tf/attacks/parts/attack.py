@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.threat_model import ThreatModel
 
 # What an attack asks of the classifier: its gradients (a white box), its outputs alone (a black
@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
     epsilon: float
     num_steps: int = 0
     inner: "tuple[Attack, ...]" = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[TransferSource, ...] = ()
     norm: str = "linf"
 
 

@@ -19,7 +19,7 @@ LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
 _STRETCH, _LEAST_MULTIPLE = 10, 4
 
 
-class Path(NamedTuple):
+class Climb(NamedTuple):
     """Where a climb led.
 
     Attributes:
@@ -122,7 +122,7 @@ def climb(
     stop_when_fooled: bool = True,
     keep_first_success: bool = True,
     judge_last: bool = True,
-) -> Path:
+) -> Climb:
     """Takes `num_steps` steps up the loss, each projected to the ball and the pixel range.
 
     In l_inf this is step for step CleverHans' `projected_gradient_descent`, whose Python loop would
@@ -174,11 +174,11 @@ def climb(
         standing, done = np.flatnonzero(~state.success.numpy()), until
         if not len(standing):
             break
-    return Path(state.best, state.success, state.iterate)
+    return Climb(state.best, state.success, state.iterate)
 
 
 class _State(NamedTuple):
-    """A climb so far: see `Path`; `iterate` is not yet judged, `best_loss` is float32 `[b]`."""
+    """A climb so far: see `Climb`; `iterate` is not yet judged, `best_loss` is float32 `[b]`."""
 
     iterate: tf.Tensor
     best: tf.Tensor

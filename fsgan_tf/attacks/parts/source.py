@@ -6,7 +6,7 @@ from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class TransferSource:
     """A classifier against which images are made.
 
     Attributes:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsgan_tf.attacks.parts.attack import Attack, Climbing
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks import (
     clean_accuracy,
@@ -130,7 +130,7 @@ def diagnose(
     labels: np.ndarray,
     attacks: Sequence[Attack],
     result: Result,
-    sources: Sequence[Source] = (),
+    sources: Sequence[TransferSource] = (),
     *,
     first: int | None = None,
     mode: str = "full",

@@ -13,9 +13,9 @@ from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Attack, Climbing
 from fsgan_tf.attacks.parts.attacked_classifier import is_misclassified
 from fsgan_tf.attacks.parts.batches import in_batches, padded
-from fsgan_tf.attacks.parts.projected_gradient import Path, ProjectedGradient, climb
+from fsgan_tf.attacks.parts.projected_gradient import Climb, ProjectedGradient, climb
 from fsgan_tf.attacks.parts.settings import default_step
-from fsgan_tf.attacks.parts.source import Source
+from fsgan_tf.attacks.parts.source import TransferSource
 from fsgan_tf.evaluation import curves
 from fsgan_tf.evaluation.checks.verdicts import CHANCE, Further
 from fsgan_tf.evaluation.engine import Evaluator
@@ -31,7 +31,7 @@ _BLOCKS_OF_A_SAMPLE, _SMALLEST_BLOCK = 4, 8
 _MOST_STEPS = 100
 
 
-class Sample:
+class SampledExamples:
     """Some of the examples; `count` of them are there, the rest repeats them.
 
     Attributes:
@@ -84,7 +84,7 @@ class Evidence:
     labels: np.ndarray
     attacks: Sequence[Attack]
     result: Result
-    sources: Sequence[Source]
+    sources: Sequence[TransferSource]
     size: int = LARGEST_SAMPLE
 
     def restart_draws(self, name: str) -> None:
@@ -99,11 +99,11 @@ class Evidence:
         )
 
     @functools.cached_property
-    def sample(self) -> Sample:
+    def sample(self) -> SampledExamples:
         """The examples on which most checks run, drawn by chance where there are more."""
         indices = self.drawn(np.arange(len(self.labels)), self.size)
         self.restart_draws("sample")
-        return Sample(self.evaluator, self.images, self.labels, indices, self.size)
+        return SampledExamples(self.evaluator, self.images, self.labels, indices, self.size)
 
     def drawn(self, indices: np.ndarray, most: int) -> np.ndarray:
         """Some of the indices, by chance that follows from the seed; a few are among more."""
@@ -211,7 +211,7 @@ class Evidence:
         )
 
     @property
-    def undefended(self) -> Source | None:
+    def undefended(self) -> TransferSource | None:
         """A source trained without a defence, if one was given."""
         return next((source for source in self.sources if source.method == "standard"), None)
 
@@ -248,10 +248,10 @@ class Evidence:
         """How many images that stand are attacked anew at once."""
         return block(self.sample.count)
 
-    def climb(self, indices: np.ndarray, loss: str, *, num_steps: int, step_size: float) -> Path:
+    def climb(self, indices: np.ndarray, loss: str, *, num_steps: int, step_size: float) -> Climb:
         """Climbs a loss from the images at indices to the end."""
 
-        def climbed(images: tf.Tensor, labels: tf.Tensor) -> Path:
+        def climbed(images: tf.Tensor, labels: tf.Tensor) -> Climb:
             return climb(
                 self.evaluator.classifier,
                 self.evaluator.threat_model,
