@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from fsgan_tf import files
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import quiet, runner
+from fsgan_tf.cli import evaluation_flags, quiet, runner
 from fsgan_tf.errors import RunError, UserError, VerdictError
 from fsgan_tf.evaluation.configuration import EvaluationConfiguration
 from fsgan_tf.models.named_model import OPTIONS
@@ -29,7 +28,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Evaluates the classifier that the flags name; see `--help`.
 
     Args:
-      flag_values: as made by `cli.flags.evaluation_flags`.
+      flag_values: as made by `evaluation_flags.evaluation_flags`.
       words: further results of --compare; else none are taken.
 
     Raises:
@@ -37,7 +36,7 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
       RunError: the batch does not fit in memory, or the results cannot be written.
       VerdictError: `--fail_on` refuses the verdict.
     """
-    asked = command_flags.evaluation(flag_values)
+    asked = evaluation_flags.configuration(flag_values)
     if asked.report.compare is not None:
         _compare(asked.report.compare, words, asked.report)
         return
@@ -159,13 +158,12 @@ def _require_verdict(result: "Result", fail_on: str | None) -> None:
         raise VerdictError(f"the verdict is '{result.verdict}', which --fail_on={fail_on} refuses")
 
 
-if __name__ == "__main__":
-    sys.exit(
-        runner.run(
-            main,
-            command_flags.evaluation_flags(),
-            description=__doc__ or "",
-            takes_words=True,
-            help_text=command_flags.evaluation_help,
-        )
+def run() -> int:
+    """Runs the command of the process's own command line, and returns its exit code."""
+    return runner.run(
+        main, evaluation_flags.evaluation_flags(), description=__doc__ or "", takes_words=True
     )
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -19,15 +19,20 @@ from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import quiet, runner
+from fsgan_tf.cli import quiet, runner, settings_flags
 from fsgan_tf.errors import UserError
+from fsgan_tf.models.settings import ExportSettings
+
+
+def export_flags() -> settings_flags.SettingsFlags:
+    """The flags of this command."""
+    return settings_flags.SettingsFlags({"export": ExportSettings})
 
 
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Exports the classifier of `--run_dir` to `--export_dir`."""
     del words
-    asked = command_flags.export(flag_values)
+    asked = settings_flags.read(ExportSettings, flag_values)
     if asked.run_dir is None:
         raise UserError("--run_dir is missing: name the folder of the run to export")
     quiet.start_tensorflow()
@@ -52,12 +57,10 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     print(f"{export_dir / export_folder.LITERT_MODEL_FILE}: its signature is serving_default")
 
 
+def run() -> int:
+    """Runs the command of the process's own command line, and returns its exit code."""
+    return runner.run(main, export_flags(), description=__doc__ or "")
+
+
 if __name__ == "__main__":
-    sys.exit(
-        runner.run(
-            main,
-            command_flags.export_flags(),
-            description=__doc__,
-            help_text=command_flags.export_help,
-        )
-    )
+    sys.exit(run())

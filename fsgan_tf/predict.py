@@ -18,18 +18,23 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import quiet, runner
+from fsgan_tf.cli import quiet, runner, settings_flags
 from fsgan_tf.errors import RunError, UserError
 from fsgan_tf.files import printable
+from fsgan_tf.models.settings import PredictionSettings
 
 if TYPE_CHECKING:
     from fsgan_tf.models.prediction import Prediction
 
 
+def predict_flags() -> settings_flags.SettingsFlags:
+    """The flags of this command."""
+    return settings_flags.SettingsFlags({"prediction": PredictionSettings})
+
+
 def main(flag_values: flags.FlagValues, words: list[str]) -> None:
     """Prints a label for each file of `words`."""
-    asked = command_flags.prediction(flag_values)
+    asked = settings_flags.read(PredictionSettings, flag_values)
     if (asked.saved_model is None) == (asked.run_dir is None):
         raise UserError(
             "--saved_model is missing: name the folder of an exported classifier, or a run by "
@@ -82,13 +87,10 @@ def _as_json(path: str, result: Prediction, top: int) -> str:
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
+def run() -> int:
+    """Runs the command of the process's own command line, and returns its exit code."""
+    return runner.run(main, predict_flags(), description=__doc__ or "", takes_words=True)
+
+
 if __name__ == "__main__":
-    sys.exit(
-        runner.run(
-            main,
-            command_flags.predict_flags(),
-            description=__doc__,
-            takes_words=True,
-            help_text=command_flags.predict_help,
-        )
-    )
+    sys.exit(run())

@@ -29,11 +29,12 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fsgan_tf.errors import UserError
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
+S = TypeVar("S", bound="Settings")
 _SETTING = "setting"
 # Digits of a number that needs no fraction to be read.
 _SHORT = 6
@@ -210,7 +211,7 @@ def readers_of(groups: Mapping[str, type]) -> dict[str, list[str]]:
     return found
 
 
-def from_text(cls: type, given: Mapping[str, str]) -> Any:
+def from_text(cls: type[S], given: Mapping[str, str]) -> S:
     """Settings of a class from flags' texts; names that it does not declare are left alone.
 
     Raises:

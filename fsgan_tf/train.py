@@ -36,12 +36,15 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
         loop.train(configuration, stop, notes)
 
 
-if __name__ == "__main__":
-    sys.exit(
-        runner.run(
-            main,
-            training_flags.training_flags(),
-            description=__doc__ or "",
-            help_text=training_flags.help_text,
-        )
+def run() -> int:
+    """Runs the command of the process's own command line, and returns its exit code."""
+    return runner.run(
+        main,
+        training_flags.training_flags(),
+        description=__doc__ or "",
+        help_text=training_flags.help_text,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner, training_flags
+from fsgan_tf.cli import evaluation_flags, runner, training_flags
+from fsgan_tf.export import export_flags
+from fsgan_tf.predict import predict_flags
 
 ROOT = Path(__file__).parents[1]
 # Seconds; a start of TensorFlow on a busy machine takes up to half a minute.
@@ -19,9 +20,9 @@ DEADLINE = 240
 # Of each command of the package, a function that makes its flags.
 FLAGS = {
     "fsgan_tf.train": training_flags.training_flags,
-    "fsgan_tf.evaluate": command_flags.evaluation_flags,
-    "fsgan_tf.export": command_flags.export_flags,
-    "fsgan_tf.predict": command_flags.predict_flags,
+    "fsgan_tf.evaluate": evaluation_flags.evaluation_flags,
+    "fsgan_tf.export": export_flags,
+    "fsgan_tf.predict": predict_flags,
 }
 
 _TAKE_WORDS = (

@@ -37,9 +37,11 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner, training_flags
+from fsgan_tf.cli import evaluation_flags, runner, settings_flags, training_flags
 from fsgan_tf.errors import RunError, UserError
+from fsgan_tf.export import export_flags
+from fsgan_tf.models.settings import ExportSettings, PredictionSettings
+from fsgan_tf.predict import predict_flags
 from fsgan_tf.reporting import results_file
 
 Mutation = Callable[[random.Random, list[bytes]], bytes]
@@ -337,15 +339,15 @@ def mutate_archive(source: random.Random, seeds: list[bytes]) -> bytes:
 
 _COMMANDS = {
     "train": training_flags.training_flags,
-    "evaluate": command_flags.evaluation_flags,
-    "export": command_flags.export_flags,
-    "predict": command_flags.predict_flags,
+    "evaluate": evaluation_flags.evaluation_flags,
+    "export": export_flags,
+    "predict": predict_flags,
 }
 _READERS: dict[str, Callable[[Any], object]] = {
     "train": training_flags.configuration,
-    "evaluate": command_flags.evaluation,
-    "export": command_flags.export,
-    "predict": command_flags.prediction,
+    "evaluate": evaluation_flags.configuration,
+    "export": functools.partial(settings_flags.read, ExportSettings),
+    "predict": functools.partial(settings_flags.read, PredictionSettings),
 }
 
 

@@ -8,29 +8,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from absl import flags
 
 from fsgan_tf.cli import flag_files
-from fsgan_tf.settings import Field, fields_of
+from fsgan_tf.settings import Field, Settings, fields_of, from_text
 
 Groups = Mapping[str, type]
+S = TypeVar("S", bound=Settings)
 
 
-def define(values: flags.FlagValues, groups: Groups) -> None:
-    """Defines every setting of the groups as a flag, None where it is not given."""
-    for group, cls in groups.items():
-        for field in fields_of(cls):
-            if field.name not in values:
-                define_one = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
-                define_one(field.name, None, f"{field.setting.help} ({group})", flag_values=values)
+class SettingsFlags(flag_files.FlagValues):
+    """Fresh flags, one for every setting of the groups, None where it is not given."""
+
+    def __init__(self, groups: Groups):
+        super().__init__()
+        # Past FlagValues' own attributes, which are flags.
+        self.__dict__["groups"] = groups
+        for group, cls in groups.items():
+            for field in fields_of(cls):
+                if field.name not in self:
+                    define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+                    define(field.name, None, f"{field.setting.help} ({group})", flag_values=self)
+
+    def get_help(self, prefix: str = "", include_special_flags: bool = True) -> str:
+        """Every flag by what it belongs to, without absl's own; `--help` prints it."""
+        del prefix, include_special_flags
+        return help_text(self.__dict__["groups"])
 
 
-def made_from(groups: Groups) -> flag_files.FlagValues:
-    """Fresh flags, one for every setting of the groups."""
-    values = flag_files.FlagValues()
-    define(values, groups)
-    return values
+def read(cls: type[S], values: flags.FlagValues) -> S:
+    """The typed settings of one class from parsed flags.
+
+    Raises:
+      UserError: a value that is none.
+    """
+    return from_text(cls, given_texts(values, [field.name for field in fields_of(cls)]))
 
 
 def given_texts(values: flags.FlagValues, names: Iterable[str]) -> dict[str, str]:

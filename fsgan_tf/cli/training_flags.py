@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from fsgan_tf.cli import flag_files, settings_flags
+from fsgan_tf.cli import settings_flags
 from fsgan_tf.data.registry import source_classes
 from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.runs.configuration import CHANGEABLE, TrainingConfiguration, groups, readers
@@ -20,7 +20,7 @@ from fsgan_tf.settings import Field
 _FLAG = re.compile(r"--?([A-Za-z_]\w*)")
 
 
-class TrainingFlags(flag_files.FlagValues):
+class TrainingFlags(settings_flags.SettingsFlags):
     """Flag values that remember what stood on the command line itself, not in a flag file."""
 
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
@@ -32,9 +32,7 @@ class TrainingFlags(flag_files.FlagValues):
 
 def training_flags() -> TrainingFlags:
     """The flags of `python -m fsgan_tf.train`, of every method and network."""
-    values = TrainingFlags()
-    settings_flags.define(values, groups())
-    return values
+    return TrainingFlags(groups())
 
 
 def configuration(values: flags.FlagValues) -> TrainingConfiguration:

@@ -28,6 +28,14 @@ def source_classes() -> list[type[Source]]:
     return sorted(found, key=lambda source: (source.precedence, source.__module__))
 
 
+def groups() -> dict[str, type]:
+    """The settings of each source, by what they belong to, such as `data image_folder`."""
+    return {
+        f"data {source.__module__.rpartition('.')[2]}": source.Settings
+        for source in source_classes()
+    }
+
+
 def source_of(name: str) -> type[Source]:
     """The source of the data set of this name.
 

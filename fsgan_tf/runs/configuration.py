@@ -182,10 +182,7 @@ def groups() -> dict[str, type]:
     return {
         "training": TrainingSettings,
         "data": DataSettings,
-        **{
-            f"data {source.__module__.rpartition('.')[2]}": source.Settings
-            for source in registry.source_classes()
-        },
+        **registry.groups(),
         **{f"network {name}": classifiers.declared(name).settings for name in classifiers.names()},
         **{f"method {name}": methods.declared(name).settings for name in methods.names()},
     }

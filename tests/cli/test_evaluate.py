@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from fsgan_tf import devices, evaluate
 from fsgan_tf.attacks.suites import Suite
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import runner, training_flags
+from fsgan_tf.cli import training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.data.split import Split
 from fsgan_tf.evaluation import checks, engine, run_and_diagnose, saved_examples
@@ -24,6 +23,7 @@ from fsgan_tf.reporting import report, robustbench
 from fsgan_tf.results import summary
 from fsgan_tf.results.findings import Check, Diagnosis
 from fsgan_tf.runs import restored as restored_module
+from tests import commands
 from tests.full_disk import full_disk
 
 FAST = ["--attacks=fgsm,pgd3,cw3", "--batch_size=8"]
@@ -95,9 +95,7 @@ def run(monkeypatch, model, tmp_path):
 
 
 def _evaluate(*argv):
-    return runner.run(
-        evaluate.main, command_flags.evaluation_flags(), description="", argv=[*FAST, *argv]
-    )
+    return commands.call(evaluate, *FAST, *argv)
 
 
 def _results(folder):
@@ -386,9 +384,7 @@ def test_arithmetic_that_repeats_itself_on_demand(run, test_set, unchecked, monk
 def test_images_made_against_sources(run, test_set, keras_file, tmp_path, unchecked):
     argv = [f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", f"--source={run},{keras_file}"]
     argv.append("--attacks=transfer_fgsm,fgsm")
-    assert (
-        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 0
-    )
+    assert commands.call(evaluate, *argv) == 0
     results = _results(tmp_path / "out")
     transferred = {a["name"]: a for a in results["attacks"] if a["name"] != "fgsm"}
     assert list(transferred) == ["transfer_fgsm@run", "transfer_fgsm@model.keras"]
@@ -406,18 +402,14 @@ def test_sources_of_one_name_are_told_apart(run, test_set, keras_file, tmp_path,
     copy = tmp_path / "model.keras"
     shutil.copy(keras_file, copy)
     argv = [f"--run_dir={run}", "--attacks=transfer_fgsm", f"--source={keras_file},{copy}"]
-    assert (
-        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 0
-    )
+    assert commands.call(evaluate, *argv) == 0
     names = [attack["name"] for attack in _results(run / "evaluation")["attacks"]]
     assert names == [f"transfer_fgsm@{keras_file}", f"transfer_fgsm@{copy}"]
 
 
 def test_sources_that_are_missing_or_do_not_fit(run, test_set, tmp_path, capsys):
     argv = [f"--run_dir={run}", "--suite=paper_black_box"]
-    assert (
-        runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv) == 2
-    )
+    assert commands.call(evaluate, *argv) == 2
     assert "--source=RUN_DIR" in capsys.readouterr().err
     path = tmp_path / "other.keras"
     keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
@@ -433,10 +425,7 @@ def test_two_devices_write_what_one_writes(test_set, saved_model, keras_file, tm
         argv += [f"--strategy={strategy}", f"--source={keras_file}"]
         argv.append("--attacks=pgd3,transfer_pgd3")
         argv.append("--batch_size=3")
-        assert (
-            runner.run(evaluate.main, command_flags.evaluation_flags(), description="", argv=argv)
-            == 0
-        )
+        assert commands.call(evaluate, *argv) == 0
     assert _outcome(tmp_path / "one_device" / "o") == _outcome(tmp_path / "mirrored" / "o")
 
 
@@ -534,9 +523,7 @@ def test_bad_flags(argv, message, capsys):
 
 
 def test_unknown_attack_or_large_step(capsys, run, test_set):
-    flag_values = command_flags.evaluation_flags()
-    argv = [f"--run_dir={run}", "--attacks=fgsm,deepfool"]
-    assert runner.run(evaluate.main, flag_values, description="", argv=argv) == 2
+    assert commands.call(evaluate, f"--run_dir={run}", "--attacks=fgsm,deepfool") == 2
     assert "unknown attack 'deepfool'; there are a3, apgd_ce" in capsys.readouterr().err
     assert "at most epsilon" in _refused(capsys, f"--run_dir={run}", "--step_size=0.2")
     assert test_set == []

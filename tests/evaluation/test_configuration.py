@@ -2,15 +2,14 @@
 
 import pytest
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import training_flags
+from fsgan_tf.cli import evaluation_flags, training_flags
 from fsgan_tf.errors import UserError
 
 
 def _asked(*argv):
-    values = command_flags.evaluation_flags()
+    values = evaluation_flags.evaluation_flags()
     values(["evaluate", *argv])
-    return command_flags.evaluation(values)
+    return evaluation_flags.configuration(values)
 
 
 def test_what_is_not_given_is_as_in_the_training():

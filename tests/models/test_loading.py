@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.attacks.registry import by_names
-from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import evaluation_flags
 from fsgan_tf.errors import UserError
 from fsgan_tf.evaluation.engine import Evaluator
 from fsgan_tf.evaluation.result import Result
@@ -69,9 +69,9 @@ def test_attacked_like_the_native_model_whatever_it_takes_and_returns(
 
 
 def _from_flags(*argv):
-    values = command_flags.evaluation_flags()
+    values = evaluation_flags.evaluation_flags()
     values(["evaluate", *argv])
-    asked = command_flags.evaluation(values).model
+    asked = evaluation_flags.configuration(values).model
     return loading.load_named(named_model.named_model(asked))
 
 

@@ -13,8 +13,7 @@ from compare_feature_scatter import channels_first
 from peers import a3, auto_attack, pma, pytorch
 from peers.task import answers, fooled
 
-from fsgan_tf.cli import flags as command_flags
-from fsgan_tf.cli import training_flags
+from fsgan_tf.cli import evaluation_flags, training_flags
 from fsgan_tf.data import loading
 from fsgan_tf.models import saving
 from fsgan_tf.reporting import manifest
@@ -79,9 +78,9 @@ def ours(monkeypatch):
 
     def run_module(module, arguments):
         assert module == "fsgan_tf.evaluate"
-        flag_values = command_flags.evaluation_flags()
+        flag_values = evaluation_flags.evaluation_flags()
         flag_values(["evaluate", *arguments])
-        asked = command_flags.evaluation(flag_values)
+        asked = evaluation_flags.configuration(flag_values)
         started.append(asked)
         attacks = [
             {"name": name, "accuracy": 0.25, "seconds": 1} for name in asked.evaluation.attacks

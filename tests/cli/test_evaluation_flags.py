@@ -1,16 +1,18 @@
-"""The flags of evaluation, export and prediction, as typed settings."""
+"""The flags of evaluation as typed settings, and the help of the commands that read them."""
 
 import pytest
 
-from fsgan_tf.cli import flags as command_flags
+from fsgan_tf.cli import evaluation_flags
 from fsgan_tf.errors import UserError
+from fsgan_tf.export import export_flags
+from fsgan_tf.predict import predict_flags
 from tests import commands
 
 
 def _evaluation(*argv):
-    values = command_flags.evaluation_flags()
+    values = evaluation_flags.evaluation_flags()
     values(["evaluate", *argv])
-    return command_flags.evaluation(values)
+    return evaluation_flags.configuration(values)
 
 
 def test_an_evaluation_without_flags_has_the_settings_defaults():
@@ -109,8 +111,8 @@ def test_what_no_value_can_mean_is_refused_by_the_name_of_its_flag(flag, message
 
 def test_help_groups_the_flags_without_tensorflow():
     code = (
-        "import sys; from fsgan_tf.cli import flags; "
-        "print(flags.evaluation_help([])); sys.exit('tensorflow' in sys.modules)"
+        "import sys; from fsgan_tf.cli.evaluation_flags import evaluation_flags; "
+        "print(evaluation_flags().get_help()); sys.exit('tensorflow' in sys.modules)"
     )
     told = commands.python("-c", code)
     assert told.returncode == 0, told.stderr
@@ -119,5 +121,5 @@ def test_help_groups_the_flags_without_tensorflow():
     assert "--epsilon: " in sections["evaluation"]
     assert "default: 1; cwN, pgdN" in sections["several attacks"]
     assert "--data_dir: " in sections["data tfds_images"]
-    assert "--top: " in command_flags.predict_help([])
-    assert "saved_model, litert, litert_float16" in command_flags.export_help([])
+    assert "--top: " in predict_flags().get_help()
+    assert "saved_model, litert, litert_float16" in export_flags().get_help()
