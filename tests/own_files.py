@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from fsgan_tf import settings
 from fsgan_tf.attacks import registry
+from fsgan_tf.settings.registry import extended_path
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def on_path(folder: Path, *packages: ModuleType) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", [*sys.path, str(folder)])
             for package in packages:
-                path = settings.extended_path(package.__path__, package.__name__)
+                path = extended_path(package.__path__, package.__name__)
                 assert path != list(package.__path__), f"{folder} has nothing for {package}"
                 patch.setattr(package, "__path__", path)
             yield

@@ -15,6 +15,6 @@ with FOLDER in PYTHONPATH, FOLDER/fsgan_tf/attacks/mine.py is an attack. Listing
 no TensorFlow.
 """
 
-from fsgan_tf import settings
+from fsgan_tf.settings.registry import extended_path
 
-__path__ = settings.extended_path(__path__, __name__)
+__path__ = extended_path(__path__, __name__)

@@ -2,20 +2,20 @@
 
 import dataclasses
 import functools
-import importlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fsgan_tf.attacks.suites import SUITES
 from fsgan_tf.errors import UserError
-from fsgan_tf.settings import Field, declared_in, fields_of, files_of
+from fsgan_tf.settings import Field, fields_of
+from fsgan_tf.settings.registry import Registry
 
 if TYPE_CHECKING:
     from fsgan_tf.attacks.parts.attack import Attack
     from fsgan_tf.attacks.parts.source import TransferSource
 
-_PACKAGE = "fsgan_tf.attacks"
+_FILES = Registry("fsgan_tf.attacks")
 # What the end of a NAME stands for, as a pattern of regular expressions.
 _NUMBER, _OTHER = "([1-9][0-9]{0,4})", "(.+)"
 
@@ -57,8 +57,8 @@ class Kind:
 def kinds() -> tuple[Kind, ...]:
     """Every kind of attack there is, by name."""
     found = []
-    for module, file in files_of(_PACKAGE).items():
-        declared = declared_in(file)
+    for module in _FILES.names():
+        declared = _FILES.declared(module)
         constants = declared.constants
         if "NAME" in constants:
             name, text, access = (constants[key] for key in ("NAME", "HELP", "ACCESS"))
@@ -201,7 +201,7 @@ def _made(
         raise UserError(str(error)) from None
     num_steps = int(end) if end and kind.name.endswith("N") else 0
     wanted = Wanted(name, epsilon, num_steps, tuple(inner), tuple(sources), norm)
-    return importlib.import_module(f"{_PACKAGE}.{kind.module}").make(wanted, chosen)
+    return _FILES.module(kind.module).make(wanted, chosen)
 
 
 def _known() -> str:

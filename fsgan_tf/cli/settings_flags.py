@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
 
 from absl import flags
 
 from fsgan_tf.cli import flag_files
-from fsgan_tf.settings import Field, Settings, fields_of, from_text
+from fsgan_tf.settings import Field, fields_of, from_text
+from fsgan_tf.settings.fields import S
 
 Groups = Mapping[str, type]
-S = TypeVar("S", bound=Settings)
 
 
 class SettingsFlags(flag_files.FlagValues):

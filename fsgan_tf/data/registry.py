@@ -1,23 +1,24 @@
 """Finds the source that a data set's name belongs to, by scanning `fsgan_tf.data.sources`."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fsgan_tf import settings
 from fsgan_tf.data import sources
 from fsgan_tf.data.settings import ImageSettings
 from fsgan_tf.data.source import Source
 from fsgan_tf.errors import UserError
 from fsgan_tf.settings import Field, fields_of
+from fsgan_tf.settings.registry import Registry
+
+_FILES = Registry(sources.__name__)
 
 
 def source_classes() -> list[type[Source]]:
     """Every source, in the order in which they are asked for a name."""
     found = []
-    for file in settings.files_of(sources.__name__):
-        module = importlib.import_module(f"{sources.__name__}.{file}")
+    for file in _FILES.names():
+        module = _FILES.module(file)
         found += [
             member
             for member in vars(module).values()

@@ -11,32 +11,21 @@ imports these two files alone. Listing the methods and their settings imports no
 
 from __future__ import annotations
 
-import functools
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from fsgan_tf import settings
+from fsgan_tf.settings.registry import Registry, extended_path
 
 if TYPE_CHECKING:
     from fsgan_tf.methods.base import TrainingMethod
 
-__path__ = settings.extended_path(__path__, __name__)
-
-
-def names() -> list[str]:
-    """Names of the training methods."""
-    return list(settings.files_of(__name__))
+__path__ = extended_path(__path__, __name__)
+_FILES = Registry(__name__)
+names, declared = _FILES.names, _FILES.declared
 
 
 def get(name: str) -> type[TrainingMethod]:
     """The class that trains by `name`, one of `names()`."""
-    return importlib.import_module(f"{__name__}.{name}").METHOD
-
-
-@functools.cache
-def declared(name: str) -> settings.Declaration:
-    """What the method's file declares: its settings, summary and constants."""
-    return settings.declared_in(settings.files_of(__name__)[name])
+    return _FILES.module(name).METHOD
 
 
 def norms_of(name: str) -> tuple[str, ...]:

@@ -4,6 +4,6 @@ A file of yours joins them from anywhere on Python's path: with FOLDER in PYTHON
 FOLDER/fsgan_tf/data/sources/mine.py has the names of data sets that it owns.
 """
 
-from fsgan_tf import settings
+from fsgan_tf.settings.registry import extended_path
 
-__path__ = settings.extended_path(__path__, __name__)
+__path__ = extended_path(__path__, __name__)

@@ -8,21 +8,19 @@ dtype=)`. With FOLDER in PYTHONPATH, FOLDER/fsgan_tf/networks/classifiers/mine.p
 
 from __future__ import annotations
 
-import functools
 import importlib
 from typing import TYPE_CHECKING
 
 from fsgan_tf import settings
+from fsgan_tf.settings.declarations import Declaration
+from fsgan_tf.settings.registry import Registry, extended_path
 
 if TYPE_CHECKING:
     import keras
 
-__path__ = settings.extended_path(__path__, __name__)
-
-
-def names() -> list[str]:
-    """Names of the architectures."""
-    return list(settings.files_of(__name__))
+__path__ = extended_path(__path__, __name__)
+_FILES = Registry(__name__)
+names = _FILES.names
 
 
 def is_own(name: str) -> bool:
@@ -37,12 +35,11 @@ def fault(name: str) -> str | None:
     return f"must be one of {', '.join(names())}, or a FILE.keras, or module:function"
 
 
-@functools.cache
-def declared(name: str) -> settings.Declaration:
+def declared(name: str) -> Declaration:
     """What the architecture's file declares: its settings, summary and constants."""
     if is_own(name):
-        return settings.Declaration(settings.Settings, "A network of one's own.", {}, {})
-    return settings.declared_in(settings.files_of(__name__)[name])
+        return Declaration(settings.Settings, "A network of one's own.", {}, {})
+    return _FILES.declared(name)
 
 
 def build(
@@ -70,7 +67,6 @@ def build(
     if is_own(name):
         own = importlib.import_module("fsgan_tf.networks.own")
         return own.build(name, num_classes=num_classes, image_shape=image_shape, dtype=dtype)
-    module = importlib.import_module(f"{__name__}.{name}")
-    return module.build(
+    return _FILES.module(name).build(
         architecture_settings, num_classes=num_classes, image_shape=image_shape, dtype=dtype
     )

@@ -1,37 +1,16 @@
-"""Typed settings that stand beside what they configure. Imports no TensorFlow.
-
-A training method, an architecture or an attack is one file, and its settings are a frozen
-dataclass `Settings` in that file:
-
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Settings(settings.Settings):
-        num_steps: int = setting(10, "Steps of the adversary.", lower=1)
-
-Everything else is made from it: the constructor's keyword arguments, the flags of the command and
-their help, what a run directory records. A subclass changes an inherited default by a plain
-assignment, `num_steps: int = 7`; bounds and help stay.
-
-`files_of` finds the files of a folder, `declared_in` reads the settings in one without importing
-it, since that imports TensorFlow.
-"""
+"""Classes of settings: what is known of each field, and its value from a text."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import importlib
 import math
-import pkgutil
-import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fsgan_tf.errors import UserError
+from fsgan_tf.settings import texts
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 S = TypeVar("S", bound="Settings")
@@ -39,6 +18,7 @@ _SETTING = "setting"
 # Digits of a number that needs no fraction to be read.
 _SHORT = 6
 _LARGEST = 2**63 - 1  # TensorFlow's largest whole number.
+_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +137,7 @@ class Field:
           ValueError: it stands for none, or for one out of bounds.
         """
         try:
-            value = (self.setting.parse or _PARSERS[self.type])(text.strip())
+            value = (self.setting.parse or texts.PARSERS[self.type])(text.strip())
         except (ValueError, ArithmeticError):
             raise ValueError(f"must be {self.noun}") from None
         if fault := self.fault(value):
@@ -183,7 +163,7 @@ class Field:
             return self.setting.noun
         if self.setting.fraction:
             return "a number or a fraction such as 8/255"
-        return _NOUNS[self.type]
+        return texts.NOUNS[self.type]
 
 
 def fields_of(cls: type) -> list[Field]:
@@ -241,128 +221,6 @@ def values_of(fields: Iterable[Field], given: Mapping[str, str]) -> dict[str, An
     return values
 
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """`fgsm,pgd20` as names; nothing is no name."""
-    return tuple(part.strip() for part in text.split(",")) if text else ()
-
-
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """`2/255,0.05` as numbers."""
-    return tuple(_parse_number(part.strip()) for part in text.split(","))
-
-
-@dataclasses.dataclass(frozen=True)
-class Declaration:
-    """What a file declares.
-
-    Attributes:
-      settings: its `Settings` class; the base class where it has none.
-      summary: the first line of its docstring.
-      constants: its UPPERCASE names with literal values.
-      names: UPPERCASE names that stand for another name of the file, such as METHOD.
-    """
-
-    settings: type
-    summary: str
-    constants: dict[str, Any]
-    names: dict[str, str]
-
-
-def declared_in(file: Path) -> Declaration:
-    """Reads what a file declares, without importing it.
-
-    Of the file's code only the class `Settings` is run, with the imports and constants that it
-    names; these should import no TensorFlow.
-    """
-    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    constants: dict[str, Any] = {}
-    names: dict[str, str] = {}
-    for target, value in _assignments(tree):
-        if isinstance(value, ast.Name):
-            names[target] = value.id
-        else:
-            try:
-                constants[target] = ast.literal_eval(value)
-            except ValueError:
-                continue  # It is computed, so that only an import can tell it.
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Declaration(_settings_class(tree, file), summary, constants, names)
-
-
-def files_of(package: str) -> dict[str, Path]:
-    """The modules of a package by name, without importing them; packages inside are left out."""
-    found: dict[str, Path] = {}
-    for path in importlib.import_module(package).__path__:
-        for module in pkgutil.iter_modules([path]):
-            if not module.ispkg:
-                found.setdefault(module.name, Path(path) / f"{module.name}.py")
-    return dict(sorted(found.items()))
-
-
-def extended_path(path: Iterable[str], package: str) -> list[str]:
-    """A package's folders, and folders of users beside them.
-
-    With FOLDER in PYTHONPATH, FOLDER/fsgan_tf/methods/mine.py is the module fsgan_tf.methods.mine.
-    Folders with an `__init__.py` are other copies of the package and stay out.
-
-    Args:
-      path: the package's `__path__`.
-      package: its full name.
-    """
-    folders = [Path(entry, *package.split(".")) for entry in sys.path]
-    others = [str(f) for f in folders if f.is_dir() and not (f / "__init__.py").exists()]
-    return list(dict.fromkeys([*path, *others]))
-
-
-def _assignments(tree: ast.Module) -> list[tuple[str, ast.expr]]:
-    """The UPPERCASE names that the file gives a value."""
-    return [
-        (node.targets[0].id, node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id.isupper()
-    ]
-
-
-def _settings_class(tree: ast.Module, file: Path) -> type:
-    by_name = {name: node for node in tree.body for name in _names_made_by(node)}
-    if "Settings" not in by_name:
-        return Settings
-    needed: list[ast.stmt] = []
-    todo = [by_name["Settings"]]
-    while todo:
-        node = todo.pop()
-        if node not in needed:
-            needed.append(node)
-            used = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
-            todo.extend(by_name[name] for name in used & set(by_name))
-    body = [node for node in tree.body if node in needed or _is_future(node)]
-    # Dataclasses look the class's module up by name.
-    namespace: dict[str, Any] = {"__name__": __name__}
-    exec(compile(ast.Module(body, []), str(file), "exec"), namespace)
-    return namespace["Settings"]
-
-
-def _names_made_by(node: ast.stmt) -> list[str]:
-    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-        return [node.name]
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-    targets = (
-        node.targets
-        if isinstance(node, ast.Assign)
-        else [node.target]
-        if isinstance(node, ast.AnnAssign)
-        else []
-    )
-    return [child.id for t in targets for child in ast.walk(t) if isinstance(child, ast.Name)]
-
-
-def _is_future(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
 def _type_of(annotation: Any) -> type:
     """The type in `int`, `int | None`, `tuple[int, ...]`, as a type or as text."""
     if isinstance(annotation, str):
@@ -375,48 +233,3 @@ def _type_of(annotation: Any) -> type:
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _parse_bool(text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
-        raise ValueError
-    return text.lower() in _TRUE
-
-
-def _parse_text(text: str) -> str:
-    if not text:
-        raise ValueError
-    return text
-
-
-def _parse_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float(Fraction(text.replace(" ", "")))
-
-
-def _parse_whole_numbers(text: str) -> tuple[int, ...]:
-    """`60,90`; nothing is no number."""
-    parts = [part.strip() for part in text.split(",")] if text else []
-    if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise ValueError
-    return tuple(sorted(map(int, parts)))
-
-
-_TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
-_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
-_PARSERS: dict[type, Callable[[str], Any]] = {
-    bool: _parse_bool,
-    int: int,
-    float: _parse_number,
-    str: _parse_text,
-    tuple: _parse_whole_numbers,
-}
-_NOUNS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text of at least one character",
-    tuple: "whole numbers separated by commas, such as 60,90",
-}
