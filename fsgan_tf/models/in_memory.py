@@ -54,7 +54,7 @@ def adapted(
         "channel_order": channel_order,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    preprocessing = Preprocessing(**{"input_range": None, **given})
+    preprocessing = Preprocessing(**given)
     if getattr(model, "inputs", None):
         return keras_classifier(
             model, preprocessing=preprocessing, output=output, output_name=output_name

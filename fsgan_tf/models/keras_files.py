@@ -11,6 +11,7 @@ import tensorflow as tf
 from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, scores
+from fsgan_tf.models.adaptation import classifier_of
 from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.networks import heads
@@ -99,18 +100,13 @@ def keras_classifier(
 
     scaled = with_scaled_gradients(call) if computes_in_float16(plain) else call
     fed = inputs.adapted(source, images.name, tuple(images.shape), images.dtype, scaled)
-    num_outputs = answer.shape[-1]
-    if num_outputs == 1:
-        notes.append(scores.BINARY_NOTE)
-    return Classifier(
-        scores.as_logits(fed.call, output, num_outputs),
-        fed.image_shape,
-        scores.num_classes(num_outputs),
+    return classifier_of(
+        fed,
+        output,
+        answer.shape[-1],
         for_input(preprocessing, model.inputs[0].dtype),
         files_sha256=files_sha256,
-        notes=(*notes, *fed.notes),
-        upper_bound=scores.upper_bound(output, fed.differentiable),
-        differentiable=fed.differentiable,
+        notes=tuple(notes),
     )
 
 

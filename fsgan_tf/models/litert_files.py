@@ -1,5 +1,6 @@
 """Classifiers from LiteRT (TFLite) files: forward only, for attacks that need no gradients."""
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import tensorflow as tf
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, litert, scores
+from fsgan_tf.models.adaptation import classifier_of
 from fsgan_tf.models.classifier import Classifier
-from fsgan_tf.models.export_folder import LITERT_NAMES_FILE, read_class_names
+from fsgan_tf.models.export_folder import LITERT_NAMES_FILE
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
 
 
@@ -26,11 +28,9 @@ def load_litert_model(
 
     Args:
       path: the file.
-      preprocessing: from pixels in [0, 1] to what the model takes; by default pixels in [0, 1], or
-        0 to 255 where it takes integers.
-      output: what it returns: `logits` (by default) or `probabilities`.
-      output_name: name of the output to take; by default the one named as `output` says, else the
-        only one of another name.
+      preprocessing: as for `keras_files.load_keras_model`.
+      output: as for `keras_files.load_keras_model`.
+      output_name: as for `keras_files.load_keras_model`.
 
     Returns:
       The classifier, through which no gradient flows. Its class names are those that an export has
@@ -70,18 +70,13 @@ def load_litert_model(
         return tf.ensure_shape(logits, answer_shape)
 
     fed = inputs.adapted(path, images["name"], shape, dtype, call)
-    num_outputs = answer_shape[-1]
-    num_classes = scores.num_classes(num_outputs)
-    return Classifier(
-        scores.as_logits(fed.call, output, num_outputs),
-        fed.image_shape,
-        num_classes,
+    return classifier_of(
+        dataclasses.replace(fed, differentiable=False),
+        output,
+        answer_shape[-1],
         for_input(preprocessing, dtype),
         files_sha256=files_sha256([Path(path)]),
-        class_names=read_class_names(Path(path).with_name(LITERT_NAMES_FILE), num_classes),
-        notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
-        upper_bound=inputs.NO_GRADIENTS,
-        differentiable=False,
+        names_file=Path(path).with_name(LITERT_NAMES_FILE),
     )
 
 

@@ -57,5 +57,5 @@ def named_model(asked: ModelSettings) -> NamedModel:
             raise UserError(f"--{name} does not go with --{flag}; leave it out")
     preprocessing = {name: options.pop(name) for name in _PREPROCESSING if name in options}
     if preprocessing:
-        options["preprocessing"] = Preprocessing(**{"input_range": None, **preprocessing})
+        options["preprocessing"] = Preprocessing(**preprocessing)
     return NamedModel(flag, getattr(asked, flag), options)

@@ -31,7 +31,7 @@ class Preprocessing:
       UserError: a value is not one of these, or std is not above 0.
     """
 
-    input_range: str | None = "0,1"
+    input_range: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channel_order: str = "rgb"
@@ -90,7 +90,7 @@ class Preprocessing:
         return " ".join(flags)
 
 
-AS_IS = Preprocessing()
+AS_IS = Preprocessing("0,1")
 
 
 def for_input(asked: Preprocessing | None, dtype: str) -> Preprocessing:
@@ -98,7 +98,7 @@ def for_input(asked: Preprocessing | None, dtype: str) -> Preprocessing:
 
     Where no range is asked for it is [0, 1], or 0 to 255 for integers.
     """
-    asked = asked or Preprocessing(input_range=None)
+    asked = asked or Preprocessing()
     by_type = "0,1" if "float" in dtype else "0,255"
     return dataclasses.replace(asked, input_range=asked.input_range or by_type)
 

@@ -12,8 +12,9 @@ import tensorflow as tf
 from fsgan_tf.errors import UserError
 from fsgan_tf.files import files_sha256
 from fsgan_tf.models import inputs, scores
+from fsgan_tf.models.adaptation import classifier_of
 from fsgan_tf.models.classifier import Classifier
-from fsgan_tf.models.export_folder import CLASS_NAMES_FILE, read_class_names
+from fsgan_tf.models.export_folder import CLASS_NAMES_FILE
 from fsgan_tf.models.preprocessing import Preprocessing, for_input
 from fsgan_tf.networks.half_precision import with_scaled_gradients
 from fsgan_tf.untrusted.saved_models import check_saved_model
@@ -35,11 +36,9 @@ def load_saved_model(
     Args:
       path: the folder.
       signature: the signature's name.
-      preprocessing: from pixels in [0, 1] to what the model takes; by default pixels in [0, 1], or
-        0 to 255 where it takes integers.
-      output: what it returns: `logits` (by default) or `probabilities`.
-      output_name: name of the output to take; by default the one named as `output` says, else the
-        only one of another name.
+      preprocessing: as for `keras_files.load_keras_model`.
+      output: as for `keras_files.load_keras_model`.
+      output_name: as for `keras_files.load_keras_model`.
 
     Returns:
       The classifier. Where it returns probabilities, their logarithms are its logits.
@@ -73,17 +72,13 @@ def load_saved_model(
     scaled = with_scaled_gradients(call) if _computes_in_float16(function.graph) else call
     fed = inputs.adapted(path, input_name, _shape(images), images.dtype.name, scaled)
     num_outputs = (_shape(answer) or (None,))[-1]
-    num_classes = scores.num_classes(num_outputs)
-    return Classifier(
-        scores.as_logits(fed.call, output, num_outputs),
-        fed.image_shape,
-        num_classes,
+    return classifier_of(
+        fed,
+        output,
+        num_outputs,
         for_input(preprocessing, images.dtype.name),
         files_sha256=files_sha256(sorted(f for f in Path(path).rglob("*") if f.is_file())),
-        class_names=read_class_names(Path(path) / CLASS_NAMES_FILE, num_classes),
-        notes=(*([scores.BINARY_NOTE] if num_outputs == 1 else ()), *fed.notes),
-        upper_bound=scores.upper_bound(output, fed.differentiable),
-        differentiable=fed.differentiable,
+        names_file=Path(path) / CLASS_NAMES_FILE,
     )
 
 

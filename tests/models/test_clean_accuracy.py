@@ -9,7 +9,7 @@ from fsgan_tf.models.classifier import Classifier
 from fsgan_tf.models.clean_accuracy import better_preprocessing, require_expected
 from fsgan_tf.models.preprocessing import AS_IS, Preprocessing
 
-_CIFAR = Preprocessing(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
+_CIFAR = Preprocessing("0,1", mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616))
 _CAFFE = Preprocessing("0,255", mean=(103.939, 116.779, 123.68), channel_order="bgr")
 
 
@@ -45,7 +45,7 @@ def classifier(trained: Preprocessing, given: Preprocessing) -> Classifier:
         (Preprocessing("0,255"), AS_IS, "--input_range=0,255 "),
         (_CIFAR, AS_IS, "--mean="),
         (_CAFFE, Preprocessing("0,255"), "--mean="),
-        (Preprocessing(channel_order="bgr"), AS_IS, "--channel_order=bgr"),
+        (Preprocessing("0,1", channel_order="bgr"), AS_IS, "--channel_order=bgr"),
     ],
 )
 def test_the_preprocessing_it_was_trained_with_is_named(trained, given, found, examples):
