@@ -106,9 +106,9 @@ def _memory_told_of(batch_size: int) -> Iterator[None]:
 
 def _tell(result: "Result", folder: Path, names: Sequence[str]) -> None:
     """Prints what was found, and where it is written."""
-    from fsgan_tf.reporting import earlier, report
+    from fsgan_tf.reporting import earlier
 
-    print(report.as_table(result))
+    print(result)
     print("written:", *(folder / name for name in names))
     if (folder / earlier.FOLDER).is_dir():
         print("earlier results are kept in", folder / earlier.FOLDER)

@@ -13,6 +13,7 @@ from pathlib import Path
 import experiments
 from absl import flags
 
+from fsgan_tf import norms
 from fsgan_tf.cli import runner
 from fsgan_tf.reporting import results_file
 
@@ -50,10 +51,7 @@ def _results(run_dir: Path) -> dict:
 
 def _epsilon(run_dir: Path) -> str:
     epsilon = _results(run_dir)["threat_model"]["epsilon"]
-    # Here, since it imports TensorFlow, and --help shall be quick.
-    from fsgan_tf.reporting import report_text
-
-    return f"no pixel changed by more than {report_text.in_255ths(epsilon)}"
+    return f"no pixel changed by more than {norms.radius_text('linf', epsilon)}"
 
 
 def _table(run_dirs: dict[str, Path]) -> str:

@@ -156,7 +156,7 @@ def _restore_frozen(run_dir: str) -> RestoredClassifier:
     from experiments.run_images import restore_fs_gan
 
     restored = restore_fs_gan(run_dir)
-    if not restored.configuration.method.freeze_classifier:
+    if not restored.configuration.values()["freeze_classifier"]:
         raise UserError(
             f"the classifier of {run_dir} learnt to withstand its generator; --frozen_run_dir "
             "needs a run of --freeze_classifier --init_from=RUN, with a RUN of --method=standard"

@@ -58,14 +58,15 @@ TRAINS_ON = "one step that a generator makes of the loss's gradient (ours)"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(
-    shared.TransportSettings, shared.WeightPerturbationSettings, shared.GeneratorSettings
+    shared.TransportSettings,
+    shared.WeightPerturbationSettings,
+    shared.RampedConsistencySettings,
+    shared.GeneratorSettings,
 ):
     """Of the step, the generator, the loss and the optimizers."""
 
     start_noise: float = shared.start_noise(2.0)
     attack_step_size: float = shared.attack_step_size(1.0)
-    consistency_weight: float = shared.consistency_weight(10.0)
-    consistency_ramp_steps: int | None = shared.consistency_ramp_steps()
     ot_weight: float = setting(
         0.0,
         "Weight w of the optimal-transport distance between the probabilities at the start and at "

@@ -33,12 +33,10 @@ TRAINS_ON = "one sign step, with answers held alike before and after it (ours)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(shared.WeightPerturbationSettings, shared.MethodSettings):
+class Settings(shared.WeightPerturbationSettings, shared.RampedConsistencySettings):
     """Of the step, the consistency term and the classifier's optimizer."""
 
     attack_step_size: float = shared.attack_step_size(1.0)
-    consistency_weight: float = shared.consistency_weight(10.0)
-    consistency_ramp_steps: int | None = shared.consistency_ramp_steps()
     classifier_learning_rate: float = 0.2
     weight_decay: float = 5e-4
 

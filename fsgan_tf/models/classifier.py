@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fsgan_tf.models.preprocessing import AS_IS, Preprocessing
 from fsgan_tf.results.findings import Check
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from fsgan_tf.runs.configuration import TrainingConfiguration
+
+LogitsFn = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Classifier:
         mean anything.
     """
 
-    model_fn: "keras.Model | Any"
+    model_fn: "keras.Model | LogitsFn"
     image_shape: tuple[int | None, ...]
     num_classes: int | None
     preprocessing: Preprocessing = AS_IS
@@ -60,7 +63,7 @@ class Classifier:
         return self.weights_sha256 or self.files_sha256 or ""
 
     @functools.cached_property
-    def logits_fn(self) -> "keras.Model | Any":
+    def logits_fn(self) -> "keras.Model | LogitsFn":
         """float32 `[b, h, w, c]` images in [0, 1] to `[b, k]` logits, or a Keras model."""
         if self.preprocessing == AS_IS:
             return self.model_fn

@@ -1,10 +1,10 @@
-"""Blocks of residual networks that normalise and activate before they convolve.
+"""Residual networks of blocks that normalise and activate before they convolve.
 
 Source: He et al. 2016, arXiv:1603.05027, as Haichao-Zhang/FeatureScatter and kuangliu/pytorch-cifar
 have them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from keras import layers
@@ -71,3 +71,45 @@ class PreActivation(NamedTuple):
             return convolution
         padding = layers.ZeroPadding2D(1, dtype=self.dtype, name=f"{name}_pad")
         return lambda x: convolution(padding(x))
+
+
+def residual_network(
+    layer: PreActivation,
+    *,
+    stem: int,
+    groups: Sequence[tuple[int, int]],
+    blocks: int,
+    activated: bool,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    name: str,
+) -> keras.Model:
+    """A classifier: a stem, groups of blocks, the mean over all places and a dense layer.
+
+    Args:
+      layer: makes its layers; logits are float32 always.
+      stem: channels of the first convolution.
+      groups: channels of each group, and the stride of its first block.
+      blocks: of each group.
+      activated: whether the last sum is normalised and activated before the mean.
+      num_classes: K.
+      image_shape: `(h, w, c)`.
+      name: of the network.
+
+    Returns:
+      A model of float32 `[b, h, w, c]` images in [0, 1] to float32 logits `[b, K]`.
+    """
+    images = keras.Input(image_shape, dtype="float32", name="image")
+    x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
+    x = layer.convolution(stem, 3, 1, "stem")(x)
+    for group, (channels, stride) in enumerate(groups, start=1):
+        for block in range(1, blocks + 1):
+            first = stride if block == 1 else 1
+            x = layer.block(x, channels, first, f"group{group}_block{block}")
+    if activated:
+        x = layer.activated(x, "final")
+    x = layers.GlobalAveragePooling2D(dtype=layer.dtype, name="features")(x)
+    logits = layers.Dense(
+        num_classes, kernel_initializer=fan_in_uniform(), dtype="float32", name="logits"
+    )(x)
+    return keras.Model(images, logits, name=name)

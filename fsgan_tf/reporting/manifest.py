@@ -58,10 +58,6 @@ class Manifest:
         """Looks the commit up: files may change while the attacks run."""
         commit()
 
-    def class_name(self, label: int) -> str:
-        """See the function of that name."""
-        return class_name(self.class_names, label)
-
     def command_with_suite(self, suite: str) -> str:
         """The command line that evaluates the same classifier with another suite."""
         if not self.command.startswith(shlex.join(_COMMAND)):

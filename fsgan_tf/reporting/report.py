@@ -20,12 +20,12 @@ from fsgan_tf.reporting import (
     report_text,
     tensorboard_page,
 )
-from fsgan_tf.reporting.manifest import Manifest, machine, versions
+from fsgan_tf.reporting.manifest import Manifest, class_name, machine, versions
 from fsgan_tf.results import summary
 from fsgan_tf.results.findings import Findings, withstood
 from fsgan_tf.results.randomness import Randomness
 
-__all__ = ["Manifest", "as_json", "as_table", "write"]
+__all__ = ["Manifest", "as_json", "write"]
 
 # Raised when a key of results.json changes its meaning or goes; a new key needs no new number.
 SCHEMA_VERSION = 1
@@ -123,11 +123,6 @@ def _holds(file: Path, results: str) -> bool:
         return False
 
 
-def as_table(result: Findings) -> str:
-    """A few lines for a terminal."""
-    return summary.table(result)
-
-
 def _radii(result: Findings) -> list[dict[str, Any]]:
     """At each of several radii; empty where there was one."""
     if not result.smaller:
@@ -173,7 +168,7 @@ def _randomness(found: Randomness) -> dict[str, Any]:
 def _classes(result: Findings, manifest: Manifest) -> list[dict[str, Any]]:
     return [
         {
-            "name": manifest.class_name(label),
+            "name": class_name(manifest.class_names, label),
             "num_examples": count,
             "clean_accuracy": clean,
             "worst_case_accuracy": robust,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fsgan_tf import norms
-from fsgan_tf.reporting.manifest import Manifest, machine, versions
+from fsgan_tf.reporting.manifest import Manifest, class_name, machine, versions
 from fsgan_tf.results.findings import EpsilonCurve, Findings, LossCurve
 from fsgan_tf.results.summary import share, verdict
 from fsgan_tf.threat_model import ThreatModel
@@ -73,7 +73,7 @@ def scope(result: Findings, manifest: Manifest) -> str:
 
 def perturbations(threat_model: ThreatModel) -> str:
     """A sentence on the threat model."""
-    of_255 = f" ({in_255ths(threat_model.epsilon)})" if threat_model.norm == "linf" else ""
+    of_255 = f" ({threat_model.radius_text})" if threat_model.norm == "linf" else ""
     return (
         f"Perturbations: {threat_model.norm} norm at most {threat_model.epsilon:.5g}{of_255}, "
         f"pixels in [{threat_model.lower:g}, {threat_model.upper:g}]."
@@ -141,7 +141,10 @@ def attack_note(result: Findings) -> str:
 def class_rows(result: Findings, manifest: Manifest) -> list[tuple[str, ...]]:
     """Cells under `CLASS_HEADER`, the least robust class first; of at most 20 classes."""
     rows = [
-        (robust, (manifest.class_name(label), str(count), f"{clean:.1%}", f"{robust:.1%}"))
+        (
+            robust,
+            (class_name(manifest.class_names, label), str(count), f"{clean:.1%}", f"{robust:.1%}"),
+        )
         for label, (count, clean, robust) in by_class(result).items()
     ]
     return [row for _, row in sorted(rows, key=lambda row: row[0])[:_MOST_CLASSES]]
@@ -282,11 +285,6 @@ def manifest_rows(result: Findings, manifest: Manifest) -> list[tuple[str, str]]
 def image_shape(result: Findings) -> tuple[int, ...]:
     """Height, width and channels of the images."""
     return tuple(result.examples.clean_images.shape[1:])
-
-
-def in_255ths(epsilon: float) -> str:
-    """A radius of l_inf as papers write it: `8/255`."""
-    return norms.radius_text("linf", epsilon)
 
 
 def _plain(value: Any) -> str:

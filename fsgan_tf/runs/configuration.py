@@ -14,6 +14,7 @@ from fsgan_tf.data import registry
 from fsgan_tf.data.settings import DataSettings, ImageSettings
 from fsgan_tf.data.sources.image_folder import FolderSource
 from fsgan_tf.errors import UserError
+from fsgan_tf.methods.parts.settings import MethodSettings
 from fsgan_tf.networks import classifiers
 from fsgan_tf.runs.settings import TrainingSettings
 from fsgan_tf.settings import Field, Settings, fields_of, from_text, readers_of
@@ -41,10 +42,10 @@ class TrainingConfiguration:
     """
 
     data: DataSettings
-    source: Any
+    source: Settings
     training: TrainingSettings
-    classifier: Any
-    method: Any
+    classifier: Settings
+    method: MethodSettings
 
     @classmethod
     def from_texts(cls, given: Mapping[str, str]) -> TrainingConfiguration:

@@ -86,7 +86,7 @@ def _attack(training: Training, restored: RestoredClassifier, test: Split) -> No
         )
         record.write(result)
     write_test_figures(run)
-    print(report.as_table(result))
+    print(result)
     print(f"written: {run.evaluation}\nwatch: {watch_command(run)}")
 
 

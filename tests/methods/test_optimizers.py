@@ -39,6 +39,7 @@ def _torch_sgd(start, gradients, learning_rates=LEARNING_RATES, momentum=MOMENTU
 def _build(starts, kind="sgd", **options):
     variables = [keras.Variable(start, dtype="float32") for start in starts]
     arguments = {"learning_rate": 0.1, "momentum": MOMENTUM, "l2": L2, "name": "test_optimizer"}
+    arguments |= {"loss_scaling": False, "l2_on": "all"}
     return optimizers.build(kind, variables, **{**arguments, **options}), variables
 
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from fsgan_tf.networks.classifiers import wide_resnet
 from fsgan_tf.networks.fused_normalization import (
     with_batch_statistics,
     with_fused_normalization,
@@ -17,7 +17,11 @@ IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)
 def network():
     """Gains and biases are not all ones and zeros."""
     keras.utils.set_random_seed(0)
-    network = wide_resnet(depth=10, width=1, num_classes=5, image_shape=(8, 8, 3))
+    network = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=10, classifier_width=1),
+        num_classes=5,
+        image_shape=(8, 8, 3),
+    )
     random = np.random.default_rng(1)
     for weight in network.weights:
         weight.assign(weight + 0.3 * random.uniform(size=weight.shape))
@@ -97,8 +101,11 @@ def test_inference_and_its_gradients_are_keras_and_keep_no_statistics(network, c
 
 
 def test_hidden_activations_keep_their_precision():
-    network = wide_resnet(
-        depth=10, width=1, num_classes=5, image_shape=(8, 8, 3), dtype="mixed_bfloat16"
+    network = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=10, classifier_width=1),
+        num_classes=5,
+        image_shape=(8, 8, 3),
+        dtype="mixed_bfloat16",
     )
     view = with_fused_normalization(network)
     normalized = view.get_layer("group1_block1_pre_bn")(

@@ -7,9 +7,11 @@ import pytest
 from tests.commands import python
 
 _NETWORK = (
-    "from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet\n"
+    "from fsgan_tf.networks.classifiers import wide_resnet\n"
     "import keras\n"
-    "model = wide_resnet(depth=10, width=1, num_classes=3, image_shape=(8, 12, 3))\n"
+    "model = wide_resnet.build(\n"
+    "    wide_resnet.Settings(), num_classes=3, image_shape=(8, 12, 3)\n"
+    ")\n"
     "kinds = {variable.dtype for variable in model.variables}\n"
     "formats = {l.data_format for l in model.layers if hasattr(l, 'data_format')}\n"
     "print(keras.config.backend(), *kinds, *formats, keras.layers.Dense(2).compute_dtype)\n"

@@ -158,11 +158,6 @@ def test_hostile_words_are_written_everywhere(tmp_path):
     assert content["command"] == manifest.command
 
 
-def test_table_for_the_terminal():
-    found = result("pass", "warn", "fail")
-    assert report.as_table(found) == str(found)
-
-
 @pytest.mark.parametrize("found", [result("warn"), hostile_result(), result(curves=False)])
 def test_results_json_keeps_to_its_schema(found):
     schema = json.loads(

@@ -93,11 +93,6 @@ def test_the_least_robust_class_comes_first():
     assert report_text.class_rows(without, MANIFEST) == []
 
 
-def test_a_radius_reads_the_same_everywhere():
-    assert report_text.in_255ths(0.05) == "12.75/255"
-    assert report_text.in_255ths(8 / 255) == "8/255"
-
-
 def test_a_model_card_says_all_that_a_figure_needs():
     card = report_text.model_card(result("warn"), MANIFEST)
     assert card.startswith("Robust accuracy: 62.5% of 40 images (digits, test) are classified")

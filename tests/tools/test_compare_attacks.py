@@ -372,9 +372,13 @@ def _first(count, task, **clones):
 @pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 2)])
 def test_the_network_is_the_same_in_pytorch(depth, width):
     torch = pytest.importorskip("torch")
-    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+    from fsgan_tf.networks.classifiers import wide_resnet
 
-    model = wide_resnet(depth=depth, width=width, num_classes=7, image_shape=(32, 32, 3))
+    model = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=depth, classifier_width=width),
+        num_classes=7,
+        image_shape=(32, 32, 3),
+    )
     generator = np.random.default_rng(0)
     for variable in model.variables:
         if variable.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsgan_tf.methods.parts import losses, optimal_transport
-from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from fsgan_tf.networks.classifiers import wide_resnet
 from tests import authors_code
 from tests.commands import call
 from tools import compare_feature_scatter as tool
@@ -31,7 +31,11 @@ def test_missing_pytorch_is_told_in_one_line(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_every_variable_has_its_own_name_in_the_reference(width):
-    classifier = wide_resnet(depth=16, width=width, num_classes=10, image_shape=(32, 32, 3))
+    classifier = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=16, classifier_width=width),
+        num_classes=10,
+        image_shape=(32, 32, 3),
+    )
     names = [tool.reference_name(variable.path) for variable in classifier.weights]
     assert len(set(names)) == len(names)
     assert "block2.layer.1.bn2.running_var" in names

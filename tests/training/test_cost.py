@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from fsgan_tf.networks.classifiers import wide_resnet
 from fsgan_tf.networks.generators.unet import unet
 from fsgan_tf.training import cost
 
@@ -20,7 +20,11 @@ def test_wide_resnet_28_10():
     )
     assert multiply_adds == pytest.approx(5.24e9, rel=2e-3)
 
-    model = wide_resnet(depth=28, width=10, num_classes=10, image_shape=(32, 32, 3))
+    model = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=28, classifier_width=10),
+        num_classes=10,
+        image_shape=(32, 32, 3),
+    )
     assert cost.multiply_adds(model) == multiply_adds
     assert cost.parameters(model) == 36_479_194
 

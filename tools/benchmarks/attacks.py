@@ -79,7 +79,7 @@ def strong(task: Task) -> Section:
 
 def growth(task: Task) -> Section:
     """Seconds of PGD against the number of images, and of a network of 100 classes."""
-    from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+    from fsgan_tf.networks.classifiers import wide_resnet
 
     examples = _load(task)
     rows, timings = [], {}
@@ -92,8 +92,10 @@ def growth(task: Task) -> Section:
         rows.append([f"{size} images", f"{seconds:.1f}"])
         timings[f"{size} images"] = seconds
     for classes in (examples.num_classes, _MANY_CLASSES):
-        model = wide_resnet(
-            depth=10, width=2, num_classes=classes, image_shape=examples.images.shape[1:]
+        model = wide_resnet.build(
+            wide_resnet.Settings(classifier_depth=10, classifier_width=2),
+            num_classes=classes,
+            image_shape=examples.images.shape[1:],
         )
         # Nothing it attacks is fooled by chance alone: the labels are its own answers.
         labels = np.asarray(model(examples.images[:_BATCH_SIZE], training=False)).argmax(axis=1)

@@ -116,8 +116,8 @@ def export(
     description = Description(
         method=values.training.method,
         precision=values.training.precision,
-        depth=values.classifier.classifier_depth,
-        width=values.classifier.classifier_width,
+        depth=values.values()["classifier_depth"],
+        width=values.values()["classifier_width"],
         batch_size=values.training.batch_size,
         gigaflops=training.gigaflops(method),
         loss=loss,

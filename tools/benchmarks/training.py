@@ -83,8 +83,8 @@ def peer(folder: str | None, text: str, rounds: int) -> Section:
     try:
         timed["authors', float32"] = authors_step(
             folder,
-            depth=values.classifier.classifier_depth,
-            width=values.classifier.classifier_width,
+            depth=values.values()["classifier_depth"],
+            width=values.values()["classifier_width"],
             batch_size=values.training.batch_size,
             num_classes=_CLASSES,
         )

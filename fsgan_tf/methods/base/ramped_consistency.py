@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from fsgan_tf.methods.base.training_method import TrainingMethod
+from fsgan_tf.methods.parts.settings import RampedConsistencySettings
 
 
 class RampedConsistency(TrainingMethod):
@@ -20,7 +21,7 @@ class RampedConsistency(TrainingMethod):
       of_first_fit: whether `total_steps` are those of the first `fit` alone.
     """
 
-    settings: Any
+    settings: RampedConsistencySettings
     of_first_fit = False
 
     def fit(

@@ -114,8 +114,8 @@ def build(
     momentum: float,
     l2: float,
     name: str,
-    loss_scaling: bool = False,
-    l2_on: str = "all",
+    loss_scaling: bool,
+    l2_on: str,
 ) -> keras.optimizers.Optimizer:
     """An optimizer built for its variables, as distribution strategies need it before training.
 

@@ -97,6 +97,28 @@ class GeneratorSettings(MethodSettings):
     )
 
 
+def consistency_weight(default: float) -> float:
+    """The setting of methods that hold the logits before and after a step together."""
+    return setting(
+        default,
+        "lambda, the weight of the consistency of logits; in single_step_consistency and "
+        "generated_step it rises from 0 to this.",
+        lower=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RampedConsistencySettings(MethodSettings):
+    """Of methods that hold logits together the more, the longer they have trained."""
+
+    consistency_weight: float = consistency_weight(10.0)
+    consistency_ramp_steps: int | None = setting(
+        None,
+        "Steps over which --consistency_weight is reached; those of the training if not given.",
+        lower=1,
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransportSettings(settings.Settings):
     """The optimal-transport distance between the logits of two batches."""
@@ -122,25 +144,6 @@ def label_smoothing(default: float) -> float:
         "Probability taken from the true class and shared out among the others.",
         lower=0,
         upper=0.999,
-    )
-
-
-def consistency_weight(default: float) -> float:
-    """The setting of methods that hold the logits before and after a step together."""
-    return setting(
-        default,
-        "lambda, the weight of the consistency of logits; in single_step_consistency and "
-        "generated_step it rises from 0 to this.",
-        lower=0,
-    )
-
-
-def consistency_ramp_steps() -> int | None:
-    """The setting of methods whose `consistency_weight` rises."""
-    return setting(
-        None,
-        "Steps over which --consistency_weight is reached; those of the training if not given.",
-        lower=1,
     )
 
 

@@ -12,14 +12,9 @@ default, U(-1/sqrt(n), 1/sqrt(n)) of the fan-in n, as in pytorch-cifar; the last
 at 0.
 """
 
-from keras import layers
-
 from fsgan_tf import settings
 from fsgan_tf.networks.keras_settings import keras
-from fsgan_tf.networks.pre_activation import PreActivation, fan_in_uniform
-
-_GROUPS = ((64, 1), (128, 2), (256, 2), (512, 2))
-_BLOCKS = 2
+from fsgan_tf.networks.pre_activation import PreActivation, fan_in_uniform, residual_network
 
 
 def build(
@@ -42,16 +37,13 @@ def build(
       trainable parameters at 10 classes and 3 channels.
     """
     del chosen
-    images = keras.Input(image_shape, dtype="float32", name="image")
-    x = layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="normalise")(images)
-    layer = PreActivation(fan_in_uniform, dtype)
-    x = layer.convolution(64, 3, 1, "stem")(x)
-    for group, (channels, stride) in enumerate(_GROUPS, start=1):
-        for block in range(1, _BLOCKS + 1):
-            name = f"group{group}_block{block}"
-            x = layer.block(x, channels, stride if block == 1 else 1, name)
-    x = layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
-    logits = layers.Dense(
-        num_classes, kernel_initializer=fan_in_uniform(), dtype="float32", name="logits"
-    )(x)
-    return keras.Model(images, logits, name="preact_resnet18")
+    return residual_network(
+        PreActivation(fan_in_uniform, dtype),
+        stem=64,
+        groups=((64, 1), (128, 2), (256, 2), (512, 2)),
+        blocks=2,
+        activated=False,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        name="preact_resnet18",
+    )

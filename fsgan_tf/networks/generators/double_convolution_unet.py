@@ -25,7 +25,7 @@ def double_convolution_unet(
     image_shape: tuple[int, int, int],
     feature_channels: int,
     latent_dim: int,
-    width: int = 64,
+    width: int,
     levels: int = 2,
     latent_use: str = "concatenate",
     input_skip: bool = False,

@@ -27,7 +27,7 @@ def unet(
     image_shape: tuple[int, int, int],
     feature_channels: int,
     latent_dim: int,
-    width: int = 64,
+    width: int,
     num_classes: int | None = None,
     latent_use: str = "concatenate",
     input_skip: bool = False,

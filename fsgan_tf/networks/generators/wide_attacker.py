@@ -20,7 +20,7 @@ def wide_attacker(
     *,
     image_shape: tuple[int, int, int],
     feature_channels: int,
-    width: int = 64,
+    width: int,
     dtype: str = "float32",
 ) -> keras.Model:
     """Builds the attacker.

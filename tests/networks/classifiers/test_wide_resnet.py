@@ -3,19 +3,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fsgan_tf.networks.classifiers.wide_resnet import wide_resnet
+from fsgan_tf.networks.classifiers import wide_resnet
 from tests.networks.numpy_layers import convolve, normalise, randomise, relu, weights
 
 
 def _small(depth=10, width=1, **options):
     arguments = {"num_classes": 5, "image_shape": (8, 8, 3), **options}
-    return wide_resnet(depth=depth, width=width, **arguments)
+    return wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=depth, classifier_width=width), **arguments
+    )
 
 
 @pytest.fixture(scope="module")
 def wide_resnet_16_2():
     keras.utils.set_random_seed(0)
-    return wide_resnet(depth=16, width=2, num_classes=10, image_shape=(32, 32, 3))
+    return wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=16, classifier_width=2),
+        num_classes=10,
+        image_shape=(32, 32, 3),
+    )
 
 
 @pytest.fixture
@@ -74,7 +80,11 @@ def test_strided_convolutions_are_padded_on_both_sides(group, wide_resnet_16_2):
 
 def test_parameters_of_28_10_at_100_classes():
     """At 10 classes: tests/test_cost.py."""
-    model = wide_resnet(depth=28, width=10, num_classes=100, image_shape=(32, 32, 3))
+    model = wide_resnet.build(
+        wide_resnet.Settings(classifier_depth=28, classifier_width=10),
+        num_classes=100,
+        image_shape=(32, 32, 3),
+    )
     assert sum(np.prod(v.shape) for v in model.trainable_variables) == 36_536_884
 
 
@@ -84,8 +94,8 @@ def test_parameters_of_16_2(wide_resnet_16_2):
 
 @pytest.mark.parametrize("depth", [4, 9, 11, 28.5, -2])
 def test_other_depths_are_refused(depth):
-    with pytest.raises(ValueError, match=f"depth is {depth}; a Wide ResNet's is 6n\\+4: 10, 16"):
-        _small(depth)
+    with pytest.raises(ValueError, match=f"classifier_depth is {depth}; it must be "):
+        wide_resnet.Settings(classifier_depth=depth)
 
 
 def test_convolutions_start_at_he_fan_out(wide_resnet_16_2):

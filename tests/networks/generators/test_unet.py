@@ -48,7 +48,7 @@ def model():
 @pytest.fixture(scope="module")
 def full_width():
     keras.utils.set_random_seed(0)
-    return unet(image_shape=(32, 32, 3), feature_channels=9, latent_dim=LATENT_DIM)
+    return unet(image_shape=(32, 32, 3), feature_channels=9, latent_dim=LATENT_DIM, width=64)
 
 
 def _by_class(layer, name, labels):
@@ -228,8 +228,9 @@ def test_class_conditional_parameters_of_the_full_width():
         "output": 3 * 3 * 2 * w * 3,
         "three tables of gains and biases": 3 * 2 * (k + 1) * w,
     }
+    shape = (32, 32, 3)
     model = unet(
-        image_shape=(32, 32, 3), feature_channels=f, latent_dim=d, num_classes=k, residual=False
+        image_shape=shape, feature_channels=f, latent_dim=d, width=w, num_classes=k, residual=False
     )
     count = sum(np.prod(variable.shape) for variable in model.trainable_variables)
     assert count == sum(by_block.values()) == 500_944

@@ -26,7 +26,7 @@ def _features(image_shape=(6, 8, 3), batch=3):
 @pytest.fixture(scope="module")
 def full_width():
     keras.utils.set_random_seed(0)
-    return wide_attacker(image_shape=(32, 32, 3), feature_channels=6)
+    return wide_attacker(image_shape=(32, 32, 3), feature_channels=6, width=64)
 
 
 def _standardise(x, statistics, epsilon, training):
