@@ -42,7 +42,6 @@ from fsgan_tf.attacks.parts import losses, scheduled_climb
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
-from fsgan_tf.attacks.parts.projected_gradient import random_start
 from fsgan_tf.attacks.parts.scheduled_climb import Schedule
 from fsgan_tf.attacks.parts.targets import likeliest_wrong_class
 from fsgan_tf.settings import Settings
@@ -125,8 +124,8 @@ class AdaptiveAutoAttack:
             _loss,
             threat_model,
             images,
-            random_start(threat_model, images, seeds),
             labels,
+            seeds,
             directions(classifier.logits(images), labels, seeds, restart),
             schedule(self.direction_steps[restart], self.margin_steps[restart]),
         )

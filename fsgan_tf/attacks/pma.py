@@ -24,7 +24,6 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts import losses, scheduled_climb
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.parts.projected_gradient import random_start
 from fsgan_tf.attacks.parts.scheduled_climb import Schedule
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
@@ -87,8 +86,8 @@ class ProbabilityMargin:
             _loss,
             threat_model,
             images,
-            random_start(threat_model, images, seeds),
             labels,
+            seeds,
             tf.zeros([len(labels), 0]),
             schedule(self.num_steps, raise_other=restart % 2 == 1),
         )

@@ -29,6 +29,7 @@ from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, param
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.lowest_margin import Best, judged, unjudged
 from fsgan_tf.attacks.parts.projected_gradient import Climb, random_start
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
@@ -158,15 +159,13 @@ def _largest_divisor(number: int, limit: int) -> int:
 
 
 class _State(NamedTuple):
-    """The loop's variables; `mean` and `square` are Adam's moments, `margin` is that of `best`."""
+    """The loop's variables; `mean` and `square` are Adam's moments."""
 
     step: tf.Tensor
     iterate: tf.Tensor
     mean: tf.Tensor
     square: tf.Tensor
-    best: tf.Tensor
-    margin: tf.Tensor
-    success: tf.Tensor
+    best: Best
 
 
 @for_any_batch_size
@@ -182,20 +181,8 @@ def _descend(
     learning_rate: tf.Tensor,
     delta: tf.Tensor,
 ) -> Climb:
-    def judge(state: _State) -> _State:
-        """Keeps the iterate where its margin is the lowest so far; a first success for good."""
-        wrong, margins = classifier.judge(
-            state.iterate, labels, lambda logits: true_class_lead(labels, logits)
-        )
-        better = ~state.success & (wrong | (margins < state.margin))
-        return state._replace(
-            best=tf.where(better[:, None, None, None], state.iterate, state.best),
-            margin=tf.where(better, margins, state.margin),
-            success=state.success | wrong,
-        )
-
     def goes_on(state: _State) -> tf.Tensor:
-        return (state.step < num_steps) & ~tf.reduce_all(state.success)
+        return (state.step < num_steps) & ~tf.reduce_all(state.best.success)
 
     def step(state: _State) -> tuple[_State]:
         gradient = _estimate(classifier, chunks, state.iterate, labels, seeds, state.step, delta)
@@ -206,20 +193,18 @@ def _descend(
         unbiased_square = square / (1 - _BETA_2**count)
         move = learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _ADAM_EPSILON)
         iterate = threat_model.project(state.iterate - move, images)
-        moved = state._replace(step=state.step + 1, iterate=iterate, mean=mean, square=square)
-        return (judge(moved),)
+        best = judged(state.best, iterate, labels, classifier)
+        return (_State(state.step + 1, iterate, mean, square, best),)
 
     first = _State(
         step=tf.constant(0),
         iterate=start,
         mean=tf.zeros_like(images),
         square=tf.zeros_like(images),
-        best=start,
-        margin=tf.fill(tf.shape(labels), float("inf")),
-        success=tf.zeros_like(labels, tf.bool),
+        best=judged(unjudged(start), start, labels, classifier),
     )
-    (end,) = tf.while_loop(goes_on, step, [judge(first)])
-    return Climb(end.best, end.success, end.iterate)
+    (end,) = tf.while_loop(goes_on, step, [first])
+    return Climb(end.best.images, end.best.success, end.iterate)
 
 
 def _estimate(

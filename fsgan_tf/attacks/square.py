@@ -25,7 +25,7 @@ from fsgan_tf import stateless_random
 from fsgan_tf.attacks.parts.attack import Access, Attack, Attempt, Wanted, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
-from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.lowest_margin import Best, judged, unjudged
 from fsgan_tf.attacks.parts.windows import WINDOWS
 from fsgan_tf.settings import Settings
 from fsgan_tf.threat_model import ThreatModel
@@ -195,12 +195,10 @@ _SQUARES = _Squares()
 
 
 class _State(NamedTuple):
-    """The loop's variables; `margin` is float32 `[b]`, that of `best`."""
+    """The loop's variables."""
 
     query: tf.Tensor
-    best: tf.Tensor
-    margin: tf.Tensor
-    success: tf.Tensor
+    best: Best
 
 
 @for_any_batch_size
@@ -218,37 +216,23 @@ def _search(
     # Drawn beforehand: a draw for each example and query would outlast a small classifier.
     for_start, for_queries = _draw(proposals, images, seeds, num_queries)
 
-    def judge(state: _State, changed: tf.Tensor) -> _State:
-        """Keeps the changed images where they lower the margin; a first success for good."""
+    def judge(best: Best, changed: tf.Tensor) -> Best:
         candidates = threat_model.project(changed, images)
-        wrong, margins = classifier.judge(
-            candidates, labels, lambda logits: true_class_lead(labels, logits)
-        )
-        better = ~state.success & (wrong | (margins < state.margin))
-        return state._replace(
-            best=tf.where(better[:, None, None, None], candidates, state.best),
-            margin=tf.where(better, margins, state.margin),
-            success=state.success | wrong,
-        )
+        return judged(best, candidates, labels, classifier)
 
     def goes_on(state: _State) -> tf.Tensor:
-        return (state.query < num_queries) & ~tf.reduce_all(state.success)
+        return (state.query < num_queries) & ~tf.reduce_all(state.best.success)
 
     def step(state: _State) -> tuple[_State]:
         area = tf.reduce_sum(tf.cast(first_queries <= state.query, tf.int32)) - 1
         uniform = for_queries[:, state.query]
-        changed = proposals.changed(threat_model, images, state.best, uniform, area, shapes)
-        return (judge(state, changed)._replace(query=state.query + 1),)
+        best = state.best
+        changed = proposals.changed(threat_model, images, best.images, uniform, area, shapes)
+        return (_State(state.query + 1, judge(best, changed)),)
 
-    first = _State(
-        query=tf.constant(0),
-        best=images,
-        margin=tf.fill(tf.shape(labels), float("inf")),
-        success=tf.zeros_like(labels, tf.bool),
-    )
-    first = judge(first, proposals.start(threat_model, images, for_start))
-    (end,) = tf.while_loop(goes_on, step, [first])
-    return Attempt(end.best, end.success)
+    start = judge(unjudged(images), proposals.start(threat_model, images, for_start))
+    (end,) = tf.while_loop(goes_on, step, [_State(tf.constant(0), start)])
+    return Attempt(end.best.images, end.best.success)
 
 
 def _draw(

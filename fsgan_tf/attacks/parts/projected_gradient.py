@@ -10,13 +10,11 @@ import tensorflow as tf
 from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
+from fsgan_tf.attacks.parts.stretches import in_stretches
 from fsgan_tf.threat_model import ThreatModel
 
 LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
-
-# Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
-_STRETCH, _LEAST_MULTIPLE = 10, 4
 
 
 class Climb(NamedTuple):
@@ -146,35 +144,30 @@ def climb(
       The path.
     """
     images, start, labels = map(tf.convert_to_tensor, (images, start, labels))
-    state = _State(
-        iterate=start,
-        best=start,
-        best_loss=tf.fill(tf.shape(labels), -np.inf),
-        success=tf.zeros_like(labels, tf.bool),
-    )
-    looks = range(_STRETCH, num_steps, _STRETCH) if stop_when_fooled else ()
-    standing: np.ndarray = np.arange(len(labels))
-    done = 0
-    for until in (*looks, num_steps):
-        rows = padded(standing, len(labels), least_multiple=_LEAST_MULTIPLE)
-        moved = _ascend(
+
+    def advance(rows: np.ndarray, state: _State, steps: slice) -> _State:
+        return _ascend(
             classifier,
             LOSSES[loss],
             threat_model,
             tf.gather(images, rows),
             tf.gather(labels, rows),
-            state.at(rows),
-            tf.constant(until - done),
-            tf.constant(judge_last and until == num_steps),
+            state,
+            tf.constant(steps.stop - steps.start),
+            tf.constant(judge_last and steps.stop == num_steps),
             tf.constant(step_size),
             tf.constant(stop_when_fooled),
             tf.constant(keep_first_success),
         )
-        state = state.updated(standing, moved)
-        standing, done = np.flatnonzero(~state.success.numpy()), until
-        if not len(standing):
-            break
-    return Climb(state.best, state.success, state.iterate)
+
+    first = _State(
+        iterate=start,
+        best=start,
+        best_loss=tf.fill(tf.shape(labels), -np.inf),
+        success=tf.zeros_like(labels, tf.bool),
+    )
+    end = in_stretches(advance, first, num_steps, leave=stop_when_fooled)
+    return Climb(end.best, end.success, end.iterate)
 
 
 class _State(NamedTuple):
@@ -184,18 +177,6 @@ class _State(NamedTuple):
     best: tf.Tensor
     best_loss: tf.Tensor
     success: tf.Tensor
-
-    def at(self, rows: np.ndarray) -> "_State":
-        return _State(*(tf.gather(tensor, rows) for tensor in self))
-
-    def updated(self, rows: np.ndarray, moved: "_State") -> "_State":
-        """With the first rows of `moved` in place of its own at `rows`."""
-        return _State(
-            *(
-                tf.tensor_scatter_nd_update(before, rows[:, np.newaxis], after[: len(rows)])
-                for before, after in zip(self, moved, strict=True)
-            )
-        )
 
 
 @for_any_batch_size

@@ -8,12 +8,11 @@ import tensorflow as tf
 
 from fsgan_tf.attacks.parts.attack import Attempt
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
-from fsgan_tf.attacks.parts.batches import for_any_batch_size, padded
+from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
+from fsgan_tf.attacks.parts.projected_gradient import random_start
+from fsgan_tf.attacks.parts.stretches import in_stretches
 from fsgan_tf.threat_model import ThreatModel
-
-# Steps after which fooled examples leave, and by how many examples a batch shrinks at least.
-_STRETCH, _LEAST_MULTIPLE = 10, 4
 
 # (logits `[b, k]`, labels `[b]`, guides `[b, g]`, weights `[m]` of this step) to losses `[b]`.
 LossFn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -36,20 +35,20 @@ def climb(
     loss_fn: LossFn,
     threat_model: ThreatModel,
     images: tf.Tensor,
-    start: tf.Tensor,
     labels: tf.Tensor,
+    seeds: tf.Tensor,
     guides: tf.Tensor,
     schedule: Schedule,
 ) -> Attempt:
-    """Takes the schedule's steps, each projected to the ball and the pixel range.
+    """Takes the schedule's steps from a random start, each projected to the ball and the range.
 
     Args:
       classifier: what is attacked.
       loss_fn: a function of a module, since it is traced once for each function that there is.
       threat_model: the ball and the pixel range.
       images: float32 `[b, h, w, c]` clean images within the pixel range.
-      start: float32 `[b, h, w, c]` first iterate, within the ball and the range.
       labels: int32 `[b]` true labels.
+      seeds: int64 `[b, 2]`, of the random start.
       guides: float32 `[b, g]`, what the loss is told of each example.
       schedule: of the steps.
 
@@ -58,33 +57,24 @@ def climb(
     """
     sizes = np.asarray(schedule.step_sizes, np.float32)
     weights = np.asarray(schedule.weights, np.float32)
-    state = _State(start, tf.zeros_like(labels, tf.bool))
-    standing: np.ndarray = np.arange(len(labels))
-    for first in range(0, len(sizes), _STRETCH):
-        rows = padded(standing, len(labels), least_multiple=_LEAST_MULTIPLE)
-        stretch = slice(first, first + _STRETCH)
-        moved = _ascend(
+
+    def advance(rows: np.ndarray, state: _State, steps: slice) -> _State:
+        return _ascend(
             classifier,
             loss_fn,
             threat_model,
             tf.gather(images, rows),
             tf.gather(labels, rows),
             tf.gather(guides, rows),
-            _State(*(tf.gather(tensor, rows) for tensor in state)),
-            tf.constant(sizes[stretch]),
-            tf.constant(weights[stretch]),
-            tf.constant(first + _STRETCH >= len(sizes)),
+            state,
+            tf.constant(sizes[steps]),
+            tf.constant(weights[steps]),
+            tf.constant(steps.stop == len(sizes)),
         )
-        state = _State(
-            *(
-                tf.tensor_scatter_nd_update(before, standing[:, np.newaxis], after[: len(standing)])
-                for before, after in zip(state, moved, strict=True)
-            )
-        )
-        standing = np.flatnonzero(~state.success.numpy())
-        if not len(standing):
-            break
-    return Attempt(state.iterate, state.success)
+
+    start = random_start(threat_model, images, seeds)
+    end = in_stretches(advance, _State(start, tf.zeros_like(labels, tf.bool)), len(sizes))
+    return Attempt(end.iterate, end.success)
 
 
 class _State(NamedTuple):
