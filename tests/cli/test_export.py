@@ -102,6 +102,7 @@ def test_gradients_through_the_signature_are_the_models(model, loaded):
     )
 
 
+@pytest.mark.slow
 def test_another_process_reads_it_without_this_package(export_dir, model):
     program = (
         "import json, sys, tensorflow as tf\n"

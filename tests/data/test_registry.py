@@ -119,6 +119,7 @@ def test_digits_of_one_channel_and_two_sides():
     assert (grey.images == colour.images[..., :1]).all()
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_is_used_by_the_command(tmp_path, capsys):
     folder = tmp_path / "fsgan_tf" / "data" / "sources"
     folder.mkdir(parents=True)

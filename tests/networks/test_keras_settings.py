@@ -26,12 +26,14 @@ def home(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", ""])
 def test_networks_are_pinned(home, backend):
     done = python("-c", _NETWORK, env={"KERAS_HOME": str(home), "KERAS_BACKEND": backend})
     assert done.stdout == "tensorflow float32 channels_last float32\n", done.stderr
 
 
+@pytest.mark.slow
 def test_keras_on_another_backend_is_refused_in_one_line():
     code = "import keras; keras.config.backend = lambda: 'jax'; import fsgan_tf.networks.weights"
     done = python("-c", code)

@@ -23,6 +23,7 @@ with RunDirectory(sys.argv[1]).lock():
 """
 
 
+@pytest.mark.slow
 def test_a_second_training_is_refused_until_the_first_is_dead(tmp_path):
     run = RunDirectory(tmp_path / "run")
     with Process(sys.executable, "-c", _HOLD, run.path) as holder:
