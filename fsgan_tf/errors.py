@@ -13,6 +13,19 @@ class UserError(Exception):
     """
 
 
+def said_within(message: str) -> str | None:
+    """What a `UserError` said that TensorFlow met in Python code that its graph calls, if it did.
+
+    Args:
+      message: TensorFlow's, of many lines; one of them is the error as Python prints it.
+    """
+    for line in message.splitlines():
+        _, name, said = line.partition(f"{UserError.__name__}: ")
+        if name:
+            return said
+    return None
+
+
 class RunError(Exception):
     """A failure at run time that no input explains. The command ends with exit code 1."""
 

@@ -6,6 +6,7 @@ The last value given for a flag wins, so flags after --flagfile override it. Run
 same --run_dir, it resumes where it stopped.
 """
 
+import os
 import sys
 
 from absl import flags
@@ -37,13 +38,22 @@ def main(flag_values: flags.FlagValues, words: list[str]) -> None:
 
 
 def run() -> int:
-    """Runs the command of the process's own command line, and returns its exit code."""
-    return runner.run(
+    """Runs the command of the process's own command line, and returns its exit code.
+
+    After a failure the process ends here.
+    """
+    code = runner.run(
         main,
         training_flags.training_flags(),
         description=__doc__ or "",
         help_text=training_flags.help_text,
     )
+    if code:
+        # Threads that still read images in Python could make a normal end wait for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Small images for tests, and their files."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 
 def random_pixels(*shape: int, seed: int = 0) -> np.ndarray:
@@ -21,6 +23,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 def jpeg(pixels: np.ndarray) -> bytes:
     return tf.io.encode_jpeg(pixels, quality=100).numpy()
+
+
+def cmyk_jpeg(pixels: np.ndarray) -> bytes:
+    """An RGB image as a JPEG of a printer's four inks, which TensorFlow cannot write."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert("CMYK").save(stream, "JPEG", quality=100)
+    return stream.getvalue()
 
 
 def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:

@@ -74,6 +74,25 @@ def is_image(encoded: tf.Tensor) -> tf.Tensor:
     return (num_pixels > 0) & (num_pixels <= MAX_PIXELS)
 
 
+def decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """A JPEG, a string scalar, as uint8 `[height, width, channels]`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: it cannot be decoded.
+    """
+
+    def decoded(channels: int) -> tf.Tensor:
+        # TensorFlow's default is fast and, at quality 95 and more, can be wrong by 9 levels of 255
+        # and more: above the epsilon of many a threat model.
+        return tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
+
+    if channels != 1:
+        return decoded(channels)
+    # The library turns the four inks of a printer's file into colours, but not into grey.
+    is_cmyk = tf.io.extract_jpeg_shape(encoded)[2] == 4
+    return tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(decoded(3)), lambda: decoded(1))
+
+
 def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """One PNG or JPEG as float32 `[height, width, channels]` in [0, 1]."""
 
@@ -82,10 +101,7 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         return tf.cast(tf.io.decode_png(encoded, channels, tf.uint16), tf.float32) / 65535
 
     def jpeg() -> tf.Tensor:
-        # TensorFlow's default is fast and, at quality 95 and more, can be wrong by 9 levels of 255
-        # and more: above the epsilon of many a threat model.
-        pixels = tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
-        return tf.cast(pixels, tf.float32) / 255
+        return tf.cast(decode_jpeg(encoded, channels), tf.float32) / 255
 
     return tf.cond(_starts_with(encoded, _PNG_START), png, jpeg)
 

@@ -145,13 +145,13 @@ def _decode_by_tensorflow(contents: bytes, channels: int) -> tf.Tensor | None:
     """uint8 `[h, w, channels]`, of what the exported classifier decodes and as it does."""
     import tensorflow as tf
 
-    from fsgan_tf.data.image_decoding import is_image
+    from fsgan_tf.data.image_decoding import decode_jpeg, is_image
 
     try:
         if not is_image(contents):
             return None
         if tf.io.is_jpeg(contents):
-            return tf.io.decode_jpeg(contents, channels=channels, dct_method="INTEGER_ACCURATE")
+            return decode_jpeg(contents, channels)
         return tf.io.decode_png(contents, channels=channels)
     except tf.errors.InvalidArgumentError:
         return None

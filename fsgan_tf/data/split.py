@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fsgan_tf.data.memory import check_memory
+from fsgan_tf.errors import UserError, said_within
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -123,7 +124,11 @@ class StreamedSplit(Split):
 
     @property
     def images(self) -> np.ndarray:
-        """uint8 `[n, h, w, c]`, read on first use."""
+        """uint8 `[n, h, w, c]`, read on first use.
+
+        Raises:
+          UserError: one is damaged or gone, or they do not fit the memory.
+        """
         if self._read is None:
             check_memory(len(self), self.image_shape)
             self._read = self._read_all()
@@ -158,9 +163,14 @@ class StreamedSplit(Split):
         parts = rows.map(self._stored.read, tf.data.AUTOTUNE, deterministic=True)
         images = np.empty((len(self), *self.image_shape), np.uint8)
         start = 0
-        for part in parts.as_numpy_iterator():
-            images[start : start + len(part)] = part
-            start += len(part)
+        try:
+            for part in parts.as_numpy_iterator():
+                images[start : start + len(part)] = part
+                start += len(part)
+        except tf.errors.OpError as error:
+            if said := said_within(error.message):
+                raise UserError(said) from error
+            raise
         return images
 
     def fingerprint(self) -> bytes:

@@ -9,22 +9,25 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from fsgan_tf import files
-from fsgan_tf.errors import RunError
+from fsgan_tf.errors import RunError, UserError, said_within
 from fsgan_tf.runs.directory import RunDirectory
 
 
 @contextlib.contextmanager
 def told_in_one_line(run: RunDirectory) -> Iterator[None]:
-    """Turns what TensorFlow and the operating system raise into `RunError`.
+    """Turns what TensorFlow and the operating system raise into one line.
 
     Raises:
       RunError: something failed at run time.
+      UserError: an image that is read as it is needed is damaged or gone.
     """
     goes_on = _goes_on(run)
     try:
         with files.told_in_one_line(run.path, goes_on):
             yield
     except tf.errors.OpError as error:
+        if said := said_within(error.message):
+            raise UserError(said) from error
         raise RunError(
             f"training failed ({type(error).__name__}: {_reason(error)}); {goes_on}"
         ) from error

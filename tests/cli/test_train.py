@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -26,7 +27,8 @@ from fsgan_tf.runs.restored import restore_classifier
 from fsgan_tf.runs.settings import MAX_ROLLBACKS
 from fsgan_tf.training.callbacks import Checkpointing, RobustAccuracy, StepLearningRates
 from fsgan_tf.training.finish import is_evaluated
-from tests.commands import ROOT, call, training
+from tests.commands import ROOT, call, python, training
+from tests.images import png, random_pixels
 from tests.small_training import SMALL
 
 TINY = ["--train_examples=64", "--batch_size=16", "--eval_examples=8", "--precision=float32"]
@@ -689,3 +691,40 @@ def test_a_file_that_cannot_be_trained_is_refused_in_one_line(tmp_path, capsys, 
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"--architecture={file}" in line
     assert not (tmp_path / "run").exists()
+
+
+_SLOW_READS = """
+import time
+from fsgan_tf import train
+from fsgan_tf.data import image_files
+
+decode_file = image_files.decode_file
+
+
+def slowly(*arguments):
+    time.sleep(0.3)
+    return decode_file(*arguments)
+
+
+image_files.decode_file = slowly
+raise SystemExit(train.run())
+"""
+
+
+@pytest.mark.slow
+def test_a_training_ends_while_images_are_still_read(tmp_path):
+    """One of those it reads as it needs them is damaged; Python's end would wait for the others."""
+    for label in ("cat", "dog"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(10):
+            encoded = bytearray(png(random_pixels(16, 16, 3, seed=number)))
+            if number < 5:
+                encoded[60:90] = bytes(30)
+            (tmp_path / "images" / label / f"{number}.png").write_bytes(encoded)
+    ended = python(
+        *("-c", _SLOW_READS, f"--dataset={tmp_path / 'images'}", "--memory_limit=1e-9"),
+        *(f"--run_dir={tmp_path / 'run'}", "--method=standard", f"--architecture={SMALL}"),
+        *("--batch_size=2", "--validation_examples=0", "--eval_examples=0"),
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert re.search(r"error: .*png is damaged; replace it\n", ended.stderr)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from fsgan_tf.data import image_decoding
-from tests.images import jpeg, palette_png, png, random_pixels, unit
+from tests.images import cmyk_jpeg, jpeg, palette_png, png, random_pixels, unit
 
 IMAGE_SHAPE = (8, 8, 3)
 
@@ -47,6 +47,17 @@ def test_jpeg_decodes_to_its_image():
     )
     for image in images:
         np.testing.assert_allclose(image, unit(pixels), atol=1.5 / 255)
+
+
+def test_a_jpeg_of_four_inks_decodes_to_grey_as_to_colours():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, :4], pixels[:, 4:] = (200, 40, 90), (30, 160, 220)
+    inks = tf.constant([cmyk_jpeg(pixels)])
+    colours = image_decoding.decode_images(inks, IMAGE_SHAPE)
+    np.testing.assert_allclose(colours[0], unit(pixels), atol=3 / 255)
+    grey = image_decoding.decode_images(inks, (8, 8, 1))
+    expected = unit(pixels) @ np.array([0.299, 0.587, 0.114], np.float32)
+    np.testing.assert_allclose(grey[0, ..., 0], expected, atol=3 / 255)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1000, 700), (8, 9)])

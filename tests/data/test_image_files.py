@@ -6,7 +6,7 @@ from PIL import Image, ImageOps
 
 from fsgan_tf.data import image_files
 from fsgan_tf.errors import UserError
-from tests.images import jpeg, png, random_pixels
+from tests.images import cmyk_jpeg, jpeg, png, random_pixels
 
 
 def encoded(pixels: np.ndarray, file_format: str, **options) -> bytes:
@@ -80,6 +80,11 @@ def test_animations_are_refused_by_name(tmp_path, file_format):
     for read in (image_files.looks_whole, lambda path: image_files.decode_file(path, (8, 8, 3))):
         with pytest.raises(UserError, match=r"moving.webp is an animation of 3 frames"):
             read(file)
+
+
+def test_a_jpeg_of_four_inks_becomes_grey(tmp_path):
+    image = decode(tmp_path, cmyk_jpeg(np.full((8, 8, 3), 90, np.uint8)), (8, 8, 1))
+    np.testing.assert_allclose(image, np.full((8, 8, 1), 90), atol=2)
 
 
 def test_other_formats_are_none(tmp_path):

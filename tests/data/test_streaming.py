@@ -141,6 +141,17 @@ def test_a_file_that_is_gone_is_told_by_name(tmp_path):
         take(train, 1, augmentation="none")
 
 
+def test_a_damaged_file_is_told_by_name_where_all_are_read(tmp_path):
+    for label in ("cat", "dog"):
+        for number in range(8):
+            write_image(tmp_path / label / f"{number}.png")
+    test = loading.load(str(tmp_path), memory_limit=NOTHING).test
+    for path in tmp_path.glob("*/*.png"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=rf"^{tmp_path}.*png is damaged; replace it$"):
+        assert test.images.size
+
+
 def test_offsets_are_those_of_the_records(tmp_path):
     contents = [b"", b"a", bytes(5000), b"last"]
     with tf.io.TFRecordWriter(str(tmp_path / "file")) as writer:
