@@ -52,11 +52,10 @@ class RunDirectory:
         """Makes the directory and records the flags, or checks them against the recorded ones.
 
         Raises:
-          UserError: where the directory cannot be written, or holds a run of other flags.
+          UserError: where the directory cannot be written, or `require_same_run` refuses it.
         """
+        self.require_same_run(configuration)
         make_folder(self.checkpoints.folder, "run_dir")
-        if self.flags_file.exists():
-            self.refuse_other_flags(configuration)
         write_atomically(self.flags_file, configuration.to_flags().encode())
         own = self.architecture(configuration)
         if own.endswith(".keras") and own != str(self.architecture_file):
@@ -84,6 +83,27 @@ class RunDirectory:
         except (UserError, OSError, ValueError) as error:
             raise UserError(f"cannot read {self.flags_file}: {error}") from error
 
+    def require_same_run(self, configuration: TrainingConfiguration) -> None:
+        """Looks at what is there before a training starts in it, or goes on.
+
+        Raises:
+          UserError: it is a training of other flags, or a part of it is gone or damaged.
+        """
+        if self.flags_file.exists():
+            self.refuse_other_flags(configuration)
+        elif self.checkpoints.exist():
+            raise UserError(
+                f"{self.flags_file} is missing, so that nothing says with which flags the "
+                f"checkpoints beside it were trained; put it back ({self.starts_file.name} has "
+                "the command), or give another --run_dir"
+            )
+        if self.metrics.read() and not self.checkpoints.exist():
+            raise UserError(
+                f"{self.path} holds epochs in {self.metrics.file.name} and no checkpoint to resume "
+                f"from in {self.checkpoints.folder}; put the checkpoints back, or give another "
+                "--run_dir to start again"
+            )
+
     def refuse_other_flags(self, configuration: TrainingConfiguration) -> None:
         """Compares the settings with the recorded ones.
 
@@ -91,11 +111,6 @@ class RunDirectory:
           UserError: where one differs that changes the training.
         """
         recorded, asked = self.read_configuration().values(), configuration.values()
-        if asked["epochs"] < self.checkpoints.epochs_done:
-            raise UserError(
-                f"{self.path} has trained for {self.checkpoints.epochs_done} epochs, which "
-                f"--epochs={asked['epochs']} does not take back; give as many or more"
-            )
         # Whatever is spread over the whole training would change shape if its length did: every
         # schedule but steps, and a consistency weight that rises to the last step.
         rises = "consistency_ramp_steps" in recorded and not recorded["consistency_ramp_steps"]
@@ -110,4 +125,9 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds a run of other flags: {'; '.join(differences)}; give --run_dir "
                 "alone or the same flags to resume it, or another --run_dir"
+            )
+        if asked["epochs"] < self.checkpoints.epochs_done:
+            raise UserError(
+                f"{self.path} has trained for {self.checkpoints.epochs_done} epochs, which "
+                f"--epochs={asked['epochs']} does not take back; give as many or more"
             )

@@ -52,6 +52,8 @@ def _export_and_attack(training: Training) -> None:
         saving.save_classifier(restored.model, restored.class_names, run.saved_model)
         print(f"exported: {run.saved_model}", flush=True)
     if not eval_examples:
+        if _evaluates_another(run, restored):
+            print(f"note: {run.evaluation} holds the figures of an earlier classifier of this run")
         return
     # Read only now: no step of the training saw it.
     test = training.dataset.test.first(eval_examples)
@@ -60,6 +62,15 @@ def _export_and_attack(training: Training) -> None:
         write_test_figures(run)
     else:
         _attack(training, restored, test)
+
+
+def _evaluates_another(run: RunDirectory, restored: RestoredClassifier) -> bool:
+    """Whether there is an evaluation, and of other weights than the run's classifier has now."""
+    try:
+        found = results_file.read(run.evaluation / "results.json")
+    except UserError:  # Or there is none.
+        return False
+    return found.get("classifier_sha256") != restored.weights_sha256
 
 
 def _attack(training: Training, restored: RestoredClassifier, test: Split) -> None:

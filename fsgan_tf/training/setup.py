@@ -93,9 +93,8 @@ def prepare(
       UserError: a flag, the data or the hardware do not fit.
     """
     run = RunDirectory(configuration.run_dir)
-    if run.flags_file.is_file():
-        run.refuse_other_flags(configuration)  # Before faults of what they would train on.
-    else:
+    run.require_same_run(configuration)  # Before faults of what would be trained on.
+    if not run.flags_file.is_file():
         require_outside(run.path, configuration.data.dataset, "run_dir")
     strategy = devices.make_strategy(configuration.training.strategy)
     stop.take_signals()

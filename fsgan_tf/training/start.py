@@ -7,6 +7,7 @@ from pathlib import Path
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs import pretrained
 from fsgan_tf.runs.checkpoints import Progress
+from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.runs.restored import RestoredClassifier, restore_classifier
 from fsgan_tf.runs.settings import TrainingSettings
 from fsgan_tf.training.agreement import require_agreement
@@ -35,7 +36,7 @@ def start(training: Training, initial: RestoredClassifier | None) -> Progress:
         if initial:
             training.method.classifier.set_weights(initial.model.get_weights())
         run.checkpoints.save(training.method, progress, training.writes)
-    print_notes([*training.notes, *_short_average(training)])
+    print_notes([*training.notes, *_short_average(training), *_missing_rows(run, progress)])
     print(
         f"{settings.method} on {dataset.name}: {len(dataset.train)} training "
         f"and {len(dataset.validation)} validation images; epochs "
@@ -56,6 +57,16 @@ def without_drops(settings: TrainingSettings) -> str:
     ):
         return ""
     return f" (the learning rate never drops: --lr_decay_epochs={','.join(map(str, drops))})"
+
+
+def _missing_rows(run: RunDirectory, progress: Progress) -> list[str]:
+    """Says that the figures of the epochs so far are gone."""
+    if not progress.epoch or run.metrics.file.is_file():
+        return []
+    return [
+        f"{run.metrics.file} is missing: nothing tells the figures of the {progress.epoch} epochs "
+        "so far"
+    ]
 
 
 def _short_average(training: Training) -> list[str]:

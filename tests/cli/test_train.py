@@ -172,6 +172,21 @@ def test_other_flags_in_the_same_run_directory_are_refused(run, capsys):
     assert "give --run_dir alone or the same flags" in told
 
 
+def test_a_longer_training_says_that_rows_are_gone_and_figures_are_an_earlier_classifiers(
+    tmp_path, capsys
+):
+    run = RunDirectory(tmp_path / "run")
+    assert _train(*STANDARD, "--epochs=1", f"--run_dir={run.path}") == 0
+    printed = capsys.readouterr()
+    assert "earlier classifier" not in printed.out
+    assert "is missing" not in printed.err
+    run.metrics.file.unlink()
+    assert _train(*STANDARD, "--epochs=2", "--eval_examples=0", f"--run_dir={run.path}") == 0
+    printed = capsys.readouterr()
+    assert f"{run.evaluation} holds the figures of an earlier classifier" in printed.out
+    assert f"note: {run.metrics.file} is missing" in printed.err
+
+
 def test_other_commands_take_the_run(run, tmp_path, capsys):
     arguments = [f"--run_dir={run.path}", "--attacks=fgsm", "--checks=none", "--num_examples=4"]
     arguments.append(f"--output_dir={tmp_path / 'results'}")

@@ -75,3 +75,33 @@ def test_a_consistency_that_rises_over_the_whole_length_fixes_it(tmp_path):
     fixed = RunDirectory(tmp_path / "fixed")
     fixed.prepare(_values("--epochs=3", "--consistency_ramp_steps=9", *rising))
     fixed.prepare(_values("--epochs=4", "--consistency_ramp_steps=9", *rising))
+
+
+def _with_a_checkpoint(run):
+    run.prepare(_values("--epochs=3"))
+    (run.checkpoints.folder / "epoch_0002_step_000000.npz").touch()
+    return run
+
+
+def test_checkpoints_whose_flags_are_gone_are_not_trained_on(tmp_path):
+    run = _with_a_checkpoint(RunDirectory(tmp_path / "run"))
+    run.flags_file.unlink()
+    with pytest.raises(UserError, match=r"flags.txt is missing.*starts.jsonl has the command"):
+        run.prepare(_values("--epochs=3"))
+    assert not run.flags_file.exists()
+
+
+def test_epochs_without_a_checkpoint_are_not_trained_anew(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.prepare(_values("--epochs=3"))
+    run.metrics.append({"epoch": 0, "step": 4, "images_per_second": 9.0})
+    with pytest.raises(UserError, match="epochs in metrics.jsonl and no checkpoint to resume from"):
+        run.prepare(_values("--epochs=3"))
+
+
+def test_fewer_epochs_than_are_done_hide_no_other_difference(tmp_path):
+    run = _with_a_checkpoint(RunDirectory(tmp_path / "run"))
+    with pytest.raises(UserError, match="has trained for 2 epochs, which --epochs=1"):
+        run.prepare(_values("--epochs=1"))
+    with pytest.raises(UserError, match="--momentum was 0.9 and is now 0.5"):
+        run.prepare(_values("--epochs=1", "--momentum=0.5"))
