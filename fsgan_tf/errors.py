@@ -1,7 +1,7 @@
 """The ways a command fails, each told in one line."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, without its line breaks."""
     return " ".join(str(error).split())
 

@@ -110,6 +110,8 @@ def _trained(runs: Path, flag_values: flags.FlagValues) -> Iterator[groups.Run]:
             started = experiments.initialisation(method, standard)
             if started and not standard.is_dir():
                 raise UserError(f"{method} starts from {standard}; put standard first in --methods")
+            if not run_dir.is_dir():
+                print(f"there is no {run_dir} yet: training it", file=sys.stderr, flush=True)
             experiments.train(
                 run_dir,
                 [

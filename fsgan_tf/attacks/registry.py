@@ -205,4 +205,4 @@ def _made(
 
 
 def _known() -> str:
-    return f"{', '.join(kind.name for kind in kinds())} (N is a number of steps)"
+    return f"{', '.join(kind.name for kind in kinds())} (N is a number of steps, at most 99999)"

@@ -20,6 +20,8 @@ def read_class_names(path: str) -> tuple[str, ...]:
       UserError: the file cannot be read, has an empty line before the last name, or names a class
         twice, or fewer than 2.
     """
+    if not path:
+        raise UserError("--class_names= names no file; give one, or leave the flag out")
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsgan_tf.errors import UserError, one_line
 from fsgan_tf.networks.keras_settings import keras
 from fsgan_tf.untrusted.keras_files import check_keras_file
@@ -51,6 +53,8 @@ def build(
             f"--architecture={name} takes {shapes[0]} and returns {shapes[1]}; these images and "
             f"classes need {(None, *image_shape)} and {(None, num_classes)}"
         )
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise UserError(f"--architecture={name} has weights that are NaN or infinite")
     return model
 
 
@@ -72,12 +76,12 @@ def _made(name: str, **arguments: Any) -> Any:
     module, _, function = name.partition(":")
     try:
         return getattr(importlib.import_module(module), function)(**arguments)
-    except Exception as error:  # The user's code may raise anything.
+    except (Exception, SystemExit) as error:  # The user's code may raise anything.
         raise UserError(
             f"--architecture={name} failed ({type(error).__name__}: {_line(error)}); it is called "
             "with num_classes, image_shape and dtype, and its module must be on Python's path"
         ) from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return one_line(error)[:300]

@@ -30,7 +30,11 @@ class TrainingSettings(settings.Settings):
             )
 
     run_dir: str | None = setting(None, "Folder of this run; runs/DATASET_METHOD by default.")
-    dry_run: bool = setting(False, "Print the resolved configuration and its cost, then stop.")
+    dry_run: bool = setting(
+        False,
+        "Print the resolved configuration and its cost, then stop. A TFDS set that is not there is "
+        "downloaded first, but for the paper's three.",
+    )
     method: str = setting("fs_gan", "Training method.", choices=methods.names)
     architecture: str = setting(
         "wide_resnet",

@@ -10,9 +10,10 @@ from fsgan_tf.data.batches import batches_per_epoch
 from fsgan_tf.evaluation.estimate import duration
 from fsgan_tf.methods.base import TrainingMethod
 from fsgan_tf.runs.configuration import TrainingConfiguration
+from fsgan_tf.runs.directory import RunDirectory
 from fsgan_tf.training import cost, setup
 from fsgan_tf.training.build import build_method
-from fsgan_tf.training.start import without_drops
+from fsgan_tf.training.start import named_classifier, require_same_network, without_drops
 
 # What whole trainings or steps of FS-GAN sustained, TFLOP/s: docs/benchmarks.md. Networks much
 # smaller than Wide ResNets of width 4 reach less of it.
@@ -24,7 +25,9 @@ _MEASURED = {
 
 
 def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) -> None:
-    """Prints the resolved configuration and its cost; writes nothing.
+    """Prints the resolved configuration and its cost.
+
+    Nothing is written but the data, where they are not there yet: TFDS downloads and prepares them.
 
     Raises:
       UserError: a flag, the data or the hardware do not fit.
@@ -39,6 +42,7 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     setup.require_a_batch(settings, train_images, replicas)
     with strategy.scope():
         method = build_method(configuration, num_classes, image_shape)
+    _require_initial(configuration, method)
     setup.print_notes(notes)
     print(configuration.to_flags())
     print(f"training images: {train_images}, classes: {num_classes}, image: {image_shape}")
@@ -56,6 +60,14 @@ def print_plan(configuration: TrainingConfiguration, notes: Sequence[str] = ()) 
     if told := without_drops(settings):
         print(told.strip(" ()"))
     _print_arithmetic(method, images=settings.epochs * min(steps * batch_size, train_images))
+
+
+def _require_initial(configuration: TrainingConfiguration, method: TrainingMethod) -> None:
+    """Raises `UserError` where the training could not begin with the classifier it names."""
+    source = configuration.training.init_from
+    if source is None or RunDirectory(configuration.run_dir).checkpoints.exist():
+        return
+    require_same_network(source, named_classifier(source), method.classifier)
 
 
 def _print_networks(method: TrainingMethod) -> None:

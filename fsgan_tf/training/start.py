@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
+
 from fsgan_tf.errors import UserError
 from fsgan_tf.runs import pretrained
 from fsgan_tf.runs.checkpoints import Progress
@@ -92,14 +94,33 @@ def initial_classifier(training: Training) -> RestoredClassifier | None:
     source = training.settings.init_from
     if source is None or training.run.checkpoints.exist():
         return None
-    initial, dataset = _named(source), training.dataset
+    initial, dataset = named_classifier(source), training.dataset
     if initial.class_names != dataset.class_names:
         raise UserError(
             f"--init_from={source} was trained for the classes "
             f"{', '.join(initial.class_names)}; {dataset.name} has "
             f"{', '.join(dataset.class_names)}"
         )
-    classifier = training.method.classifier
+    require_same_network(source, initial, training.method.classifier)
+    return initial
+
+
+def require_same_network(source: str, initial: RestoredClassifier, classifier: keras.Model) -> None:
+    """Refuses weights that a classifier cannot take over.
+
+    Args:
+      source: what `--init_from` names.
+      initial: the classifier there.
+      classifier: the one to be trained.
+
+    Raises:
+      UserError: they are of different networks, or for other images or numbers of classes.
+    """
+    ours, theirs = classifier.output_shape[-1], initial.model.output_shape[-1]
+    if ours != theirs:
+        raise UserError(
+            f"--init_from={source} was trained for {theirs} classes, and this training has {ours}"
+        )
     shapes, expected = (
         [tuple(weight.shape) for weight in model.weights] for model in (initial.model, classifier)
     )
@@ -112,11 +133,14 @@ def initial_classifier(training: Training) -> RestoredClassifier | None:
             f"{classifier.name} for {classifier.input_shape[1:]}; give "
             f"--architecture={initial.configuration.training.architecture} {flags}, or another run"
         )
-    return initial
 
 
-def _named(source: str) -> RestoredClassifier:
-    """The classifier of a run directory, or one of the package's."""
+def named_classifier(source: str) -> RestoredClassifier:
+    """The classifier of a run directory, or one of the package's.
+
+    Raises:
+      UserError: there is none of this name, or it cannot be read.
+    """
     if Path(source).is_dir():
         return restore_classifier(source)
     if pretrained.is_named(source):

@@ -291,11 +291,12 @@ def test_init_from_starts_with_the_classifier_of_another_run(run, tmp_path):
 )
 def test_init_from_what_does_not_fit_is_refused(run, arguments, words, tmp_path, capsys):
     given = [argument.replace("RUN", str(run.path)) for argument in arguments]
-    assert _train(*TINY, *given, f"--run_dir={tmp_path / 'new'}") == 2
-    message = capsys.readouterr().err.strip()
-    assert len(message.splitlines()) == 1
-    assert all(word in message for word in words), message
-    assert not (tmp_path / "new").exists()
+    for dry in ([], ["--dry_run"]):
+        assert _train(*TINY, *given, *dry, f"--run_dir={tmp_path / 'new'}") == 2
+        message = capsys.readouterr().err.strip()
+        assert len(message.splitlines()) == 1
+        assert all(word in message for word in words), message
+        assert not (tmp_path / "new").exists()
 
 
 def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):

@@ -70,6 +70,11 @@ def test_labels_take_the_order_of_a_classifier_that_knows_every_class(tmp_path, 
     assert given[1] == ("dog", "cat")
 
 
+def test_an_empty_flag_names_no_file(tmp_path):
+    with pytest.raises(UserError, match="--class_names= names no file"):
+        loading.load(str(class_folders(tmp_path, 2)), class_names="")
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

@@ -137,7 +137,7 @@ def test_what_is_no_image_is_skipped_with_one_warning(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 2  # As training and test images are read.
     for line in lines:
-        assert re.match("warning: skipped [1-5] files that are not PNG, JPEG, WebP or BMP", line)
+        assert re.match("warning: skipped [1-5] entries that are not PNG, JPEG, WebP or BMP", line)
     for name in ("README.txt", "notes.txt", "empty.png", "text.jpg", "cut.png"):
         assert sum(name in line for line in lines) == 1
 
@@ -160,7 +160,9 @@ def test_what_would_block_or_fill_the_memory_is_skipped(tmp_path, capsys):
     os.truncate(tmp_path / "dog" / "heavy.png", 2**30)
     loading.load_split(str(tmp_path))
     line, note = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: skipped 5 files that are not PNG, JPEG, WebP or BMP images of")
+    assert line.startswith(
+        "warning: skipped 5 entries that are not PNG, JPEG, WebP or BMP images of"
+    )
     assert note.startswith("note: ")
     for name in ("pipe.png", "folder.png", "broken.png", "bomb.png", "heavy.png"):
         assert name in line
@@ -172,9 +174,21 @@ def test_the_warning_names_five_files_at_most(tmp_path, capsys):
         (tmp_path / "cat" / f"{number}.txt").touch()
     loading.load(str(tmp_path))
     (line,) = capsys.readouterr().err.splitlines()
-    assert "skipped 9 files" in line
+    assert "skipped 9 entries" in line
     assert "4.txt, ..." in line
     assert "5.txt" not in line
+
+
+def test_folders_beside_those_of_splits_are_said_not_to_be_read(tmp_path, capsys):
+    split_folders(tmp_path)
+    assert loading.load_split(str(tmp_path), "train")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "test").rename(tmp_path / "testset")
+    assert loading.load_split(str(tmp_path), "train")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        "folders that are not read: testset; a split's folder is named train, val or test" in line
+    )
 
 
 def empty_class(root: Path) -> None:

@@ -1,5 +1,7 @@
 """Networks that users bring: what fits is built, what does not is told in one line."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,16 @@ def failing(**arguments):
     raise RuntimeError("of no use")
 
 
+def leaving(**arguments):
+    sys.exit(0)
+
+
+def broken(num_classes, image_shape, dtype):
+    model = network(num_classes, image_shape, dtype)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    return model
+
+
 def _build(name, **options):
     return build(name, **{"num_classes": CLASSES, "image_shape": SHAPE, **options})
 
@@ -61,6 +73,8 @@ def test_a_file_starts_from_its_weights(tmp_path):
         ("no_such_module:build", "ModuleNotFoundError"),
         (f"{__name__}:missing", "AttributeError"),
         (f"{__name__}:failing", r"RuntimeError: of no use\); it is called with num_classes"),
+        (f"{__name__}:leaving", "failed .SystemExit: 0"),
+        (f"{__name__}:broken", "broken has weights that are NaN or infinite"),
         (f"{__name__}:subclassed", "must be a functional or sequential Keras model"),
         ("a b:c", "no such architecture"),
     ],

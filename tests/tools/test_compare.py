@@ -8,6 +8,7 @@ import pytest
 from experiments import groups
 
 from fsgan_tf import methods
+from fsgan_tf.errors import RunError
 from fsgan_tf.results.intervals import wilson_interval
 from tests.commands import ROOT, call
 from tests.small_training import SMALL, build
@@ -114,6 +115,16 @@ def test_bad_flags_are_one_line_before_anything_runs(tmp_path, processes, argume
     assert len(message.splitlines()) == 1
     assert all(word in message for word in words), message
     assert not processes
+
+
+def test_a_mistyped_run_is_seen_before_it_is_trained(tmp_path, monkeypatch, capsys):
+    def train(run_dir, _):
+        assert f"there is no {run_dir} yet: training it" in capsys.readouterr().err
+        raise RunError("ends here")
+
+    monkeypatch.setattr(experiments, "train", train)
+    assert _compare(f"--runs={tmp_path / 'mistyped'}", "--methods=standard") == 1
+    assert capsys.readouterr().err == "error: ends here\n"
 
 
 def test_every_method_has_a_file_or_trains_by_its_own_defaults():

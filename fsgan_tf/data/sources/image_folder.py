@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,7 @@ class FolderSource(Source):
         self._named: set[Path] = set()  # Skipped files of which a warning spoke.
         root = _descend(Path(name).expanduser())
         self._folders = _split_folders(root)
+        _warn_of_others(root, self._folders.values())
         self._root = next(iter(self._folders.values()), root)
         self.class_names = _class_names(self._root)
         if len(self._folders) == 1 and "train" in self._folders:
@@ -204,6 +205,17 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
+def _warn_of_others(root: Path, splits: Collection[Path]) -> None:
+    """Says which folders beside those of splits are not read."""
+    others = [printable(path.name) for path in _folders(root) if path not in splits]
+    if splits and others:
+        print(
+            f"warning: {root} has folders of splits, and beside them folders that are not read: "
+            f"{', '.join(others)}; a split's folder is named train, val or test",
+            file=sys.stderr,
+        )
+
+
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(root))
     if len(names) < 2:
@@ -277,7 +289,7 @@ def _warn(skipped: set[Path]) -> None:
     named = ", ".join(printable(path) for path in sorted(skipped)[:_NAMED])
     more = ", ..." if len(skipped) > _NAMED else ""
     print(
-        f"warning: skipped {len(skipped)} files that are not {image_files.FORMATS} images of at "
+        f"warning: skipped {len(skipped)} entries that are not {image_files.FORMATS} images of at "
         f"most {MAX_PIXELS} pixels: {named}{more}",
         file=sys.stderr,
     )

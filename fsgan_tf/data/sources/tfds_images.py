@@ -10,6 +10,7 @@ import itertools
 import logging
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_DIR = "~/tensorflow_datasets"
 _READ_TOGETHER = 512
+_REASON_LETTERS = 200
 _DOWNLOAD_RETRIES = 4  # TFDS tries 10 times, which takes minutes to find that there is no network.
 _METADATA = ("dataset_info.json", "features.json")
 _VERSION = r"\d+\.\d+\.\d+"
@@ -456,5 +458,6 @@ def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     # TFDS says 'Failed to construct dataset "NAME", builder_kwargs "{...}": ' before the reason,
     # and TensorFlow '{{function_node NAME}} '.
-    reason = re.sub(r"\{\{\w+ .*?\}\} ", "", lines[0].rpartition('}": ')[2])[:200]
+    whole = re.sub(r"\{\{\w+ .*?\}\} ", "", lines[0].rpartition('}": ')[2])
+    reason = textwrap.shorten(whole, _REASON_LETTERS, placeholder=" ...")
     return f"{type(error).__name__}: {reason}"
