@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fsgan_tf.attacks.parts.stretches import in_stretches
+from fsgan_tf.attacks.parts.stretches import Stretches
 
 
 class _State(NamedTuple):
@@ -15,16 +15,14 @@ class _State(NamedTuple):
 
 def _taken(num_examples, num_steps, fooled_after, **options):
     """Steps that each example took, and rows and steps of each stretch."""
-    stretches = []
-
-    def advance(rows, state, steps):
-        stretches.append((list(rows), steps.start, steps.stop))
-        taken = state.steps + steps.stop - steps.start
-        return _State(taken, taken.numpy() >= fooled_after[rows])
-
+    seen = []
     first = _State(tf.zeros(num_examples, tf.int32), tf.zeros(num_examples, tf.bool))
-    end = in_stretches(advance, first, num_steps, **options)
-    return end.steps.numpy().tolist(), stretches
+    stretches = Stretches(first, num_steps, **options)
+    for rows, state, steps in stretches:
+        seen.append((list(rows), steps.start, steps.stop))
+        taken = state.steps + steps.stop - steps.start
+        stretches.update(_State(taken, taken.numpy() >= fooled_after[rows]))
+    return stretches.state.steps.numpy().tolist(), seen
 
 
 def test_fooled_examples_leave_after_ten_steps_and_keep_what_they_had():

@@ -35,4 +35,4 @@ def test_at_most_8_frames_from_the_command_to_the_loop(tmp_path, monkeypatch):
     assert commands.call(evaluate, *argv) == 0
     way = next(way for way in ways if way[-1].startswith("projected_gradient."))
     way = way[way.index("evaluate.main") :]
-    assert len(way) <= 8, way
+    assert len(way) <= 8, "\n".join(way)

@@ -11,7 +11,7 @@ from fsgan_tf.attacks.parts import losses
 from fsgan_tf.attacks.parts.attack import Access, Attempt, parameters_of
 from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
-from fsgan_tf.attacks.parts.stretches import in_stretches
+from fsgan_tf.attacks.parts.stretches import Stretches
 from fsgan_tf.threat_model import ThreatModel
 
 LOSSES = {"cross_entropy": losses.cross_entropy, "margin": losses.margin}
@@ -145,8 +145,15 @@ def climb(
     """
     images, start, labels = map(tf.convert_to_tensor, (images, start, labels))
 
-    def advance(rows: np.ndarray, state: _State, steps: slice) -> _State:
-        return _ascend(
+    first = _State(
+        iterate=start,
+        best=start,
+        best_loss=tf.fill(tf.shape(labels), -np.inf),
+        success=tf.zeros_like(labels, tf.bool),
+    )
+    stretches = Stretches(first, num_steps, leave=stop_when_fooled)
+    for rows, state, steps in stretches:
+        moved = _ascend(
             classifier,
             LOSSES[loss],
             threat_model,
@@ -159,14 +166,8 @@ def climb(
             tf.constant(stop_when_fooled),
             tf.constant(keep_first_success),
         )
-
-    first = _State(
-        iterate=start,
-        best=start,
-        best_loss=tf.fill(tf.shape(labels), -np.inf),
-        success=tf.zeros_like(labels, tf.bool),
-    )
-    end = in_stretches(advance, first, num_steps, leave=stop_when_fooled)
+        stretches.update(moved)
+    end = stretches.state
     return Climb(end.best, end.success, end.iterate)
 
 

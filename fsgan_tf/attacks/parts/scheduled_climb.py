@@ -11,7 +11,7 @@ from fsgan_tf.attacks.parts.attacked_classifier import AttackedClassifier
 from fsgan_tf.attacks.parts.batches import for_any_batch_size
 from fsgan_tf.attacks.parts.losses import true_class_lead
 from fsgan_tf.attacks.parts.projected_gradient import random_start
-from fsgan_tf.attacks.parts.stretches import in_stretches
+from fsgan_tf.attacks.parts.stretches import Stretches
 from fsgan_tf.threat_model import ThreatModel
 
 # (logits `[b, k]`, labels `[b]`, guides `[b, g]`, weights `[m]` of this step) to losses `[b]`.
@@ -58,8 +58,10 @@ def climb(
     sizes = np.asarray(schedule.step_sizes, np.float32)
     weights = np.asarray(schedule.weights, np.float32)
 
-    def advance(rows: np.ndarray, state: _State, steps: slice) -> _State:
-        return _ascend(
+    start = random_start(threat_model, images, seeds)
+    stretches = Stretches(_State(start, tf.zeros_like(labels, tf.bool)), len(sizes))
+    for rows, state, steps in stretches:
+        moved = _ascend(
             classifier,
             loss_fn,
             threat_model,
@@ -71,9 +73,8 @@ def climb(
             tf.constant(weights[steps]),
             tf.constant(steps.stop == len(sizes)),
         )
-
-    start = random_start(threat_model, images, seeds)
-    end = in_stretches(advance, _State(start, tf.zeros_like(labels, tf.bool)), len(sizes))
+        stretches.update(moved)
+    end = stretches.state
     return Attempt(end.iterate, end.success)
 
 

@@ -1,7 +1,7 @@
 """A loop of steps in stretches, between which the examples that are fooled leave."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -24,32 +24,42 @@ class State(Protocol):
 S = TypeVar("S", bound=State)
 
 
-def in_stretches(
-    advance: Callable[[np.ndarray, S, slice], S], state: S, num_steps: int, *, leave: bool = True
-) -> S:
-    """Takes steps with the examples that are not fooled yet, a stretch of them at a time.
+class Stretches(Generic[S]):
+    """Steps with the examples that are not fooled yet, a stretch of them at a time.
 
-    Args:
-      advance: takes the steps of a slice. It is given the rows of examples, some of them twice, and
-        their state, and returns that state after the steps.
-      state: at the start.
-      num_steps: of all stretches.
-      leave: whether fooled examples leave; otherwise all steps are one stretch.
+        stretches = Stretches(state, num_steps)
+        for rows, state, steps in stretches:
+            stretches.update(advanced(state, steps))
 
-    Returns:
-      The state at the end; of what was fooled, that with which it left.
+    Attributes:
+      state: so far; of what was fooled, that with which it left.
     """
-    num_examples = len(state.success)
-    standing: np.ndarray = np.arange(num_examples)
-    first = 0
-    for end in (*(range(_STRETCH, num_steps, _STRETCH) if leave else ()), num_steps):
-        rows = padded(standing, num_examples, least_multiple=_LEAST_MULTIPLE)
-        moved = advance(rows, _at(state, rows), slice(first, end))
-        state = _updated(state, standing, moved)
-        standing, first = np.flatnonzero(~state.success.numpy()), end
-        if not len(standing):
-            break
-    return state
+
+    def __init__(self, state: S, num_steps: int, *, leave: bool = True):
+        """Takes what the loop starts with.
+
+        Args:
+          state: at the start.
+          num_steps: of all stretches.
+          leave: whether fooled examples leave; otherwise all steps are one stretch.
+        """
+        self.state = state
+        self._standing: np.ndarray = np.arange(len(state.success))
+        self._ends = (*(range(_STRETCH, num_steps, _STRETCH) if leave else ()), num_steps)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, S, slice]]:
+        """Yields the rows of examples, some of them twice, their state, and the steps to take."""
+        first = 0
+        for end in self._ends:
+            rows = padded(self._standing, len(self.state.success), least_multiple=_LEAST_MULTIPLE)
+            yield rows, _at(self.state, rows), slice(first, end)
+            self._standing, first = np.flatnonzero(~self.state.success.numpy()), end
+            if not len(self._standing):
+                return
+
+    def update(self, moved: S) -> None:
+        """Takes the state of the rows after the steps."""
+        self.state = _updated(self.state, self._standing, moved)
 
 
 def _at(state: S, rows: np.ndarray) -> S:
