@@ -54,7 +54,10 @@ def build(
             f"classes need {(None, *image_shape)} and {(None, num_classes)}"
         )
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-        raise UserError(f"--architecture={name} has weights that are NaN or infinite")
+        raise UserError(
+            f"--architecture={name} has weights that are NaN or infinite; train it anew, or give "
+            "another"
+        )
     return model
 
 

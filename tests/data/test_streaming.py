@@ -1,6 +1,7 @@
 """Images that stay on disk give, bit for bit, the batches of those in memory."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,10 +131,14 @@ def test_replicas_get_halves_of_a_streamed_batch(folder, mirrored_strategy):
         np.testing.assert_array_equal(np.concatenate(halves), batch["image"])
 
 
-def test_a_file_that_is_gone_is_told_by_name(tmp_path):
+def _write_two_classes(folder: Path) -> None:
     for label in ("cat", "dog"):
         for number in range(8):
-            write_image(tmp_path / label / f"{number}.png")
+            write_image(folder / label / f"{number}.png")
+
+
+def test_a_file_that_is_gone_is_told_by_name(tmp_path):
+    _write_two_classes(tmp_path)
     train = loading.load(str(tmp_path), memory_limit=NOTHING).train
     for path in tmp_path.glob("*/*.png"):
         path.unlink()
@@ -142,9 +147,7 @@ def test_a_file_that_is_gone_is_told_by_name(tmp_path):
 
 
 def test_a_damaged_file_is_told_by_name_where_all_are_read(tmp_path):
-    for label in ("cat", "dog"):
-        for number in range(8):
-            write_image(tmp_path / label / f"{number}.png")
+    _write_two_classes(tmp_path)
     test = loading.load(str(tmp_path), memory_limit=NOTHING).test
     for path in tmp_path.glob("*/*.png"):
         path.write_bytes(b"damaged")

@@ -144,7 +144,6 @@ def climb(
       The path.
     """
     images, start, labels = map(tf.convert_to_tensor, (images, start, labels))
-
     first = _State(
         iterate=start,
         best=start,

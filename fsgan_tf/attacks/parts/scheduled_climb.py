@@ -57,7 +57,6 @@ def climb(
     """
     sizes = np.asarray(schedule.step_sizes, np.float32)
     weights = np.asarray(schedule.weights, np.float32)
-
     start = random_start(threat_model, images, seeds)
     stretches = Stretches(_State(start, tf.zeros_like(labels, tf.bool)), len(sizes))
     for rows, state, steps in stretches:
